@@ -1,0 +1,54 @@
+"""What can go wrong outside the agent, and who acts on it how.
+
+RuntimeFault
+├── ModelFault              the model did not answer
+│   ├── ModelUnavailable    a fault of the world: try again later
+│   └── ModelRefused        final at once: a person has to change something
+└── ToolsFault              a tool server cannot be used
+    ├── ServerUnavailable   it is away or broken: the agent goes on without it
+    └── CredentialNeeded    it wants a credential that we do not have, or refused ours
+AddressRefused              an address that we may not connect to (see `net`)
+
+A tool that answers with an error is no fault: it is a result, and the agent reads it.
+Mistakes of the model (unknown tool, broken arguments) are results too.
+Every message is one safe sentence: it may be shown to the caller and never holds a secret.
+"""
+
+
+class RuntimeFault(Exception):
+    """Something outside the agent failed; `str()` is one sentence that is safe to show."""
+
+
+class ModelFault(RuntimeFault):
+    """The model did not answer."""
+
+
+class ModelUnavailable(ModelFault):
+    """A fault of the world: 408, 409, 425, 429, 5xx, a cut or garbled answer, a stall.
+
+    `retry_after` is what the provider asked for, in seconds, or None.
+    """
+
+    def __init__(self, sentence: str, *, retry_after: float | None = None) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
+
+
+class ModelRefused(ModelFault):
+    """Final at once: 400, 401, 402, 403, an unknown model. Trying again cannot help."""
+
+
+class ToolsFault(RuntimeFault):
+    """A tool server cannot be used."""
+
+
+class ServerUnavailable(ToolsFault):
+    """The server is away, broken or hostile, after its short tries."""
+
+
+class CredentialNeeded(ToolsFault):
+    """The server wants a credential that is absent, does not open, or was refused."""
+
+
+class AddressRefused(RuntimeFault):
+    """The address is private, malformed or otherwise not one that we connect to."""

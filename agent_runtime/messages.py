@@ -1,0 +1,163 @@
+"""The values that the loop, the ports and the journal exchange."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the transcript as its JSON bytes in the chat-completions shape.
+
+    Encoded once, when it joins the transcript: asking the model joins ready bytes, so the
+    two hundredth step costs what the tenth did. Build it with the functions below.
+    """
+
+    wire: bytes
+
+
+def _message(body: Mapping[str, Any]) -> Message:
+    return Message(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def system_message(text: str) -> Message:
+    """The system prompt, always first and byte-stable within a run."""
+    return _message({"role": "system", "content": text})
+
+
+def user_message(text: str) -> Message:
+    """The task itself, or a note of the runtime to the model."""
+    return _message({"role": "user", "content": text})
+
+
+def assistant_message(received: Mapping[str, Any]) -> Message:
+    """The model's message as received, unknown keys included (reasoning must be echoed)."""
+    return _message({**received, "role": "assistant"})
+
+
+def tool_message(call_id: str, text: str) -> Message:
+    """The result of one tool call, matched to its request by `call_id`."""
+    return _message({"role": "tool", "tool_call_id": call_id, "content": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens and cost of one or more model calls; `cost_usd` is None where none was given."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolRequest:
+    """A tool call as the model asked for it; `arguments` is the JSON text as received."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAnswer:
+    """One response of the model.
+
+    `message` is the assistant's message as received (kept and sent back whole); `text`,
+    `requests` and `finish_reason` are read from it. `finish_reason` follows the
+    chat-completions API: stop, length, tool_calls, content_filter.
+    """
+
+    message: Mapping[str, Any]
+    text: str = ""
+    requests: tuple[ToolRequest, ...] = ()
+    finish_reason: str = "stop"
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+    request_id: str = ""
+
+
+class Permission(StrEnum):
+    """What a navigator may do with a tool."""
+
+    ALWAYS_EXECUTE = "always_execute"  # runs when the agent asks
+    REQUIRE_APPROVAL = "require_approval"  # a person decides; hidden until approvals exist
+    DISABLED = "disabled"  # never shown, never run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A tool as it is offered to the model.
+
+    `name` matches `[A-Za-z0-9_-]{1,64}` and is unique within a run; `server` and `tool` are
+    the names that it stands for (`server` is empty for a built-in). `repeatable` says that
+    sending a call twice does no harm; it decides what a crash in mid-call means.
+    """
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+    server: str = ""
+    tool: str = ""
+    repeatable: bool = False
+
+
+class CallState(StrEnum):
+    """Where a tool call stands; the journal writes each change before or after the effect."""
+
+    PLANNED = "planned"  # asked for, not sent; safe to send
+    STARTED = "started"  # may have been sent: in doubt until a result is kept
+    SUCCEEDED = "succeeded"  # answered
+    FAILED = "failed"  # answered with an error, or refused by the runtime before it was sent
+    UNKNOWN_OUTCOME = "unknown_outcome"  # sent, answer lost, not repeatable
+    CANCELLED = "cancelled"  # never sent, or repeatable and given up, because the task was stopped
+
+    @property
+    def ended(self) -> bool:
+        """True when the call has its result and will not run again."""
+        return self not in (CallState.PLANNED, CallState.STARTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolResult:
+    """What a tool call came to, as text for the model."""
+
+    text: str
+    state: CallState = CallState.SUCCEEDED
+
+    @property
+    def failed(self) -> bool:
+        """True when the agent should read the text as an error."""
+        return self.state is not CallState.SUCCEEDED
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One tool call of a step. `key` is its identity and its idempotency key, stable for ever.
+
+    `arguments` is the validated object, or None where the model's text was no object.
+    `tool` is None where the runtime answered a request for a tool that is not offered.
+    """
+
+    key: str
+    index: int
+    request: ToolRequest
+    arguments: Mapping[str, Any] | None
+    tool: Tool | None
+    state: CallState
+    result: ToolResult | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Turn:
+    """One step: what the runtime added, what the model answered, the calls it asked for."""
+
+    index: int
+    notes: Sequence[str]
+    answer: ModelAnswer
+    calls: list[Call]

@@ -1,0 +1,72 @@
+"""The two ports of the agent: everything it needs of the world comes through these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agent_runtime.messages import Call, Message, ModelAnswer, Tool, ToolResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """One request to the model. `tools` empty means that it must answer in words.
+
+    `timeout` is in seconds, for the whole answer.
+    """
+
+    model: str
+    messages: Sequence[Message]
+    tools: Sequence[Tool] = ()
+    timeout: float = 300.0
+
+
+class Model(Protocol):
+    """The language model."""
+
+    async def complete(self, request: ModelRequest) -> ModelAnswer:
+        """Return one whole answer.
+
+        Raises ModelUnavailable (try again later) or ModelRefused (final).
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerState:
+    """How one server stands for this user: `problem` is empty when it is usable.
+
+    `needs_credential` is True when the user (or the project) must connect it first.
+    """
+
+    name: str
+    problem: str = ""
+    needs_credential: bool = False
+
+
+class Tools(Protocol):
+    """The tools of one run, for one user. Opened once a run, closed at its end."""
+
+    async def open(self) -> None:
+        """Connect and list what there is. Never raises for a server: see `servers`."""
+
+    @property
+    def offered(self) -> Sequence[Tool]:
+        """The tools that this user's agent may call, in a stable order."""
+
+    @property
+    def servers(self) -> Sequence[ServerState]:
+        """Each connected server and its state for this user."""
+
+    def check(self, tool: Tool, arguments: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with the arguments by the tool's schema, or None."""
+
+    async def call(self, call: Call) -> ToolResult:
+        """Send one call, with `call.key` as idempotency key, and return its result.
+
+        A tool's error, a dead server and a missed deadline are results. Never raises
+        but for cancellation.
+        """
+
+    async def close(self) -> None:
+        """End all sessions. Never raises."""

@@ -1,0 +1,32 @@
+"""Whom one run may talk to, and as whom: one value for each connected server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent_runtime.messages import Permission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerAccess:
+    """One server as one end user's run reaches it.
+
+    `url` is the template as stored and logged; `headers`, `query` and `path` carry the opened
+    credential and are never printed. `secrets` are the values to scrub from whatever comes
+    back. A tool without an entry in `permissions` is `always_execute`. Where `problem` is not
+    empty the server is not contacted; it is one safe sentence for the agent.
+    `catalogue_key` names the server instance and the credential, and changes with either.
+    """
+
+    name: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    path: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    permissions: Mapping[str, Permission] = field(default_factory=dict)
+    repeatable: frozenset[str] = frozenset()
+    problem: str = ""
+    needs_credential: bool = False
+    catalogue_key: str = ""

@@ -1,0 +1,126 @@
+"""Who asks, and for whom: tenants, their projects and keys, and the end users."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models.functions import Lower
+
+slug_like = RegexValidator(
+    r"^[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?$",
+    "Use 1 to 63 lower-case letters, digits, '-' and '_', starting and ending with one of the "
+    "first two.",
+)
+
+
+class Tenant(models.Model):
+    """A customer organisation. Nothing of one tenant is ever visible to another."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=63, unique=True, validators=[slug_like])
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Secret(models.Model):
+    """What a token and a key share: a lookup id, a digest, and when it stops working.
+
+    The secret itself is shown once, when it is made; see `keys.py`.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    digest = models.CharField(max_length=64, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+class PlatformToken(Secret):
+    """A tenant-wide bearer token of a backend."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="platform_tokens")
+    name = models.CharField(max_length=100)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.tenant.name})"
+
+
+class Project(models.Model):
+    """One product of a tenant: its tools, skills, users and instructions."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="projects")
+    name = models.CharField(max_length=63, validators=[slug_like])
+    instructions = models.TextField(blank=True, help_text="Said to the agent in every run.")
+    timezone = models.CharField(max_length=64, default="UTC", help_text="An IANA name.")
+    limits: models.JSONField[Any, Any] = models.JSONField(
+        default=dict, blank=True, help_text="Caps for the tasks of this project."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "name"], name="project_name_once_per_tenant")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant.name}/{self.name}"
+
+
+class Navigator(models.Model):
+    """An agent of a project, with its own model, keys and tool permissions."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="navigators")
+    name = models.CharField(max_length=63, validators=[slug_like])
+    model = models.CharField(
+        max_length=200, blank=True, help_text="The configured model; empty means the default."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "name"], name="navigator_name_once_per_project"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class NavigatorKey(Secret):
+    """A navigator's API key, `ck_{id}.{secret}`; several may live side by side for rotation."""
+
+    navigator = models.ForeignKey(Navigator, on_delete=models.CASCADE, related_name="keys")
+
+    def __str__(self) -> str:
+        return f"ck_{self.id}"
+
+
+class EndUser(models.Model):
+    """A person within a project, known by e-mail (lower case), made on first use."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="end_users")
+    email = models.EmailField(max_length=254)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "email"], name="end_user_once_per_project"),
+            models.CheckConstraint(
+                condition=models.Q(email=Lower("email")), name="end_user_email_is_lower_case"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.email

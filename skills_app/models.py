@@ -1,0 +1,81 @@
+"""Skills: the SKILL.md standard, kept with every revision."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+
+from caylex_project.accounts.models import Navigator, Project
+
+
+class Skill(models.Model):
+    """A skill of one project, or a global one of one navigator. Its text is in its revisions."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, related_name="skills", null=True, blank=True
+    )
+    navigator = models.ForeignKey(
+        Navigator, on_delete=models.CASCADE, related_name="global_skills", null=True, blank=True
+    )
+    slug = models.SlugField(max_length=64)
+    current = models.ForeignKey(
+        "SkillRevision", on_delete=models.PROTECT, related_name="+", null=True, editable=False
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(project__isnull=True) ^ Q(navigator__isnull=True),
+                name="skill_has_one_owner",
+            ),
+            models.UniqueConstraint(fields=["project", "slug"], name="skill_slug_once_per_project"),
+            models.UniqueConstraint(
+                fields=["navigator", "slug"], name="skill_slug_once_per_navigator"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class SkillRevision(models.Model):
+    """One version of a skill, never changed; a run keeps the revision that it started with."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    skill = models.ForeignKey(Skill, on_delete=models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    name = models.CharField(max_length=64)
+    description = models.CharField(max_length=1024)
+    body = models.TextField()
+    frontmatter: models.JSONField[Any, Any] = models.JSONField(default=dict)
+    digest = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["skill", "number"], name="skill_revision_number_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} r{self.number}"
+
+
+class SkillFile(models.Model):
+    """A text file of a revision, by its path inside the skill's folder."""
+
+    revision = models.ForeignKey(SkillRevision, on_delete=models.CASCADE, related_name="files")
+    path = models.CharField(max_length=200)
+    text = models.TextField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["revision", "path"], name="skill_file_path_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.path

