@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from agent_runtime.endings import StopReason
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -141,7 +143,8 @@ class Call:
     """One tool call of a step. `key` is its identity and its idempotency key, stable for ever.
 
     `arguments` is the validated object, or None where the model's text was no object.
-    `tool` is None where the runtime answered a request for a tool that is not offered.
+    `tool` is None where the runtime answered a request for a tool that is not offered, and
+    `refused` says that the runtime answered instead of the tool.
     """
 
     key: str
@@ -151,6 +154,17 @@ class Call:
     tool: Tool | None
     state: CallState
     result: ToolResult | None = None
+    refused: bool = False
+
+    @property
+    def to_server(self) -> bool:
+        """True for a call that is, was or will be sent to a tool server."""
+        return not self.refused and self.tool is not None and bool(self.tool.server)
+
+    def end(self, result: ToolResult) -> None:
+        """Take the result; the call will not run again."""
+        self.state = result.state
+        self.result = result
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,3 +175,9 @@ class Turn:
     notes: Sequence[str]
     answer: ModelAnswer
     calls: list[Call]
+    closing: StopReason | None = None  # set when this was the last, tool-less call for the report
+
+    @property
+    def open_calls(self) -> list[Call]:
+        """The calls that have no result yet."""
+        return [call for call in self.calls if not call.state.ended]

@@ -13,9 +13,10 @@ from typing import Any
 from django.db import models
 from django.db.models import F, Q
 
+from agent_runtime.endings import StopReason
 from agent_runtime.messages import CallState
 from caylex_project.accounts.models import EndUser, Navigator, Project, Tenant
-from tasks_app.states import TERMINAL, Status, StopReason, WorkerState
+from tasks_app.states import TERMINAL, Status, WorkerState
 
 _ended = Q(status__in=[status.value for status in TERMINAL])
 _reported = Q(status__in=[Status.COMPLETED.value, Status.INCOMPLETE.value])
@@ -100,7 +101,9 @@ class AgentTask(models.Model):
     )
 
     # How it ended.
-    stop_reason = models.CharField(max_length=30, choices=StopReason, blank=True)
+    stop_reason = models.CharField(
+        max_length=30, choices=[(each.value, each.value) for each in StopReason], blank=True
+    )
     report = models.TextField(null=True, blank=True)
     final_report_produced = models.BooleanField(null=True)
     error = models.CharField(max_length=1000, null=True, blank=True)

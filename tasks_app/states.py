@@ -45,20 +45,6 @@ def check_transition(old: Status, new: Status) -> None:
         raise IllegalTransition(f"{old} to {new}")
 
 
-class StopReason(models.TextChoices):
-    """Why a run ended."""
-
-    FINAL_REPORT = "final_report"  # the agent reported that it is done
-    AGENT_INCOMPLETE = "agent_incomplete"  # the agent said outright that it could not finish
-    NO_FINAL_REPORT = "no_final_report"  # it stopped without a word; the engine wrote the report
-    MAX_STEPS = "max_steps"  # limit on steps reached
-    MAX_TOOL_CALLS = "max_tool_calls"  # limit on tool calls reached
-    TIMEOUT = "timeout"  # wall time since it started is used up
-    LOOP_DETECTED = "loop_detected"  # the same call with the same result, again and again
-    CANCELLED = "cancelled"  # a person or a backend stopped it
-    ERROR = "error"  # a fault, after its attempts
-
-
 class WorkerState(models.TextChoices):
     """Where a worker process stands."""
 

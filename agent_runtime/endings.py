@@ -1,0 +1,42 @@
+"""How a run ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class StopReason(StrEnum):
+    """Why a run ended."""
+
+    FINAL_REPORT = "final_report"  # the agent reported that it is done
+    AGENT_INCOMPLETE = "agent_incomplete"  # the agent could not, or would not, finish
+    NO_FINAL_REPORT = "no_final_report"  # it stopped without a word; the engine wrote the report
+    MAX_STEPS = "max_steps"  # limit on steps reached
+    MAX_TOOL_CALLS = "max_tool_calls"  # limit on tool calls reached
+    TIMEOUT = "timeout"  # the wall time since it started is used up
+    LOOP_DETECTED = "loop_detected"  # the same call with the same result, again and again
+    CANCELLED = "cancelled"  # a person or a backend stopped it
+    ERROR = "error"  # a fault, after its attempts
+
+
+SENTENCES = {
+    StopReason.FINAL_REPORT: "the agent finished",
+    StopReason.AGENT_INCOMPLETE: "the agent could not finish",
+    StopReason.NO_FINAL_REPORT: "the agent ended without a final report",
+    StopReason.MAX_STEPS: "the limit on steps was reached",
+    StopReason.MAX_TOOL_CALLS: "the limit on tool calls was reached",
+    StopReason.TIMEOUT: "the time limit was reached",
+    StopReason.LOOP_DETECTED: "the agent repeated the same tool call with the same result",
+    StopReason.CANCELLED: "the task was cancelled",
+    StopReason.ERROR: "the task failed",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """The end of a run. `report` is the agent's own; None where it wrote none."""
+
+    completed: bool
+    reason: StopReason
+    report: str | None = None

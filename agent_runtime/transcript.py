@@ -1,0 +1,111 @@
+"""The transcript of a task: what the model is sent, and the counts that the loop reads.
+
+It only grows. The same calls build it live and from stored rows, so a task that moved to
+another worker goes on exactly where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agent_runtime.builtins import LOAD_SKILL
+from agent_runtime.limits import Limits
+from agent_runtime.messages import (
+    Call,
+    CallState,
+    Message,
+    Turn,
+    assistant_message,
+    tool_message,
+    user_message,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequiredSkill:
+    """The skill that the submitter made mandatory, as resolved at submit."""
+
+    id: str
+    name: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Transcript:
+    """Messages and counters. Times are POSIX seconds; counters are of the current run."""
+
+    messages: list[Message]
+    limits: Limits
+    started: float
+    skill: RequiredSkill | None = None
+    turn: Turn | None = None  # the last one
+    steps: int = 0
+    tool_calls: int = 0  # planned for servers, built-ins not counted
+    skill_loaded: bool = False
+    skill_orders: int = 0
+    nudges: int = 0
+    cut_texts: list[str] = field(default_factory=list)
+    repeats: int = 0
+    unknown_outcomes: list[str] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)  # names of the calls that succeeded
+    opening_notes: Sequence[str] = ()  # said before the first step of this run
+    _last_call: tuple[str, str, str] | None = None
+
+    @property
+    def deadline(self) -> float:
+        """When the run's time is used up."""
+        return self.started + self.limits.timeout_seconds
+
+    @property
+    def must_load_skill(self) -> bool:
+        """True until the required skill is loaded."""
+        return self.skill is not None and not self.skill_loaded
+
+    def new_run(self) -> None:
+        """Start the counts of another run; the messages stay."""
+        self.turn = None
+        self.steps = self.tool_calls = self.skill_orders = self.nudges = self.repeats = 0
+        self.cut_texts = []
+        self._last_call = None
+
+    def add(self, turn: Turn) -> None:
+        """Append a committed step. Call `settle` when its calls have all ended."""
+        self.messages.extend(user_message(note) for note in turn.notes)
+        self.messages.append(assistant_message(turn.answer.message))
+        self.turn = turn
+        self.steps += 1
+        self.tool_calls += sum(call.to_server for call in turn.calls)
+        if turn.calls:
+            self.cut_texts = []
+        elif turn.answer.finish_reason == "length":
+            self.cut_texts.append(turn.answer.text)
+        elif self.must_load_skill:
+            self.skill_orders += 1
+        elif not turn.answer.text.strip():
+            self.nudges += 1
+        if turn.calls and not turn.open_calls:
+            self.settle()
+
+    def settle(self) -> None:
+        """Append the results of the last step's calls, all of which have ended."""
+        assert self.turn is not None
+        for call in self.turn.calls:
+            assert call.result is not None
+            self.messages.append(tool_message(call.request.call_id, call.result.text))
+            self._count(call)
+
+    def _count(self, call: Call) -> None:
+        assert call.result is not None
+        signature = (call.request.name, call.request.arguments, call.result.text)
+        self.repeats = self.repeats + 1 if signature == self._last_call else 1
+        self._last_call = signature
+        if call.state is CallState.UNKNOWN_OUTCOME:
+            self.unknown_outcomes.append(call.request.name)
+        if call.state is CallState.SUCCEEDED:
+            self.done.append(call.request.name)
+            if (
+                self.skill is not None
+                and call.request.name == LOAD_SKILL
+                and (call.arguments or {}).get("id") == self.skill.id
+            ):
+                self.skill_loaded = True
