@@ -1,0 +1,226 @@
+"""The address guard: what may be saved, and what may be connected to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpcore2
+import pytest
+
+from agent_runtime.errors import AddressRefused
+from agent_runtime.net import AddressGuard, GuardedBackend
+
+GUARD = AddressGuard()
+AT_HOME = AddressGuard.of(networks=("127.0.0.0/8",))
+
+
+def answers(*addresses: str) -> Callable[..., list[Any]]:
+    """Return a stand-in for the system's name look-up."""
+
+    def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        return [
+            (socket.AF_INET6 if ":" in each else socket.AF_INET, 1, 6, "", (each, port))
+            for each in addresses
+        ]
+
+    return getaddrinfo
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/mcp",
+        "http://10.1.2.3/",
+        "http://172.16.0.1/",
+        "http://192.168.1.1/",
+        "http://100.64.0.1/",
+        "http://0.0.0.0/",
+        "http://255.255.255.255/",
+        "http://224.0.0.1/",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://168.63.129.16/",
+        "http://[::1]/",
+        "http://[::]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://[::ffff:8.8.8.8]/",
+        "http://[64:ff9b::7f00:1]/",
+        "http://[64:ff9b::808:808]/",
+        "http://[2002:7f00:1::]/",
+        "http://[fd00:ec2::254]/",
+        "http://[fe80::1]/",
+        "http://[fec0::1]/",
+        "http://[ff02::1]/",
+        "http://2130706433/",
+        "http://0x7f000001/",
+        "http://0x7f.1/",
+        "http://017700000001/",
+        "http://127.1/",
+        "http://127.0.0.1./",
+        "http://127.0.0.01/",
+        "http://user:pass@example.com/",
+        "http://user@example.com/",
+        "http://example.com\\@127.0.0.1/",
+        "http://example.com:22/",
+        "http://example.com:25/",
+        "http://example.com:53/",
+        "http://example.com:6379/",
+        "http://example.com:0/",
+        "http://example.com:99999/",
+        "ftp://example.com/",
+        "file:///etc/passwd",
+        "//example.com/",
+        "http://",
+        "http:///path",
+        "http://[::1",
+        "http://exa mple.com/",
+        "http://example.com/\r\nHost: x",
+        "http://example..com/",
+        "http://１２７.0.0.1/",
+        "http://[fe80::1%25eth0]/",
+        "http://" + "a" * 2000 + ".com/",
+        "",
+    ],
+)
+def test_an_address_that_is_not_a_public_web_address_is_refused(url: str) -> None:
+    with pytest.raises(AddressRefused):
+        GUARD.check_url(url)
+
+
+@pytest.mark.parametrize("url", ["http://8.8.8.8/", "https://[2606:4700::1111]:8443/x?y={z}"])
+def test_a_public_number_is_accepted_without_a_warning(url: str) -> None:
+    assert GUARD.check_url(url) is None
+
+
+def test_a_permitted_network_is_accepted_and_the_next_one_is_not() -> None:
+    assert AT_HOME.check_url("http://127.0.0.1:8902/mcp") is None
+    with pytest.raises(AddressRefused, match="not public"):
+        AT_HOME.check_url("http://10.0.0.1/")
+
+
+def test_a_metadata_address_is_refused_even_in_a_permitted_network() -> None:
+    guard = AddressGuard.of(networks=("169.254.0.0/16", "0.0.0.0/0"))
+    with pytest.raises(AddressRefused):
+        guard.check_url("http://169.254.169.254/")
+
+
+def test_a_webhook_may_use_80_443_and_1024_up() -> None:
+    for port in (80, 443, 1024, 8443):
+        assert GUARD.check_url(f"http://8.8.8.8:{port}/", webhook=True) is None
+    assert GUARD.check_url("http://8.8.8.8:81/") is None
+    with pytest.raises(AddressRefused, match="webhook"):
+        GUARD.check_url("http://8.8.8.8:81/", webhook=True)
+
+
+def test_a_name_that_does_not_resolve_is_accepted_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    warning = GUARD.check_url("https://soon.example/")
+    assert warning == "The name soon.example does not resolve; it is looked up again at each use."
+
+
+def test_a_name_with_mixed_answers_is_refused_when_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", answers("8.8.8.8", "10.0.0.1"))
+    with pytest.raises(AddressRefused, match=r"mixed\.example"):
+        GUARD.check_url("https://mixed.example/")
+
+
+class Listener:
+    """A socket on loopback that counts who came."""
+
+    def __init__(self) -> None:
+        self.visits = 0
+        self.port = 0
+
+    async def __call__(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.visits += 1
+        writer.close()
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    found = Listener()
+    server = await asyncio.start_server(found, "127.0.0.1", 0)
+    found.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield found
+
+
+async def connect(guard: AddressGuard, host: str, port: int) -> None:
+    stream = await GuardedBackend(guard).connect_tcp(host, port, timeout=5)
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "127.1", "::ffff:127.0.0.1"])
+async def test_connecting_to_a_private_number_is_refused_and_nothing_is_sent(
+    listener: Listener, host: str
+) -> None:
+    with pytest.raises(AddressRefused):
+        await connect(GUARD, host, listener.port)
+    await asyncio.sleep(0)
+    assert listener.visits == 0
+
+
+async def test_a_name_that_was_public_when_saved_and_is_private_now_is_refused(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", answers("8.8.8.8"))
+    url = f"http://rebind.example:{listener.port}/"
+    assert GUARD.check_url(url) is None
+    monkeypatch.setattr(socket, "getaddrinfo", answers("127.0.0.1"))
+    with pytest.raises(AddressRefused):
+        await connect(GUARD, "rebind.example", listener.port)
+    assert listener.visits == 0
+
+
+async def test_a_name_with_one_private_answer_among_public_ones_is_refused(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", answers("127.0.0.1", "10.0.0.1"))
+    with pytest.raises(AddressRefused):
+        await connect(AT_HOME, "mixed.example", listener.port)
+    assert listener.visits == 0
+
+
+async def test_the_checked_address_is_the_one_that_is_connected_to(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    lookup = answers("127.0.0.1")
+
+    def getaddrinfo(host: str, port: int, *args: Any, **options: Any) -> list[Any]:
+        asked.append(host)
+        return lookup(host, port)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    await connect(AT_HOME, "tools.example", listener.port)
+    assert asked.count("tools.example") == 1
+
+
+async def test_the_next_address_is_tried_when_the_first_is_dead(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", answers("127.0.0.2", "127.0.0.1"))
+    await connect(AT_HOME, "two.example", listener.port)
+
+
+async def test_a_refused_port_is_refused_when_connecting_too() -> None:
+    with pytest.raises(AddressRefused):
+        await connect(AT_HOME, "127.0.0.1", 6379)
+
+
+async def test_a_name_that_does_not_resolve_is_a_connect_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(httpcore2.ConnectError):
+        await connect(GUARD, "nowhere.example", 443)
