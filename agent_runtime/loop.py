@@ -66,10 +66,12 @@ def _close(reason: StopReason) -> AskModel:
 
 
 def _after_calls(transcript: Transcript, turn: Turn, now: float) -> Action:
+    if transcript.must_load_skill and transcript.skill_orders > 1:
+        return Ending(completed=False, reason=StopReason.AGENT_INCOMPLETE)
     last = turn.calls[-1]
     if last.request.name == SUBMIT_REPORT and last.state is CallState.SUCCEEDED:
         return _submitted(last)
-    if any(call.state is CallState.CANCELLED for call in turn.calls):
+    if now < transcript.deadline and any(c.state is CallState.CANCELLED for c in turn.calls):
         return _close(StopReason.MAX_TOOL_CALLS)
     if transcript.repeats >= STOP_AT_REPEATS:
         return _close(StopReason.LOOP_DETECTED)

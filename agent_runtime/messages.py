@@ -46,6 +46,15 @@ def tool_message(call_id: str, text: str) -> Message:
     return _message({"role": "tool", "tool_call_id": call_id, "content": text})
 
 
+def text_of(message: Mapping[str, Any]) -> str:
+    """Return the words of an assistant's message: its content, or the text parts of it."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens and cost of one or more model calls; `cost_usd` is None where none was given."""
@@ -160,6 +169,11 @@ class Call:
     def to_server(self) -> bool:
         """True for a call that is, was or will be sent to a tool server."""
         return not self.refused and self.tool is not None and bool(self.tool.server)
+
+    @property
+    def tool_is_repeatable(self) -> bool:
+        """True when sending the call twice does no harm."""
+        return self.tool is not None and self.tool.repeatable
 
     def end(self, result: ToolResult) -> None:
         """Take the result; the call will not run again."""

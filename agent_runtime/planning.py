@@ -49,7 +49,7 @@ def plan_calls(
     budget = _budget(transcript)
     for index, (request, key) in enumerate(zip(answer.requests, keys, strict=True)):
         tool = tools.get(request.name)
-        arguments = _parse(request.arguments)
+        arguments = parse_arguments(request.arguments)
         problem = (
             "No tool runs any more: answer in words."
             if closing
@@ -87,7 +87,8 @@ def _refuse(call: Call, state: CallState, text: str) -> None:
     call.end(ToolResult(text=text, state=state))
 
 
-def _parse(text: str) -> Mapping[str, Any] | None:
+def parse_arguments(text: str) -> Mapping[str, Any] | None:
+    """Return the object that the model wrote, or None where it is none."""
     try:
         value = json.loads(text or "{}")
     except ValueError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agent_runtime.builtins import LOAD_SKILL
+from agent_runtime.builtins import LOAD_SKILL, SUBMIT_REPORT
 from agent_runtime.limits import Limits
 from agent_runtime.messages import (
     Call,
@@ -42,7 +42,7 @@ class Transcript:
     steps: int = 0
     tool_calls: int = 0  # planned for servers, built-ins not counted
     skill_loaded: bool = False
-    skill_orders: int = 0
+    skill_orders: int = 0  # reports that came before the required skill
     nudges: int = 0
     cut_texts: list[str] = field(default_factory=list)
     repeats: int = 0
@@ -77,6 +77,8 @@ class Transcript:
         self.tool_calls += sum(call.to_server for call in turn.calls)
         if turn.calls:
             self.cut_texts = []
+            if self.must_load_skill:
+                self.skill_orders += any(c.request.name == SUBMIT_REPORT for c in turn.calls)
         elif turn.answer.finish_reason == "length":
             self.cut_texts.append(turn.answer.text)
         elif self.must_load_skill:

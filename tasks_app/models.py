@@ -203,6 +203,9 @@ class ToolCall(models.Model):
     tool = models.CharField(max_length=200, blank=True)
     arguments = models.TextField(help_text="The JSON text as received.")
     repeatable = models.BooleanField()
+    refused = models.BooleanField(
+        default=False, help_text="The runtime answered instead of the tool."
+    )
     state = models.CharField(
         max_length=20, choices=[(each.value, each.value) for each in CallState]
     )

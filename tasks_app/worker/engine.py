@@ -1,0 +1,278 @@
+"""The engine of one worker process: one event loop that claims tasks and drives them.
+
+It lives on a thread of its own from `post_spawn` to the end of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+import structlog
+from django.utils import timezone
+
+from tasks_app.states import WorkerState
+from tasks_app.worker import sweep
+from tasks_app.worker.claim import SLICE, Claim, LeaseLost, claim_due
+from tasks_app.worker.database import LOST
+from tasks_app.worker.drive import Driver
+from tasks_app.worker.entries import Entry
+from tasks_app.worker.journal import Fenced
+from tasks_app.worker.lease import Heartbeat, register, set_draining
+from tasks_app.worker.rebuild import read_record
+from tasks_app.worker.release import end_worker
+from tasks_app.worker.releases import after_defect
+from tasks_app.worker.resources import Resources
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY = 0.5  # seconds between looks at the rows when no doorbell rings
+TICK = 0.1  # seconds between measurements of the loop's lag
+MOST_LAG = 0.2  # seconds of lag above which nothing new is claimed
+EXIT_CLEAN = 0
+EXIT_ABORTED = 71
+EXIT_FENCED = 75  # the lease is lost: leaving at once is what keeps others' work safe
+
+MakeResources = Callable[[], Resources]
+
+
+class Engine:
+    """Claims due tasks and drives up to `capacity` of them at once.
+
+    Thread-safe from outside: `ring`, `drain`, `abort`. `join` gives the exit code.
+    """
+
+    def __init__(self, *, make_resources: MakeResources = Resources.from_settings) -> None:
+        self._make_resources = make_resources
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._bell = asyncio.Event()
+        self._draining = asyncio.Event()
+        self._aborting = asyncio.Event()
+        self._turned = time.monotonic()
+        self._lag = 0.0
+        self._turn = uuid.UUID(int=0)  # the tenant that was served last
+        self._held: dict[asyncio.Task[None], Claim] = {}
+        self._exit_code: int | None = None
+
+    def start(self) -> None:
+        """Start the loop's thread; it registers the worker and begins to claim."""
+        self._thread.start()
+
+    def ring(self) -> None:
+        """Look for due tasks now."""
+        self._loop.call_soon_threadsafe(self._bell.set)
+
+    def drain(self) -> None:
+        """Claim no more; finish turns, hand back, end."""
+        self._loop.call_soon_threadsafe(self._draining.set)
+        self.ring()
+
+    def abort(self) -> None:
+        """Break off what runs, hand it back, end."""
+        self._loop.call_soon_threadsafe(self._aborting.set)
+        self.drain()
+
+    def join(self, timeout: float | None) -> int | None:
+        """Return the exit code once the engine has ended, None while it runs."""
+        self._thread.join(timeout)
+        return None if self._thread.is_alive() else self._exit_code
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._exit_code = self._loop.run_until_complete(self._live())
+        except BaseException:  # the process must not live on without its engine
+            log.exception("engine.broke")
+            _leave(EXIT_FENCED)
+
+    async def _live(self) -> int:
+        """The life of a worker.
+
+        1. Register: a fresh row, alive and leased; the heartbeat keeps it so.
+        2. Claim and drive, sweep every two seconds, measure the loop's lag.
+        3. Told to end: the row says draining, tasks are handed back at their next commit.
+        4. At the drain's deadline, or on abort, what still runs is broken off and handed back by
+           the worker's id, in the transaction that ends the worker.
+        """
+        resources = self._make_resources()
+        environment = resources.environment
+        worker_id = await resources.database.insist(
+            register,
+            capacity=environment.caylex_tasks_per_worker,
+            lease_seconds=environment.caylex_lease_seconds,
+        )
+        heartbeat = Heartbeat(
+            worker_id=worker_id,
+            lease_seconds=environment.caylex_lease_seconds,
+            every=environment.caylex_heartbeat_seconds,
+            loop_turned=lambda: self._turned,
+            held=lambda: len(self._held),
+            fenced=_fenced,
+        )
+        heartbeat.start()
+        log.info("engine.started", worker=str(worker_id), pid=os.getpid())
+        helpers = [asyncio.create_task(each) for each in (self._tick(), self._sweep(resources))]
+        await self._claim_until_draining(resources, worker_id)
+        broken_off = await self._drain(resources, worker_id)
+        for helper in helpers:
+            helper.cancel()
+        heartbeat.stop()
+        await resources.close()
+        return EXIT_ABORTED if broken_off and self._aborting.is_set() else EXIT_CLEAN
+
+    async def _claim_until_draining(self, resources: Resources, worker_id: uuid.UUID) -> None:
+        driver = Driver(
+            model=resources.model,
+            model_timeout=resources.environment.caylex_model_timeout_seconds,
+            max_attempts=resources.environment.caylex_max_attempts,
+            draining=self._draining,
+        )
+        while not self._draining.is_set():
+            self._bell.clear()
+            while await self._claim_slice(resources, worker_id, driver):
+                pass
+            try:
+                await asyncio.wait_for(self._bell.wait(), LOOK_EVERY)
+            except TimeoutError:
+                continue
+
+    async def _claim_slice(
+        self, resources: Resources, worker_id: uuid.UUID, driver: Driver
+    ) -> bool:
+        """Claim one slice of what is due; True when there may be more at once."""
+        free = resources.environment.caylex_tasks_per_worker - len(self._held)
+        limit = min(SLICE, free)
+        if limit <= 0 or self._lag > MOST_LAG or self._draining.is_set():
+            return False
+        try:
+            claims, self._turn = await resources.database.run(
+                claim_due, worker_id=worker_id, limit=limit, turn=self._turn
+            )
+        except LeaseLost:
+            _fenced("a claim was refused")
+        except LOST:
+            log.warning("claim.database_away")
+            return False
+        for claim in claims:
+            task = asyncio.create_task(_drive(resources, driver, claim))
+            self._held[task] = claim
+            task.add_done_callback(self._let_go)
+        return len(claims) == limit
+
+    def _let_go(self, task: asyncio.Task[None]) -> None:
+        del self._held[task]
+        self._bell.set()  # there is room
+
+    async def _drain(self, resources: Resources, worker_id: uuid.UUID) -> bool:
+        """Let turns finish until the deadline, then end the worker; True when work was broken."""
+        await resources.database.insist(set_draining, worker_id=worker_id)
+        log.info("engine.draining", worker=str(worker_id), held=len(self._held))
+        deadline = time.monotonic() + resources.environment.caylex_drain_seconds
+        aborting = asyncio.create_task(self._aborting.wait())
+        while self._held and not self._aborting.is_set() and time.monotonic() < deadline:
+            await asyncio.wait(
+                [*self._held, aborting],
+                timeout=deadline - time.monotonic(),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        aborting.cancel()
+        broken_off = list(self._held)
+        for task in broken_off:
+            task.cancel()
+        await asyncio.wait([asyncio.create_task(_ends_quickly(broken_off))], timeout=1.0)
+        freed = await resources.database.insist(
+            end_worker, worker_id=worker_id, state=WorkerState.GONE, now=timezone.now()
+        )
+        log.info("engine.ended", worker=str(worker_id), handed_back=len(freed))
+        return bool(broken_off)
+
+    async def _tick(self) -> None:
+        """Measure the loop's lag, and show the heartbeat that the loop turns."""
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(TICK)
+            self._turned = time.monotonic()
+            self._lag = self._turned - began - TICK
+
+    async def _sweep(self, resources: Resources) -> None:
+        while True:
+            try:
+                if await resources.database.run(sweep.sweep):
+                    self._bell.set()
+            except LOST:
+                log.warning("sweep.database_away")
+            await asyncio.sleep(sweep.EVERY)
+
+
+async def _ends_quickly(tasks: list[asyncio.Task[None]]) -> None:
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+async def _drive(resources: Resources, driver: Driver, claim: Claim) -> None:
+    """Drive one claimed task; whatever happens, the task is let go or somebody else's."""
+    with structlog.contextvars.bound_contextvars(task=str(claim.task_id), epoch=claim.epoch):
+        held = None
+        try:
+            held = await resources.take(claim)
+            await driver.drive(held)
+        except Fenced:
+            log.info("task.fenced")
+        except Exception:  # a defect of ours must not strand the task
+            log.exception("task.broke")
+            await _let_go_after_defect(resources, claim)
+        finally:
+            if held is not None:
+                await held.toolbox.close()
+
+
+async def _let_go_after_defect(resources: Resources, claim: Claim) -> None:
+    """Let a task go whose state in memory cannot be trusted; its rows can."""
+    with suppress(Fenced):
+        task = (await resources.database.insist(read_record, claim)).task
+        attempt = task.attempt + 1
+        await resources.journal.commit(
+            Entry(
+                task_id=task.id,
+                epoch=claim.epoch,
+                sequence=task.sequence,
+                at=timezone.now(),
+                attempt=attempt,
+                release=after_defect(
+                    attempt=attempt, max_attempts=resources.environment.caylex_max_attempts
+                ),
+            )
+        )
+
+
+def _fenced(why: str) -> NoReturn:
+    """End the process at once: exit is the fence."""
+    log.error("engine.fenced", why=why, pid=os.getpid())
+    _leave(EXIT_FENCED)
+
+
+def _leave(code: int) -> NoReturn:
+    sys.stderr.flush()
+    os._exit(code)
+
+
+_engine: Engine | None = None
+
+
+def install(engine: Engine) -> None:
+    """Make an engine this process's own."""
+    global _engine
+    _engine = engine
+
+
+def current() -> Engine | None:
+    """Return this process's engine."""
+    return _engine

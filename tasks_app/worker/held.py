@@ -1,0 +1,137 @@
+"""A task in the hands of its owner: what is in memory, and how a change of it is committed."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from agent_runtime.messages import Call, CallState, Turn
+from agent_runtime.transcript import Transcript
+from tasks_app.models import AgentTask
+from tasks_app.worker.claim import Claim
+from tasks_app.worker.entries import CallChange, Entry, NewCall, NewStep, Release
+from tasks_app.worker.journal import Journal
+from tasks_app.worker.toolbox import Toolbox
+
+
+@dataclass(slots=True, kw_only=True)
+class Held:
+    """One claimed task. `sequence` and `attempt` follow the row; `fixed` is what a run's first
+    step keeps for the whole run: the system prompt and the revisions of the skills."""
+
+    claim: Claim
+    task: AgentTask
+    transcript: Transcript
+    toolbox: Toolbox
+    journal: Journal
+    sequence: int
+    attempt: int
+    fixed: dict[str, Any]
+
+    async def commit_step(
+        self,
+        turn: Turn,
+        *,
+        started_at: datetime.datetime,
+        release: Release | None,
+    ) -> None:
+        """Write a model's answer and the calls that it asked for, before any of them is sent."""
+        at = _now()
+        request: dict[str, Any] = {"schema": 1, "notes": list(turn.notes)}
+        if turn.closing:
+            request["closing"] = turn.closing.value
+        if turn.index == 1:
+            request |= self.fixed
+        step = NewStep(
+            id=uuid.uuid4(),
+            run_number=self.task.run_number,
+            index=turn.index,
+            request=request,
+            response=turn.answer.message,
+            finish_reason=turn.answer.finish_reason[:50],
+            model=(turn.answer.model or self.task.model)[:200],
+            provider_request_id=turn.answer.request_id[:200],
+            usage=turn.answer.usage,
+            started_at=started_at,
+            completed_at=at,
+        )
+        needed = [each.name for each in self.toolbox.servers if each.needs_credential]
+        await self._commit(
+            Entry(
+                **self._right(),
+                at=at,
+                progress=True,
+                step=step,
+                calls=tuple(_new_call(call) for call in turn.calls),
+                sent_calls=sum(_sends(call) for call in turn.calls),
+                authentication_needed=tuple(needed) if turn.index == 1 else None,
+                release=release,
+            )
+        )
+
+    async def commit_calls(
+        self, calls: Iterable[Call], *, release: Release | None = None, attempt: int = 0
+    ) -> None:
+        """Write the new states and results of calls, and the release if the task is let go."""
+        changed = list(calls)
+        await self._commit(
+            Entry(
+                **self._right(),
+                at=_now(),
+                attempt=attempt,
+                progress=any(call.state.ended for call in changed),
+                changes=tuple(_change(call) for call in changed),
+                sent_calls=sum(_sends(call) for call in changed),
+                release=release,
+            )
+        )
+
+    async def let_go(self, release: Release, *, attempt: int = 0) -> None:
+        """Write that the task is let go, and nothing else."""
+        await self.commit_calls((), release=release, attempt=attempt)
+
+    def _right(self) -> dict[str, Any]:
+        return {
+            "task_id": self.claim.task_id,
+            "epoch": self.claim.epoch,
+            "sequence": self.sequence,
+        }
+
+    async def _commit(self, entry: Entry) -> None:
+        self.sequence = await self.journal.commit(entry)
+        self.attempt = entry.attempt
+
+
+def _sends(call: Call) -> bool:
+    return call.state is CallState.STARTED and call.to_server
+
+
+def _new_call(call: Call) -> NewCall:
+    return NewCall(
+        id=uuid.UUID(call.key),
+        index=call.index,
+        call_id=call.request.call_id[:200],
+        name=call.request.name[:200],
+        server=call.tool.server if call.tool else "",
+        tool=(call.tool.tool if call.tool else "")[:200],
+        arguments=call.request.arguments,
+        repeatable=call.tool.repeatable if call.tool else True,
+        refused=call.refused,
+        state=call.state,
+        result=call.result.text if call.result else None,
+    )
+
+
+def _change(call: Call) -> CallChange:
+    return CallChange(
+        id=uuid.UUID(call.key),
+        state=call.state,
+        result=call.result.text if call.result else None,
+    )
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

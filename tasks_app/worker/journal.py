@@ -1,0 +1,80 @@
+"""The journal's writer: takes whatever is ready and commits it together.
+
+A quiet worker commits each entry at once; a busy one in groups. Nobody waits for company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+
+import structlog
+from django.db import DatabaseError
+
+from tasks_app.worker.database import LOST, Database
+from tasks_app.worker.entries import Entry
+from tasks_app.worker.write import write_entries
+
+BATCH = 64  # tasks in one flush
+FLIGHTS = 2  # flushes under way at once, so that they overlap on disk
+
+Write = Callable[[Sequence[Entry]], dict[uuid.UUID, int]]
+log = structlog.get_logger(__name__)
+
+
+class Fenced(Exception):
+    """The task is no longer ours: somebody took it over. Drop it and touch nothing."""
+
+
+class Journal:
+    """Commits entries, each fenced on its own; a task has at most one entry under way."""
+
+    def __init__(self, database: Database, *, write: Write = write_entries) -> None:
+        self._database = database
+        self._write = write
+        self._ready: list[tuple[Entry, asyncio.Future[int]]] = []
+        self._flights: set[asyncio.Task[None]] = set()
+
+    async def commit(self, entry: Entry) -> int:
+        """Return the task's new sequence once the entry is on disk.
+
+        While the database is away it waits. Raises Fenced when the task is no longer ours and
+        DatabaseError when the database refuses what the entry holds.
+        """
+        landed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._ready.append((entry, landed))
+        self._take_off()
+        return await asyncio.shield(landed)
+
+    def _take_off(self) -> None:
+        """Start a flush of what is ready while a flight is free."""
+        while self._ready and len(self._flights) < FLIGHTS:
+            batch, self._ready = self._ready[:BATCH], self._ready[BATCH:]
+            flight = asyncio.create_task(self._flush(batch))
+            self._flights.add(flight)
+            flight.add_done_callback(self._land)
+
+    def _land(self, flight: asyncio.Task[None]) -> None:
+        self._flights.discard(flight)
+        self._take_off()
+
+    async def _flush(self, batch: list[tuple[Entry, asyncio.Future[int]]]) -> None:
+        """Write a batch until its outcome is known; an entry that is refused fails alone."""
+        try:
+            landed = await self._database.insist(self._write, [entry for entry, _ in batch])
+        except LOST:
+            raise
+        except DatabaseError as refusal:
+            if len(batch) > 1:
+                log.warning("journal.batch_refused", entries=len(batch))
+                for each in batch:
+                    await self._flush([each])
+            else:
+                batch[0][1].set_exception(refusal)
+            return
+        for entry, future in batch:
+            if entry.task_id in landed:
+                future.set_result(landed[entry.task_id])
+            else:
+                future.set_exception(Fenced(str(entry.task_id)))

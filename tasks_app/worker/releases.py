@@ -1,0 +1,65 @@
+"""The ways in which an owner lets go of a task, as values for the journal."""
+
+from __future__ import annotations
+
+import random
+
+from agent_runtime.endings import Ending, StopReason
+from agent_runtime.errors import ModelFault, ModelUnavailable
+from agent_runtime.report import final_report
+from agent_runtime.transcript import Transcript
+from tasks_app.states import Status
+from tasks_app.worker.entries import Release
+
+WAITS = (5.0, 15.0, 60.0, 300.0)  # seconds before the attempts after the first; the last repeats
+JITTER = 0.2  # share by which a wait is longer or shorter, so that the waiting do not march
+LONGEST_WAIT = 900.0  # seconds; what a Retry-After may ask for at most
+
+
+def ended(ending: Ending, transcript: Transcript) -> Release:
+    """The run ended as the loop says."""
+    return Release(
+        status=Status.COMPLETED if ending.completed else Status.INCOMPLETE,
+        event="completed" if ending.completed else "incomplete",
+        stop_reason=ending.reason,
+        report=final_report(ending, transcript),
+        final_report_produced=ending.report is not None,
+    )
+
+
+def handed_back() -> Release:
+    """The owner is told to end; the task is due at once, nothing is charged."""
+    return Release(status=Status.PENDING, event="handed_back", wait=0.0)
+
+
+def failed(sentence: str) -> Release:
+    """The task is at its end with a fault that a person has to look at."""
+    return Release(
+        status=Status.FAILED,
+        event="failed",
+        stop_reason=StopReason.ERROR,
+        final_report_produced=False,
+        error=sentence[:1000],
+    )
+
+
+def after_fault(fault: ModelFault, *, attempt: int, max_attempts: int) -> Release:
+    """The model did not answer for the `attempt`-th time in a row: wait, or give up."""
+    if not isinstance(fault, ModelUnavailable):
+        return failed(str(fault))
+    if attempt >= max_attempts:
+        return failed(f"{fault} Given up after {attempt} attempts in a row.")
+    planned = WAITS[min(attempt, len(WAITS)) - 1]
+    planned *= random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret hangs on it
+    return Release(
+        status=Status.PENDING,
+        event="waiting",
+        wait=min(max(planned, fault.retry_after or 0.0), LONGEST_WAIT),
+        reason=str(fault)[:500],
+    )
+
+
+def after_defect(*, attempt: int, max_attempts: int) -> Release:
+    """Something of ours broke while the task was driven: try again later, not for ever."""
+    sentence = "An internal error stopped the task; the operator's log has it under the task's id."
+    return after_fault(ModelUnavailable(sentence), attempt=attempt, max_attempts=max_attempts)

@@ -1,0 +1,100 @@
+"""What the tasks of one worker process share: the model, and the way to the tools."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from agent_runtime.llm.openrouter import OpenRouter
+from agent_runtime.net import AddressGuard
+from agent_runtime.ports import Model
+from agent_runtime.tools.catalogue import CatalogueCache
+from agent_runtime.tools.mcp import McpTools
+from caylex_project.environment import Environment
+from skills_app.operations import skill_body, skill_file
+from tasks_app.worker.claim import Claim
+from tasks_app.worker.database import Database
+from tasks_app.worker.held import Held
+from tasks_app.worker.journal import Journal
+from tasks_app.worker.rebuild import Record, fixed_prompt, read_record, rebuild, revision_of
+from tasks_app.worker.toolbox import Toolbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Made on the event loop that uses them; `close` ends what they hold open."""
+
+    environment: Environment
+    model: Model
+    guard: AddressGuard
+    catalogues: CatalogueCache
+    database: Database
+    journal: Journal
+
+    @classmethod
+    def from_settings(cls) -> Resources:
+        """Return the resources as the settings say."""
+        environment: Environment = settings.ENVIRONMENT
+        database = Database()
+        return cls(
+            environment=environment,
+            model=OpenRouter(
+                base_url=environment.openrouter_base_url,
+                api_key=environment.openrouter_api_key.get_secret_value(),
+                stall_seconds=environment.caylex_model_stall_seconds,
+            ),
+            guard=AddressGuard.allowing(environment.caylex_private_networks),
+            catalogues=CatalogueCache(),
+            database=database,
+            journal=Journal(database),
+        )
+
+    async def take(self, claim: Claim) -> Held:
+        """Read a claimed task and open its tools. Raises Fenced when it is no longer ours."""
+        record = await self.database.insist(read_record, claim)
+        toolbox = self._toolbox(record)
+        await toolbox.open()
+        system = fixed_prompt(record, toolbox.servers)
+        return Held(
+            claim=claim,
+            task=record.task,
+            transcript=rebuild(record, system=system),
+            toolbox=toolbox,
+            journal=self.journal,
+            sequence=record.task.sequence,
+            attempt=record.task.attempt,
+            fixed={"system": system, "revisions": dict(record.revisions)},
+        )
+
+    def _toolbox(self, record: Record) -> Toolbox:
+        async def read_skill(skill_id: str, path: str | None) -> str | None:
+            revision = revision_of(record, skill_id)
+            if revision is None:
+                return None
+            return await self.database.insist(_read_skill, revision, path)
+
+        return Toolbox(
+            servers=McpTools(
+                accesses=record.accesses,
+                guard=self.guard,
+                call_timeout=self.environment.caylex_tool_timeout_seconds,
+                catalogues=self.catalogues,
+            ),
+            read_skill=read_skill,
+            has_skills=bool(record.revisions),
+        )
+
+    async def close(self) -> None:
+        """Close what is open."""
+        close = getattr(self.model, "close", None)
+        if close:
+            await close()
+        self.database.close()
+
+
+def _read_skill(revision: uuid.UUID, path: str | None) -> str | None:
+    if path is None:
+        return skill_body(revision)
+    return skill_file(revision, path)

@@ -1,0 +1,74 @@
+"""The sweep: what must be true of the rows, made true again every two seconds."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+
+import structlog
+from django.db import connection, transaction
+
+from tasks_app.models import AgentTask, Worker
+from tasks_app.states import Status, WorkerState
+from tasks_app.worker.claim import database_now
+from tasks_app.worker.identity import is_corpse
+from tasks_app.worker.release import end_worker, free_tasks
+
+EVERY = 2.0  # seconds
+_LOCK = 0x0CA71E  # the advisory lock that lets one loop sweep at a time
+
+log = structlog.get_logger(__name__)
+
+
+def sweep(*, now: datetime.datetime | None = None) -> int:
+    """Bury dead workers and free their tasks; return how many tasks became free.
+
+    One loop at a time; whoever comes second does nothing.
+    1. A worker of this machine whose process has ended is dead, whatever its lease says.
+    2. A worker whose lease has run out, by the database's clock, is dead.
+    3. A RUNNING task that an ended worker still holds is freed.
+    """
+    with transaction.atomic():
+        if not _alone():
+            return 0
+        moment = now or database_now()
+        freed = 0
+        for worker_id, why in _doomed(moment):
+            tasks = end_worker(worker_id=worker_id, state=WorkerState.DEAD, now=moment)
+            log.warning("sweep.buried", worker=str(worker_id), why=why, tasks=len(tasks))
+            freed += len(tasks)
+        return freed + _free_stranded(moment)
+
+
+def _alone() -> bool:
+    if connection.vendor != "postgresql":
+        return True  # every transaction is immediate: there is one writer
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
+        return bool(cursor.fetchone()[0])
+
+
+def _doomed(now: datetime.datetime) -> list[tuple[uuid.UUID, str]]:
+    """Return the workers to bury, each with the reason."""
+    found = []
+    for worker in Worker.objects.filter(state__in=[WorkerState.ALIVE, WorkerState.DRAINING]):
+        if is_corpse(machine=worker.machine, pid=worker.pid, pid_started=worker.pid_started):
+            found.append((worker.id, "its process has ended"))
+        elif worker.lease_until <= now:
+            found.append((worker.id, "its lease ran out"))
+    return found
+
+
+def _free_stranded(now: datetime.datetime) -> int:
+    stranded = (
+        AgentTask.objects.filter(status=Status.RUNNING)
+        .exclude(worker__state__in=[WorkerState.ALIVE, WorkerState.DRAINING])
+        .values_list("worker", flat=True)
+        .distinct()
+    )
+    freed = 0
+    for worker_id in list(stranded):
+        if worker_id is not None:
+            list(Worker.objects.select_for_update().filter(pk=worker_id))
+            freed += len(free_tasks(worker_id=worker_id, crashed=True, now=now))
+    return freed

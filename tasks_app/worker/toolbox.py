@@ -1,0 +1,62 @@
+"""The tools of one run: those of its servers, and the runtime's own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from agent_runtime.builtins import LOAD_SKILL, load_skill, read_skill_file, submit_report
+from agent_runtime.messages import Call, CallState, Tool, ToolResult
+from agent_runtime.ports import ServerState, Tools
+
+ReadSkill = Callable[[str, str | None], Awaitable[str | None]]
+
+
+class Toolbox:
+    """`ports.Tools` for one run: its servers' tools plus the built-ins.
+
+    `read_skill(id, path)` returns a skill's body (path None) or a file of it, None where there
+    is none.
+    """
+
+    def __init__(self, *, servers: Tools, read_skill: ReadSkill, has_skills: bool) -> None:
+        self._servers = servers
+        self._read_skill = read_skill
+        self._builtins = (load_skill, read_skill_file) if has_skills else ()
+        self._offered: Sequence[Tool] = ()
+
+    async def open(self) -> None:
+        """Connect the servers and list what there is."""
+        await self._servers.open()
+        self._offered = (submit_report, *self._builtins, *self._servers.offered)
+
+    @property
+    def offered(self) -> Sequence[Tool]:
+        """Everything that the agent may call, in a stable order."""
+        return self._offered
+
+    @property
+    def servers(self) -> Sequence[ServerState]:
+        """Each server and its state for this user."""
+        return self._servers.servers
+
+    def check(self, tool: Tool, arguments: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with the arguments, or None."""
+        return self._servers.check(tool, arguments)
+
+    async def call(self, call: Call) -> ToolResult:
+        """Answer a built-in, or send the call to its server."""
+        assert call.tool is not None
+        if call.tool.server:
+            return await self._servers.call(call)
+        arguments = call.arguments or {}
+        path = None if call.request.name == LOAD_SKILL else str(arguments.get("path"))
+        text = await self._read_skill(str(arguments.get("id")), path)
+        if text is None:
+            what = "skill with this id" if path is None else "such file in this skill"
+            return ToolResult(text=f"There is no {what}.", state=CallState.FAILED)
+        return ToolResult(text=text)
+
+    async def close(self) -> None:
+        """End all sessions."""
+        await self._servers.close()

@@ -1,0 +1,226 @@
+"""The journal's one write: a batch of entries, each fenced on its own.
+
+Hand-written SQL, because this is where a worker spends its time. PostgreSQL takes the whole
+batch in one statement; SQLite takes it in one immediate transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import F, Q
+from django.utils.dateparse import parse_datetime
+
+from tasks_app.models import AgentTask, Event, Step, ToolCall
+from tasks_app.states import Status
+from tasks_app.worker.entries import Entry
+from tasks_app.worker.rows import Row, Rows, rows_of
+
+# What SQLite's way sets to the entry's value, and adds the entry's value to.
+_SET = (
+    "attempt",
+    "waiting_reason",
+    "stop_reason",
+    "report",
+    "final_report_produced",
+    "error",
+    "completed_at",
+)
+_ADD = ("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens")
+
+_WRITE = """
+WITH input AS (
+  SELECT * FROM jsonb_to_recordset(%(tasks)s::jsonb) AS x (
+    id uuid, epoch int, sequence int, new_sequence int, new_status text, released bool,
+    attempt int, progress bool, next_attempt_at timestamptz, waiting_reason text,
+    steps int, tool_calls int, input_tokens bigint, output_tokens bigint,
+    cached_input_tokens bigint, reasoning_tokens bigint, cost_usd numeric,
+    authentication_needed jsonb, stop_reason text, report text, final_report_produced bool,
+    error text, completed_at timestamptz)
+), locked AS (
+  SELECT t.id FROM tasks_app_agenttask t JOIN input i ON i.id = t.id
+  ORDER BY t.id FOR NO KEY UPDATE OF t
+), landed AS (
+  UPDATE tasks_app_agenttask t SET
+    sequence = i.new_sequence,
+    status = i.new_status,
+    worker_id = CASE WHEN i.released THEN NULL ELSE t.worker_id END,
+    epoch = t.epoch + CASE WHEN i.released THEN 1 ELSE 0 END,
+    attempt = i.attempt,
+    crashes = CASE WHEN i.progress THEN 0 ELSE t.crashes END,
+    next_attempt_at = COALESCE(i.next_attempt_at, t.next_attempt_at),
+    waiting_reason = i.waiting_reason,
+    steps_completed = t.steps_completed + i.steps,
+    tool_calls_made = t.tool_calls_made + i.tool_calls,
+    input_tokens = t.input_tokens + i.input_tokens,
+    output_tokens = t.output_tokens + i.output_tokens,
+    cached_input_tokens = t.cached_input_tokens + i.cached_input_tokens,
+    reasoning_tokens = t.reasoning_tokens + i.reasoning_tokens,
+    cost_usd = CASE WHEN i.cost_usd IS NULL THEN t.cost_usd
+                    ELSE COALESCE(t.cost_usd, 0) + i.cost_usd END,
+    authentication_needed = COALESCE(i.authentication_needed, t.authentication_needed),
+    stop_reason = i.stop_reason,
+    report = i.report,
+    final_report_produced = i.final_report_produced,
+    error = i.error,
+    completed_at = i.completed_at
+  FROM input i JOIN locked l ON l.id = i.id
+  WHERE t.id = i.id AND t.epoch = i.epoch AND t.sequence = i.sequence AND t.status = 'RUNNING'
+  RETURNING t.id
+), new_steps AS (
+  INSERT INTO tasks_app_step
+    (id, task_id, run_number, index, epoch, sequence, schema_version, request, response,
+     finish_reason, model, provider_request_id, usage, started_at, completed_at)
+  SELECT s.* FROM jsonb_to_recordset(%(steps)s::jsonb) AS s (
+    id uuid, task_id uuid, run_number int, index int, epoch int, sequence int,
+    schema_version int, request jsonb, response jsonb, finish_reason text, model text,
+    provider_request_id text, usage jsonb, started_at timestamptz, completed_at timestamptz)
+  JOIN landed ON landed.id = s.task_id
+), new_calls AS (
+  INSERT INTO tasks_app_toolcall
+    (id, step_id, index, call_id, name, server, tool, arguments, repeatable, refused, state,
+     result, started_at, completed_at, started_sequence, completed_sequence)
+  SELECT c.id, c.step_id, c.index, c.call_id, c.name, c.server, c.tool, c.arguments,
+         c.repeatable, c.refused, c.state, c.result, c.started_at, c.completed_at,
+         c.started_sequence, c.completed_sequence
+  FROM jsonb_to_recordset(%(calls)s::jsonb) AS c (
+    id uuid, task_id uuid, step_id uuid, index int, call_id text, name text, server text,
+    tool text, arguments text, repeatable bool, refused bool, state text, result text,
+    started_at timestamptz, completed_at timestamptz, started_sequence int,
+    completed_sequence int)
+  JOIN landed ON landed.id = c.task_id
+), changed_calls AS (
+  UPDATE tasks_app_toolcall t SET
+    state = c.state, result = c.result,
+    started_at = COALESCE(c.started_at, t.started_at),
+    started_sequence = COALESCE(c.started_sequence, t.started_sequence),
+    completed_at = c.completed_at, completed_sequence = c.completed_sequence
+  FROM jsonb_to_recordset(%(changes)s::jsonb) AS c (
+    id uuid, task_id uuid, state text, result text, started_at timestamptz,
+    completed_at timestamptz, started_sequence int, completed_sequence int)
+  JOIN landed ON landed.id = c.task_id
+  WHERE t.id = c.id
+), new_events AS (
+  INSERT INTO tasks_app_event (task_id, sequence, kind, data, at)
+  SELECT e.* FROM jsonb_to_recordset(%(events)s::jsonb) AS e (
+    task_id uuid, sequence int, kind text, data jsonb, at timestamptz)
+  JOIN landed ON landed.id = e.task_id
+)
+SELECT id FROM landed
+"""
+
+
+def write_entries(entries: Sequence[Entry]) -> dict[uuid.UUID, int]:
+    """Write a batch, at most one entry a task; return the new sequence of each task it landed for.
+
+    A task that is missing from the answer is no longer ours: nothing of its entry was written.
+    Safe to call again with the same batch when the outcome is unknown: an entry that had landed
+    counts as landed and is not written twice. Raises OperationalError or InterfaceError when
+    the database is away.
+    """
+    rows = rows_of(entries)
+    landed = _write_postgresql(rows) if connection.vendor == "postgresql" else _write_sqlite(rows)
+    missing = [row for row in rows.tasks if row["id"] not in landed]
+    if missing:
+        landed |= _landed_before(missing)
+    return {uuid.UUID(row["id"]): row["new_sequence"] for row in rows.tasks if row["id"] in landed}
+
+
+def _write_postgresql(rows: Rows) -> set[str]:
+    parameters = {
+        name: json.dumps(getattr(rows, name), ensure_ascii=False, separators=(",", ":"))
+        for name in Rows.__slots__
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_WRITE, parameters)
+        return {str(row[0]) for row in cursor.fetchall()}
+
+
+def _landed_before(rows: Sequence[Row]) -> set[str]:
+    """Return the tasks that stand exactly where the entry would have left them.
+
+    Nobody else moves the sequence of a task while it keeps its epoch.
+    """
+    same = Q(pk__in=[])
+    for row in rows:
+        same |= Q(
+            pk=row["id"],
+            sequence=row["new_sequence"],
+            epoch=row["epoch"] + int(row["released"]),
+            status=row["new_status"],
+        )
+    return {str(each) for each in AgentTask.objects.filter(same).values_list("pk", flat=True)}
+
+
+def _write_sqlite(rows: Rows) -> set[str]:
+    with transaction.atomic():
+        landed = {row["id"] for row in rows.tasks if _update_task(row)}
+        Step.objects.bulk_create(Step(**_times(row)) for row in _of(rows.steps, landed))
+        ToolCall.objects.bulk_create(
+            ToolCall(**{k: v for k, v in _times(row).items() if k != "task_id"})
+            for row in _of(rows.calls, landed)
+        )
+        for row in _of(rows.changes, landed):
+            _update_call(_times(row))
+        Event.objects.bulk_create(Event(**_times(row)) for row in _of(rows.events, landed))
+    return landed
+
+
+def _of(rows: Sequence[Row], landed: set[str]) -> list[Row]:
+    return [row for row in rows if row["task_id"] in landed]
+
+
+def _times(row: Row) -> Row:
+    return {
+        name: parse_datetime(value) if value and (name == "at" or name.endswith("_at")) else value
+        for name, value in row.items()
+    }
+
+
+def _update_task(row: Row) -> int:
+    row = _times(row)
+    values: dict[str, Any] = {
+        name: row[name]
+        for name in [
+            "attempt",
+            "waiting_reason",
+            "stop_reason",
+            "report",
+            "final_report_produced",
+            "error",
+            "completed_at",
+        ]
+    }
+    counters = ["input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens"]
+    values |= {name: F(name) + row[name] for name in counters}
+    values |= {
+        "sequence": row["new_sequence"],
+        "status": row["new_status"],
+        "steps_completed": F("steps_completed") + row["steps"],
+        "tool_calls_made": F("tool_calls_made") + row["tool_calls"],
+    }
+    if row["released"]:
+        values |= {"worker": None, "epoch": F("epoch") + 1}
+    if row["progress"]:
+        values["crashes"] = 0
+    for name in ("next_attempt_at", "authentication_needed"):
+        if row[name] is not None:
+            values[name] = row[name]
+    mine = AgentTask.objects.filter(
+        pk=row["id"], epoch=row["epoch"], sequence=row["sequence"], status=Status.RUNNING
+    )
+    if row["cost_usd"] is not None:
+        spent = mine.values_list("cost_usd", flat=True).first() or 0
+        values["cost_usd"] = float(spent) + row["cost_usd"]
+    return mine.update(**values)
+
+
+def _update_call(row: Row) -> None:
+    values = {name: row[name] for name in ("state", "result", "completed_at", "completed_sequence")}
+    if row["started_at"]:
+        values |= {"started_at": row["started_at"], "started_sequence": row["started_sequence"]}
+    ToolCall.objects.filter(pk=row["id"]).update(**values)
