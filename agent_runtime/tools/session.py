@@ -1,0 +1,259 @@
+"""One MCP session with one server, owned by one asyncio task."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx2
+import mcp_types as types
+from mcp import Client, ClientSession, MCPError
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from agent_runtime.errors import AddressRefused, CredentialNeeded
+from agent_runtime.net import AddressGuard
+from agent_runtime.tools.access import ServerAccess
+from agent_runtime.tools.faults import Exchange, Fault, NoAnswer
+from agent_runtime.tools.transport import CappedTransport, HeaderMaps
+
+CLIENT = types.Implementation(name="caylex-agent-tasks", version="1")
+MAX_EVENT_BYTES = 1_000_000
+CLOSE_SECONDS = 4.0
+
+Result = TypeVar("Result", bound=BaseModel)
+ToolAnswer = types.CallToolResult | types.InputRequiredResult
+
+_TOOL_ANSWER: TypeAdapter[Any] = TypeAdapter(ToolAnswer)
+_TOOL_LIST: TypeAdapter[Any] = TypeAdapter(types.ListToolsResult)
+
+# The SDK's own errors, in place of an answer. Their codes are used by servers too, so the
+# first words count as well; a server that copies them is taken at its word: no answer.
+_SDK_WORDS = {
+    "Failed to parse": Fault.GARBLED,
+    "SSE stream": Fault.CUT,
+    "Connection closed": Fault.CUT,
+}
+
+# The SDK logs what servers send, whole, and what we send to them.
+for _name in ("mcp", "client", "httpx2", "httpcore2"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Era:
+    """Which protocol a server speaks: `discovered` is None for the one with a handshake."""
+
+    discovered: types.DiscoverResult | None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Job:
+    request: types.ClientRequest
+    adapter: TypeAdapter[Any]
+    answer: asyncio.Future[Any]
+
+
+class Session:
+    """A session: `open` it, `call_tool` and `list_page` from any task, `close` it.
+
+    1. `open` starts the owner task, which enters the SDK's contexts and agrees on a protocol
+       (or takes `era` as known: then a modern server is not even asked).
+    2. Requests reach the owner through a queue; it starts a task for each, so that they run
+       side by side, and a request that is given up is cancelled there.
+    3. `retire` lets what is running end, and nothing new begin.
+    4. `close`, or the end of the connection, lets the owner leave the contexts in the task
+       that entered them, as the SDK demands, and fails what was still waiting.
+    """
+
+    def __init__(
+        self, *, access: ServerAccess, guard: AddressGuard, time_limit: float, era: Era | None
+    ) -> None:
+        try:
+            self._transport = CappedTransport(access=access, guard=guard, time_limit=time_limit)
+        except AddressRefused:
+            raise NoAnswer(Fault.ADDRESS) from None
+        except CredentialNeeded:
+            raise NoAnswer(Fault.CREDENTIAL) from None
+        self._url = access.url
+        self._era = era
+        self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
+        self._running: set[asyncio.Task[None]] = set()
+        self._opened: asyncio.Future[Era] = asyncio.get_running_loop().create_future()
+        self._owner: asyncio.Task[None] | None = None
+        self.retired = False
+
+    @property
+    def ended(self) -> bool:
+        """True when the owner task is gone."""
+        return self._owner is None or self._owner.done()
+
+    async def open(self) -> Era:
+        """Connect and return the protocol agreed on. Raises NoAnswer."""
+        self._owner = asyncio.create_task(self._own())
+        try:
+            return await asyncio.shield(self._opened)
+        except asyncio.CancelledError:
+            self._owner.cancel()
+            raise
+
+    def expect_headers(self, header_maps: HeaderMaps) -> None:
+        """Say which arguments of which tools go out as headers too."""
+        self._transport.header_maps = header_maps
+
+    async def list_page(self, *, cursor: str | None) -> types.ListToolsResult:
+        """Return one page of the server's tools. Raises NoAnswer."""
+        request = types.ListToolsRequest(params=types.PaginatedRequestParams(cursor=cursor))
+        try:
+            found: types.ListToolsResult = await self._ask(request, _TOOL_LIST)
+        except MCPError as error:
+            raise NoAnswer(self._fault(error, self._transport.last) or Fault.REJECTED) from None
+        return found
+
+    async def call_tool(
+        self, *, name: str, arguments: Mapping[str, Any], key: str, exchange: Exchange
+    ) -> ToolAnswer:
+        """Call a tool and return its answer; `exchange` tells how far the request got.
+
+        Raises NoAnswer, or MCPError with the server's own words.
+        """
+        request = types.CallToolRequest(
+            params=types.CallToolRequestParams(
+                name=name, arguments=dict(arguments), _meta={"idempotencyKey": key}
+            )
+        )
+        self._transport.exchanges[key] = exchange
+        try:
+            answer: ToolAnswer = await self._ask(request, _TOOL_ANSWER)
+        except MCPError as error:
+            if (fault := self._fault(error, exchange)) is not None:
+                raise NoAnswer(fault) from None
+            raise
+        finally:
+            self._transport.exchanges.pop(key, None)
+        return answer
+
+    def retire(self) -> None:
+        """Take no new requests; close when the running ones have ended."""
+        self.retired = True
+        if not self._running and self._jobs.empty():
+            self._jobs.put_nowait(None)
+
+    async def close(self) -> None:
+        """End the session within CLOSE_SECONDS, politely if the server lets us."""
+        self.retired = True
+        if self._owner is not None:
+            self._jobs.put_nowait(None)
+            await asyncio.wait({self._owner}, timeout=CLOSE_SECONDS)
+            self._owner.cancel()
+            await asyncio.wait({self._owner}, timeout=1)
+
+    async def _own(self) -> None:
+        fault = Fault.CUT
+        try:
+            async with (
+                httpx2.AsyncClient(transport=self._transport, trust_env=False) as http,
+                self._client(http) as client,
+            ):
+                self._opened.set_result(Era(discovered=client.session.discover_result))
+                await self._serve(client.session)
+        except Exception as error:  # noqa: BLE001  (the edge to the SDK, fed by a stranger)
+            fault = self._transport.last.fault or _known_fault(error) or Fault.GARBLED
+        finally:
+            self.retired = True
+            self._fail_waiting(fault)
+
+    def _client(self, http: httpx2.AsyncClient) -> Client:
+        transport = streamable_http_client(
+            self._url, http_client=http, max_sse_event_size=MAX_EVENT_BYTES
+        )
+        mode, prior = "auto", None
+        if self._era is not None:
+            prior = self._era.discovered
+            mode = "legacy" if prior is None else _agreed_version(prior)
+        return Client(transport, mode=mode, prior_discover=prior, client_info=CLIENT, cache=None)
+
+    async def _serve(self, session: ClientSession) -> None:
+        try:
+            while (job := await self._jobs.get()) is not None:
+                task = asyncio.create_task(self._answer(session, job))
+                self._running.add(task)
+                task.add_done_callback(self._ended)
+                job.answer.add_done_callback(functools.partial(_give_up, task))
+        finally:
+            for task in self._running:
+                task.cancel()
+            if self._running:
+                await asyncio.wait(self._running, timeout=CLOSE_SECONDS)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if self.retired and not self._running and self._jobs.empty():
+            self._jobs.put_nowait(None)
+
+    async def _answer(self, session: ClientSession, job: _Job) -> None:
+        try:
+            result = await session.send_request(job.request, job.adapter)
+        except MCPError as error:
+            _settle(job.answer, error)
+        except ValidationError:
+            _settle(job.answer, NoAnswer(Fault.GARBLED))
+        except Exception:  # noqa: BLE001  (the edge to the SDK, fed by a stranger)
+            _settle(job.answer, NoAnswer(Fault.GARBLED))
+        else:
+            if not job.answer.done():
+                job.answer.set_result(result)
+        finally:
+            _settle(job.answer, NoAnswer(Fault.CUT))
+
+    async def _ask(self, request: types.ClientRequest, adapter: TypeAdapter[Any]) -> Any:
+        if self.retired:
+            raise NoAnswer(Fault.SESSION_GONE)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._jobs.put_nowait(_Job(request=request, adapter=adapter, answer=answer))
+        return await answer
+
+    def _fail_waiting(self, fault: Fault) -> None:
+        if not self._opened.done():
+            self._opened.set_exception(NoAnswer(fault))
+            self._opened.exception()  # seen: the opener may have been cancelled
+        while not self._jobs.empty():
+            job = self._jobs.get_nowait()
+            if job is not None:
+                _settle(job.answer, NoAnswer(Fault.SESSION_GONE))
+
+    @staticmethod
+    def _fault(error: MCPError, exchange: Exchange) -> Fault | None:
+        return exchange.fault or _known_fault(error)
+
+
+def _give_up(task: asyncio.Task[None], answer: asyncio.Future[Any]) -> None:
+    if answer.cancelled():
+        task.cancel()
+
+
+def _settle(answer: asyncio.Future[Any], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+
+
+def _known_fault(error: Exception) -> Fault | None:
+    """Return what an error of the SDK's own making means; None for a server's words."""
+    if not isinstance(error, MCPError):
+        return None
+    if error.code == types.REQUEST_TIMEOUT and error.message.endswith("timed out"):
+        return Fault.DEADLINE
+    for words, fault in _SDK_WORDS.items():
+        if error.message.startswith(words):
+            return fault
+    return None
+
+
+def _agreed_version(discovered: types.DiscoverResult) -> str:
+    shared = [v for v in MODERN_PROTOCOL_VERSIONS if v in discovered.supported_versions]
+    return shared[-1] if shared else LATEST_MODERN_VERSION
