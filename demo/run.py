@@ -207,7 +207,13 @@ def main() -> int:
     keys = provision(env, tools_port=tools)
     password = make_staff(env)
     commands: dict[str, Sequence[str]] = {
-        "tools": ["-m", "demo.tool_server", "--port", str(tools)],
+        "tools": [
+            "-m",
+            "demo.tool_server",
+            *("--port", str(tools)),
+            *("--token", f"jane={env['DEMO_TICKETS_TOKEN']}"),
+            *("--notes", str(VAR / "notes.jsonl")),
+        ],
         "web": ["-m", "uvicorn", "caylex_project.asgi:application", "--port", str(web)],
         "workers": ["manage.py", "qcluster"],
     }

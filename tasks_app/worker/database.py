@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -19,6 +20,7 @@ class Database:
     """Runs plain functions on threads; each unit of work starts with a usable connection."""
 
     def __init__(self, *, threads: int = 4) -> None:
+        self._threads = threads
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="database")
 
     async def run(
@@ -48,7 +50,17 @@ class Database:
                 pause = min(pause * 2, 1.0)
 
     def close(self) -> None:
-        """End the threads and their connections."""
-        for _ in range(self._pool._max_workers):
-            self._pool.submit(connections.close_all)
+        """End the threads and their connections once the work under way is done."""
+        together = threading.Barrier(self._threads)  # so that each thread takes one of these
+
+        def part() -> None:
+            connections.close_all()
+            together.wait()
+
+        for _ in range(self._threads):
+            self._pool.submit(part)
         self._pool.shutdown(wait=False)
+
+    def join(self) -> None:
+        """Wait for the threads to end."""
+        self._pool.shutdown(wait=True)

@@ -45,7 +45,7 @@ class Resources:
                 api_key=environment.openrouter_api_key.get_secret_value(),
                 stall_seconds=environment.caylex_model_stall_seconds,
             ),
-            guard=AddressGuard.allowing(environment.caylex_private_networks),
+            guard=AddressGuard.of(networks=environment.caylex_private_networks),
             catalogues=CatalogueCache(),
             database=database,
             journal=Journal(database),

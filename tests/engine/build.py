@@ -1,0 +1,114 @@
+"""Workers, tasks and a driver for the engine's tests."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import uuid
+from typing import Any
+
+from django.utils import timezone
+
+from agent_runtime.ports import Model
+from agent_runtime.testing import FakeTools
+from tasks_app.models import AgentTask, Worker
+from tasks_app.states import WorkerState
+from tasks_app.worker.claim import Claim, claim_due
+from tasks_app.worker.database import Database
+from tasks_app.worker.drive import Driver
+from tasks_app.worker.held import Held
+from tasks_app.worker.journal import Journal
+from tasks_app.worker.rebuild import fixed_prompt, read_record, rebuild
+from tasks_app.worker.toolbox import Toolbox
+from tests.factories import AgentTaskFactory
+
+LIMITS = {"schema": 1, "max_steps": 50, "max_tool_calls": None, "timeout_seconds": 3600}
+
+
+def a_worker(*, lease: float = 30.0, state: str = WorkerState.ALIVE, **values: Any) -> Worker:
+    """Write a worker of another machine, so that no sweep takes it for a local corpse."""
+    now = timezone.now()
+    return Worker.objects.create(
+        host="elsewhere",
+        machine="another-machine",
+        pid=1,
+        pid_started="1",
+        version="test",
+        state=state,
+        lease_until=now + datetime.timedelta(seconds=lease),
+        capacity=10,
+        started_at=now,
+        **values,
+    )
+
+
+def a_task(*, due_in: float = -1.0, **values: Any) -> AgentTask:
+    """Write a pending task."""
+    now = timezone.now()
+    values = {
+        "created_at": now,
+        "next_attempt_at": now + datetime.timedelta(seconds=due_in),
+        "limits": LIMITS,
+        "prompt": "Do it.",
+        "model": "scripted",
+        **values,
+    }
+    task: AgentTask = AgentTaskFactory.create(**values)
+    return task
+
+
+def claim_all(worker: Worker, *, limit: int = 16) -> list[Claim]:
+    """Claim what is due for a worker."""
+    return claim_due(worker_id=worker.id, limit=limit, turn=uuid.UUID(int=0))[0]
+
+
+def claimed_task(**values: Any) -> tuple[AgentTask, Claim]:
+    """Write a task that a fresh worker holds."""
+    task = a_task(**values)
+    (claim,) = claim_all(a_worker())
+    task.refresh_from_db()
+    return task, claim
+
+
+def take(claim: Claim, tools: FakeTools, journal: Journal) -> Held:
+    """Read a claimed task and put it into an owner's hands; call it on a database thread."""
+    record = read_record(claim)
+
+    async def read_skill(skill_id: str, path: str | None) -> str | None:
+        return f"body of {skill_id}" if skill_id in record.revisions else None
+
+    toolbox = Toolbox(servers=tools, read_skill=read_skill, has_skills=bool(record.revisions))
+    asyncio.run(toolbox.open())
+    system = fixed_prompt(record, tools.servers)
+    return Held(
+        claim=claim,
+        task=record.task,
+        transcript=rebuild(record, system=system),
+        toolbox=toolbox,
+        journal=journal,
+        sequence=record.task.sequence,
+        attempt=record.task.attempt,
+        fixed={"system": system, "revisions": dict(record.revisions)},
+    )
+
+
+def a_driver(model: Model, *, max_attempts: int = 5) -> Driver:
+    """Return a driver that is not told to end."""
+    return Driver(
+        model=model, model_timeout=30.0, max_attempts=max_attempts, draining=asyncio.Event()
+    )
+
+
+async def drive(
+    database: Database,
+    model: Model,
+    tools: FakeTools,
+    claim: Claim,
+    *,
+    driver: Driver | None = None,
+    journal: Journal | None = None,
+) -> None:
+    """Drive a claimed task until it is let go."""
+    journal = journal or Journal(database)
+    held = await database.run(take, claim, tools, journal)
+    await (driver or a_driver(model)).drive(held)
