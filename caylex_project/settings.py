@@ -9,6 +9,7 @@ from typing import Any
 import dj_database_url
 
 from caylex_project.environment import BASE_DIR, VAR_DIR, load_environment
+from caylex_project.logs import logging_settings
 
 ENVIRONMENT = load_environment()
 
@@ -35,8 +36,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "caylex_project.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "caylex_project.middleware.StaticFilesMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -87,7 +89,11 @@ def _database() -> dict[str, Any]:
         database["CONN_MAX_AGE"] = None
     else:
         database["CONN_MAX_AGE"] = 0
-        database["OPTIONS"] = {"pool": {"min_size": 2, "max_size": 20, "timeout": 10}}
+        database.setdefault("OPTIONS", {})["pool"] = {
+            "min_size": 2,
+            "max_size": 20,
+            "timeout": 10,
+        }
     return database
 
 
@@ -116,21 +122,27 @@ Q_CLUSTER = {
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["tasks_app.parsers.StrictJSONParser"],
-    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "tasks_app.parsers.JSONAlone",
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tasks_app.authentication.PlatformTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "tasks_app.problems.handle",
     "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,
 }
 
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Caylex Agent Tasks",
-    "DESCRIPTION": "Background agent tasks: submit a prompt, poll for the report.",
+    "DESCRIPTION": (
+        "Background agent tasks: submit a prompt, get a task id back at once, and poll for the "
+        "report."
+    ),
     "VERSION": "1.0.0",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
+    "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "PREPROCESSING_HOOKS": ["tasks_app.schema.without_slash_forms"],
+    "POSTPROCESSING_HOOKS": [],  # pydantic names its enumerations itself
 }
 
 LANGUAGE_CODE = "en-us"
@@ -175,3 +187,4 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_000_000
+LOGGING = logging_settings(json_lines=not DEBUG)

@@ -1,0 +1,67 @@
+"""What every request passes on its way in and out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import structlog
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-untyped]
+
+from caylex_project.problem import REQUEST_ID, plain_problem, problem_body, request_id_for
+
+logger = structlog.get_logger(__name__)
+
+
+class RequestIdMiddleware:
+    """Give each request an id, log one line for it, and keep the API's errors in one shape.
+
+    The line holds no query string, header or body. An error of the API that was made outside
+    its views (a bad Host header, Django's own last resort) is put into the common shape here.
+    """
+
+    sync_capable = True
+    async_capable = False
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the answer with `X-Request-Id`."""
+        request_id = request_id_for(request.META.get("HTTP_X_REQUEST_ID"))
+        request.META[REQUEST_ID] = request_id
+        started = time.perf_counter()
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            response = self.get_response(request)
+            if request.path_info.startswith("/api/"):
+                response = _in_our_shape(response, request_id=request_id)
+            logger.info(
+                "request",
+                method=request.method,
+                path=request.path,
+                status=response.status_code,
+                milliseconds=round((time.perf_counter() - started) * 1000, 1),
+            )
+        response["X-Request-Id"] = request_id
+        return response
+
+
+class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
+    """Serve the apps' static files, and those in STATIC_ROOT where somebody collected them."""
+
+    def add_files(self, root: str, prefix: str | None = None) -> None:
+        """Add a folder; one that is not there is no cause for a warning."""
+        if os.path.isdir(root):
+            super().add_files(root, prefix)
+
+
+def _in_our_shape(response: HttpResponseBase, *, request_id: str) -> HttpResponseBase:
+    if response.status_code < 400 or response.get("Content-Type", "") == "application/json":
+        return response
+    words = plain_problem(response.status_code)
+    body = problem_body(detail=words.detail, code=words.code, request_id=request_id)
+    replaced = JsonResponse(body, status=response.status_code)
+    response.close()
+    return replaced

@@ -1,0 +1,22 @@
+"""The API's addresses. Each has both slash forms: a redirect would lose a POST's body."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from tasks_app.schema import docs, openapi
+from tasks_app.views import SubmitView, TaskView, UnknownView
+
+submit = SubmitView.as_view()
+task = TaskView.as_view()
+
+urlpatterns = [
+    path("v1/agent-task", submit, name="agent-tasks"),
+    path("v1/agent-task/", submit),
+    path("v1/agent-task/<str:task_id>", task, name="agent-task"),
+    path("v1/agent-task/<str:task_id>/", task),
+    path("v1/docs/openapi.yaml", openapi, name="openapi"),
+    path("v1/docs", docs, name="docs"),
+    path("v1/docs/", docs),
+    re_path(r"^", UnknownView.as_view()),
+]
