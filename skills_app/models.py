@@ -23,7 +23,7 @@ class Skill(models.Model):
     )
     slug = models.SlugField(max_length=64)
     current = models.ForeignKey(
-        "SkillRevision", on_delete=models.PROTECT, related_name="+", null=True, editable=False
+        "SkillRevision", on_delete=models.RESTRICT, related_name="+", null=True, editable=False
     )
     created_at = models.DateTimeField(auto_now_add=True)
 

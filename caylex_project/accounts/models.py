@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from typing import Any
 
@@ -41,6 +42,22 @@ class Secret(models.Model):
 
     class Meta:
         abstract = True
+
+    def usable(self, now: datetime.datetime) -> bool:
+        """True unless it is revoked or `now` has reached its expiry."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def revoke(self, now: datetime.datetime) -> None:
+        """Stop it from working, for good; a second time changes nothing."""
+        if self.revoked_at is None:
+            self.revoked_at = now
+            self.save(update_fields=["revoked_at"])
+
+    def expire_by(self, moment: datetime.datetime) -> None:
+        """Let it work until `moment` at the longest."""
+        if self.expires_at is None or self.expires_at > moment:
+            self.expires_at = moment
+            self.save(update_fields=["expires_at"])
 
 
 class PlatformToken(Secret):
@@ -103,7 +120,7 @@ class NavigatorKey(Secret):
     navigator = models.ForeignKey(Navigator, on_delete=models.CASCADE, related_name="keys")
 
     def __str__(self) -> str:
-        return f"ck_{self.id}"
+        return f"ck_{self.id.hex}"
 
 
 class EndUser(models.Model):

@@ -1,0 +1,143 @@
+"""What the agent may reach as one end user: every connected server, its credential opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from django.db.models import Q
+
+from agent_runtime.messages import Permission
+from agent_runtime.tools.access import ServerAccess
+from caylex_project.accounts.models import EndUser, Navigator, Project
+from caylex_project.integrations.credentials import CredentialRefused, check_value, value_of
+from caylex_project.integrations.models import (
+    AuthKind,
+    AuthLevel,
+    Credential,
+    ServerInstance,
+    ToolPermission,
+)
+
+
+def accesses_for(
+    *, project: Project, navigator: Navigator, end_user: EndUser
+) -> list[ServerAccess]:
+    """Return one access for each server that is connected and not paused, by name.
+
+    Three queries, however many servers there are. A credential that is absent, does not open
+    or cannot be sent is a `problem` with `needs_credential`; it never raises.
+    """
+    instances = (
+        ServerInstance.objects.filter(project=project, paused=False)
+        .select_related("server")
+        .order_by("server__name")
+    )
+    credentials = {
+        (row.instance_id, row.end_user_id): row
+        for row in Credential.objects.filter(
+            Q(end_user=None) | Q(end_user=end_user),
+            instance__project=project,
+            instance__paused=False,
+        )
+    }
+    permissions: dict[object, dict[str, Permission]] = {}
+    for row in ToolPermission.objects.filter(navigator=navigator, instance__project=project):
+        permissions.setdefault(row.instance_id, {})[row.tool] = Permission(row.permission)
+    return [
+        _access(
+            instance,
+            end_user=end_user,
+            credential=credentials.get((instance.pk, _owner(instance, end_user))),
+            permissions=permissions.get(instance.pk, {}),
+        )
+        for instance in instances
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Placed:
+    """An opened credential at its place in the request."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    path: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+
+
+def _owner(instance: ServerInstance, end_user: EndUser) -> uuid.UUID | None:
+    return end_user.pk if instance.auth_level == AuthLevel.USER else None
+
+
+def _access(
+    instance: ServerInstance,
+    *,
+    end_user: EndUser,
+    credential: Credential | None,
+    permissions: Mapping[str, Permission],
+) -> ServerAccess:
+    placed = _place(instance, credential)
+    problem = ""
+    if placed is None:
+        problem = _problem(instance, end_user)
+        placed = _Placed()
+    server = instance.server
+    return ServerAccess(
+        name=server.name,
+        url=server.url,
+        headers=placed.headers,
+        query=placed.query,
+        path=placed.path,
+        secrets=placed.secrets,
+        permissions=permissions,
+        repeatable=frozenset(server.repeatable_tools),
+        problem=problem,
+        needs_credential=bool(problem),
+        catalogue_key=_catalogue_key(instance, credential),
+    )
+
+
+def _place(instance: ServerInstance, credential: Credential | None) -> _Placed | None:
+    """Return the credential where its kind puts it, or None where it cannot be sent."""
+    server = instance.server
+    kind = AuthKind(server.auth_kind)
+    if kind is AuthKind.NONE:
+        return _Placed()
+    value = None if credential is None else value_of(credential)
+    if value is None:
+        return None
+    try:
+        check_value(value, auth_kind=kind)  # the server's kind may have changed since
+    except CredentialRefused:
+        return None
+    secrets = (value,)
+    if kind is AuthKind.BEARER:
+        return _Placed(headers={"Authorization": f"Bearer {value}"}, secrets=secrets)
+    if kind is AuthKind.HEADER:
+        header = f"{server.auth_prefix}{value}"
+        return _Placed(headers={server.auth_name: header}, secrets=secrets)
+    if kind is AuthKind.QUERY:
+        return _Placed(query={server.auth_name: value}, secrets=secrets)
+    return _Placed(path={server.auth_name: value}, secrets=secrets)
+
+
+def _problem(instance: ServerInstance, end_user: EndUser) -> str:
+    if instance.auth_level == AuthLevel.USER:
+        return f"{end_user.email} must connect {instance.server.name} first."
+    return f"An administrator must connect {instance.server.name} first."
+
+
+def _catalogue_key(instance: ServerInstance, credential: Credential | None) -> str:
+    server = instance.server
+    facts = [
+        str(instance.pk),
+        server.url,
+        server.auth_kind,
+        server.auth_name,
+        server.auth_prefix,
+        "" if credential is None else f"{credential.pk} {credential.updated_at.isoformat()}",
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

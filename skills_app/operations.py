@@ -1,0 +1,157 @@
+"""What can be done with skills: store, resolve, list for a run, read."""
+
+from __future__ import annotations
+
+import uuid
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.utils.text import slugify
+
+from caylex_project.accounts.models import Navigator, Project
+from skills_app.models import Skill, SkillFile, SkillRevision
+from skills_app.skillmd import MAX_NAME, ParsedSkill
+
+
+class Source(StrEnum):
+    """Whose skill it is."""
+
+    PROJECT = "project"  # the project's
+    GLOBAL = "global"  # the navigator's own, whatever the project
+
+
+class ResolvedSkill(NamedTuple):
+    """The skill that a reference means; `warning` is a sentence or None."""
+
+    id: uuid.UUID
+    name: str
+    slug: str
+    source: Source
+    revision_id: uuid.UUID
+    warning: str | None
+
+
+class CatalogueEntry(NamedTuple):
+    """A skill as a run may load it, in the revision that is current now."""
+
+    id: uuid.UUID
+    name: str
+    description: str
+    revision_id: uuid.UUID
+
+
+def store_skill(
+    *, parsed: ParsedSkill, project: Project | None = None, navigator: Navigator | None = None
+) -> SkillRevision:
+    """Keep the skill for the project or, as a global one, for the navigator.
+
+    Returns the current revision: a new one where anything changed, else the one that was
+    there. Give exactly one owner. Two that store at once wait for each other.
+    """
+    if (project is None) == (navigator is None):
+        raise ValueError("A skill has one owner: a project or a navigator.")
+    with transaction.atomic():
+        made, _ = Skill.objects.get_or_create(
+            project=project, navigator=navigator, slug=parsed.slug
+        )
+        skill = Skill.objects.select_for_update().get(pk=made.pk)
+        current = skill.current
+        if current is not None and current.digest == parsed.digest:
+            return current
+        revision = SkillRevision.objects.create(
+            skill=skill,
+            number=1 if current is None else current.number + 1,
+            name=parsed.name,
+            description=parsed.description,
+            body=parsed.body,
+            frontmatter=dict(parsed.frontmatter),
+            digest=parsed.digest,
+        )
+        SkillFile.objects.bulk_create(
+            SkillFile(revision=revision, path=path, text=text)
+            for path, text in parsed.files.items()
+        )
+        skill.current = revision
+        skill.save(update_fields=["current"])
+    return revision
+
+
+def resolve_skill(*, project: Project, navigator: Navigator, ref: str) -> ResolvedSkill | None:
+    """Return the skill of that name (in any case) or slug, or None.
+
+    Where the project and the navigator both have one of the same slug, the project's wins and
+    `warning` says so. One query.
+    """
+    slug = slugify(ref) if len(ref) <= MAX_NAME else ""
+    if not slug:
+        return None
+    found = list(_visible(project, navigator).filter(slug=slug))
+    if not any(_means(ref, each) for each in found):
+        return None
+    chosen = found[0]
+    assert chosen.current is not None
+    warning = (
+        f"The project and the navigator both have a skill '{slug}'; the project's is used."
+        if len(found) > 1
+        else None
+    )
+    return ResolvedSkill(
+        id=chosen.pk,
+        name=chosen.current.name,
+        slug=chosen.slug,
+        source=Source.GLOBAL if chosen.project_id is None else Source.PROJECT,
+        revision_id=chosen.current.pk,
+        warning=warning,
+    )
+
+
+def catalogue(*, project: Project, navigator: Navigator) -> list[CatalogueEntry]:
+    """Return the skills that a run may load, by slug; a global one of the same slug is hidden.
+
+    One query.
+    """
+    chosen: dict[str, CatalogueEntry] = {}
+    for skill in _visible(project, navigator):
+        current = skill.current
+        assert current is not None
+        entry = CatalogueEntry(skill.pk, current.name, current.description, current.pk)
+        chosen.setdefault(skill.slug, entry)
+    return list(chosen.values())
+
+
+def skill_body(revision_id: uuid.UUID) -> str | None:
+    """Return what a revision tells the agent, with a list of its files, or None."""
+    body = SkillRevision.objects.filter(pk=revision_id).values_list("body", flat=True).first()
+    if body is None:
+        return None
+    rows = SkillFile.objects.filter(revision_id=revision_id).order_by("path")
+    paths = list(rows.values_list("path", flat=True))
+    if not paths:
+        return body
+    return f"{body}\n\nFiles of this skill:\n" + "\n".join(f"- {path}" for path in paths)
+
+
+def skill_file(revision_id: uuid.UUID, path: str) -> str | None:
+    """Return the text of a file of a revision by its path inside the folder, or None."""
+    if not path.isprintable():
+        return None
+    rows = SkillFile.objects.filter(revision_id=revision_id, path=str(PurePosixPath(path)))
+    return rows.values_list("text", flat=True).first()
+
+
+def _visible(project: Project, navigator: Navigator) -> QuerySet[Skill]:
+    """Return the project's and the navigator's skills by slug, the project's first."""
+    return (
+        Skill.objects.filter(Q(project=project) | Q(navigator=navigator), current__isnull=False)
+        .select_related("current")
+        .defer("current__body", "current__frontmatter")
+        .order_by("slug", F("navigator_id").asc(nulls_first=True))
+    )
+
+
+def _means(ref: str, skill: Skill) -> bool:
+    assert skill.current is not None
+    return ref.lower() in (skill.slug, skill.current.name.lower())

@@ -1,0 +1,94 @@
+"""YAML that people write, read strictly: no aliases, no doubled keys, no depth, no tags."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+MAX_DEPTH = 12
+
+# What PostgreSQL cannot keep and what has no place in a text that is shown or sent.
+_UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class YamlRefused(ValueError):
+    """The text is not YAML as we take it; `str()` is a sentence without any of its values."""
+
+
+class _Strict(yaml.composer.Composer):
+    """Refuses, with the place, what the YAML standard allows and we do not."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[attr-defined]
+        if isinstance(event, yaml.events.AliasEvent):
+            raise YamlRefused(f"{_place(event.start_mark)}: aliases are not allowed.")
+        if getattr(event, "tag", None) is not None:
+            raise YamlRefused(f"{_place(event.start_mark)}: tags (!) are not allowed.")
+        if self.depth == MAX_DEPTH:
+            raise YamlRefused(f"{_place(event.start_mark)}: nested too deep.")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(node)
+        if isinstance(node, yaml.ScalarNode) and _UNFIT.search(node.value):
+            raise YamlRefused(f"{_place(node.start_mark)}: control characters are not allowed.")
+        return node
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    seen = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise YamlRefused(f"{_place(key.start_mark)}: a key must be plain text.")
+        if key.value in seen:
+            raise YamlRefused(f"{_place(key.start_mark)}: this key is there twice.")
+        seen.add(key.value)
+
+
+class _TextLoader(_Strict, yaml.BaseLoader):
+    """Every scalar is the text as it was written: `no` is "no", 1.10 is "1.10"."""
+
+
+class _TypedLoader(_Strict, yaml.SafeLoader):
+    """Numbers and truth values besides text; a date stays the text that it is."""
+
+
+_LEFT_AS_TEXT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge")
+_TypedLoader.yaml_implicit_resolvers = {
+    first: [item for item in items if item[0] not in _LEFT_AS_TEXT]
+    for first, items in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def load_text(text: str) -> Any:
+    """Return the document with every scalar as text. Raises YamlRefused."""
+    return _load(text, _TextLoader)
+
+
+def load_typed(text: str) -> Any:
+    """Return the document with numbers, truth values and nulls. Raises YamlRefused."""
+    return _load(text, _TypedLoader)
+
+
+def _load(text: str, loader: Any) -> Any:
+    try:
+        return yaml.load(text, Loader=loader)  # noqa: S506 - strict subclasses of safe loaders
+    except YamlRefused:
+        raise
+    except yaml.MarkedYAMLError as error:
+        # Its own words may quote the text, and the text may hold a secret.
+        raise YamlRefused(
+            f"{_place(error.problem_mark)}: this is not valid YAML; text with special "
+            "characters belongs in quotes."
+        ) from None
+    except (yaml.YAMLError, ValueError, OverflowError):
+        raise YamlRefused("This is not valid YAML.") from None
+
+
+def _place(mark: Any) -> str:
+    return "Somewhere" if mark is None else f"Line {mark.line + 1}, column {mark.column + 1}"
