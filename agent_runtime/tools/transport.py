@@ -64,10 +64,10 @@ class _Envelope:
     key: str = ""
 
     @classmethod
-    def of(cls, request: httpx2.Request) -> _Envelope:
-        if request.method != "POST":
+    def of(cls, http_method: str, content: bytes) -> _Envelope:
+        if http_method != "POST":
             return cls()
-        body = json.loads(request.content)
+        body = json.loads(content)
         params = body.get("params") or {}
         return cls(
             request_id=body.get("id"),
@@ -123,7 +123,7 @@ class CappedTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request and return its answer, or a stand-in that says there is none."""
-        envelope = _Envelope.of(request)
+        envelope = _Envelope.of(request.method, await request.aread())
         exchange = self.exchanges.get(envelope.key)
         if exchange is None:
             exchange = self.last = Exchange()
