@@ -1,0 +1,56 @@
+"""`manage.py qcluster`: django-q2's command and options, around processes that can die."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.db import connections
+from django_q.management.commands.qcluster import Command as StockCommand
+
+from tasks_app import checks
+from tasks_app.worker import smallcluster
+from tasks_app.worker.supervisor import Supervisor
+
+
+class Command(StockCommand):  # type: ignore[misc]
+    """Keep CAYLEX_WORKERS small clusters, each one process. See docs/architecture.md.
+
+    Exit codes: 0 after SIGTERM or SIGINT and a drain, 71 when work was broken off (a second
+    signal, or a drain that took too long), 70 when a small cluster keeps dying.
+    """
+
+    help = "Runs the workers: CAYLEX_WORKERS processes, each with an engine of its own."
+
+    requires_system_checks = [checks.TAG]
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run until told to stop."""
+        queue_name = options["cluster_name"]
+        if queue_name:
+            os.environ["Q_CLUSTER_NAME"] = queue_name
+        environment = settings.ENVIRONMENT
+
+        def child(orders_fd: int) -> int:
+            return smallcluster.run(
+                orders_fd=orders_fd,
+                queue_name=queue_name,
+                drain_seconds=environment.caylex_drain_seconds,
+                once=options["run_once"],
+            )
+
+        # What the parent has loaded is shared by all; the collector must not touch it.
+        smallcluster.engine_module()
+        connections.close_all()
+        gc.collect()
+        gc.freeze()
+        code = Supervisor(
+            count=environment.workers,
+            child=child,
+            drain_seconds=environment.caylex_drain_seconds,
+            replace=not options["run_once"],
+        ).run()
+        sys.exit(code)

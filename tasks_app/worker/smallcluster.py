@@ -1,0 +1,277 @@
+"""A small cluster: a whole django-q2 cluster, and the engine, in one process.
+
+The stock `worker()` runs on the main thread, where its timeouts work; the stock guard, pusher
+and monitor run on side threads of a `Sentinel` subclass. Nothing is shared between processes,
+so one that dies takes no lock with it. The engine starts when the worker does, on a thread of
+its own.
+
+How it ends: a fourth thread watches for orders, from the parent's pipe and from signals. The
+first makes the engine drain and stops the cluster; the second, or a drain that takes too
+long, aborts the engine; an abort that takes too long ends the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import select
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Protocol
+
+from django.conf import settings
+from django_q.brokers import get_broker
+from django_q.cluster import Sentinel
+from django_q.signals import post_spawn
+from django_q.worker import worker
+
+from tasks_app.worker import doorbell
+from tasks_app.worker.supervisor import EXIT_ABORTED, STOP_SIGNALS, Order, Signals
+
+logger = logging.getLogger(__name__)
+
+DRAIN_MARGIN = 5.0  # seconds that the engine may need beyond its own drain deadline
+ABORT_SECONDS = 3.0  # that an abort may take
+QUEUE_SECONDS = 3.0  # that django-q2's threads may take to end after the engine
+WATCH_SECONDS = 0.5  # how often the engine is looked at
+
+
+class Engine(Protocol):
+    """What a small cluster needs of `tasks_app.worker.engine.Engine`; see there."""
+
+    def start(self) -> None: ...
+    def ring(self) -> None: ...
+    def drain(self) -> None: ...
+    def abort(self) -> None: ...
+    def join(self, timeout: float | None) -> int | None: ...
+
+
+def engine_module() -> ModuleType:
+    """Return the module with `Engine` and `install`; `settings.CAYLEX_ENGINE` is for tests."""
+    return import_module(getattr(settings, "CAYLEX_ENGINE", "tasks_app.worker.engine"))
+
+
+def run(*, orders_fd: int, queue_name: str | None, drain_seconds: float, once: bool = False) -> int:
+    """Run a small cluster in this process until it has ended, and return the exit code.
+
+    Called by the parent's fork, on the main thread, with the stop signals blocked. With `once`
+    it drains as soon as it has started.
+    """
+    module = engine_module()
+    engine: Engine = module.Engine()
+    module.install(engine)
+    threads = Threads(
+        broker=get_broker(queue_name)
+    )  # its __init__ sets signal handlers: before ours
+    ending = Ending(engine=engine, stop=threads.stop_event.set, drain_seconds=drain_seconds)
+    Watch(engine=engine, ending=ending, orders_fd=orders_fd, signals=Signals()).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP_SIGNALS, signal.SIGCHLD))
+
+    def start_engine(**_: object) -> None:
+        engine.start()
+        doorbell.answer(wake=engine.ring)
+        ending.engine_started()
+        if once:
+            ending.obey(Order.DRAIN)
+
+    post_spawn.connect(start_engine, weak=False)
+    threads.spawn_cluster()
+    guard = threading.Thread(target=threads.guard, name="guard", daemon=True)
+    guard.start()
+    threads.main.run()
+    ending.obey(Order.DRAIN)  # after a timed-out job the worker returns without being told
+    code = engine.join(None)
+    guard.join(QUEUE_SECONDS)
+    return EXIT_ABORTED if code is None else code
+
+
+class MainThread:
+    """The worker, in the clothes of a process: what the sentinel's pool holds."""
+
+    def __init__(self, *args: Any) -> None:
+        self.name = "worker"
+        self.pid = os.getpid()
+        self.timer = args[2]  # the guard counts it down
+        self._args = args
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Run the stock worker until the poison pill, or until a job of it has timed out."""
+        try:
+            worker(*self._args)
+        finally:
+            self._ended.set()
+
+    def is_alive(self) -> bool:
+        """Tell whether the worker still runs or is about to."""
+        return not self._ended.is_set()
+
+    def wait(self, timeout: float) -> bool:
+        """Return whether the worker has ended, after `timeout` seconds at most."""
+        return self._ended.wait(timeout)
+
+
+class SideThread(threading.Thread):
+    """The pusher or the monitor, in the clothes of a process."""
+
+    def __init__(self, target: Callable[..., None], args: tuple[Any, ...]) -> None:
+        super().__init__(target=target, args=args, name=target.__name__, daemon=True)
+        self.pid = os.getpid()
+
+
+class ThreadQueue(queue.Queue[Any]):
+    """A queue between threads, with the methods that the sentinel expects.
+
+    The stock queue is a pipe with a feeder thread that closes both ends when the sentinel has
+    put its poison pills: between processes that is good manners, in one it takes the pipe
+    away under the reader.
+    """
+
+    def close(self) -> None:
+        """Keep what is in it."""
+
+    def join_thread(self) -> None:
+        """There is none."""
+
+
+class Threads(Sentinel):  # type: ignore[misc]
+    """The stock sentinel, with threads where it has processes. To be made on the main thread."""
+
+    main: MainThread
+
+    def __init__(self, *, broker: Any) -> None:
+        super().__init__(
+            threading.Event(), threading.Event(), uuid.uuid4(), broker=broker, start=False
+        )
+        self.pool_size = 1
+        self.task_queue = ThreadQueue(maxsize=1)
+        self.result_queue = ThreadQueue()
+
+    def spawn_process(self, target: Callable[..., None], *args: Any) -> MainThread | SideThread:
+        """Start a side thread; the worker instead waits until the main thread runs it."""
+        if target is worker:
+            self.main = MainThread(*args)
+            self.pool.append(self.main)
+            return self.main
+        thread = SideThread(target, args)
+        thread.start()
+        return thread
+
+    def reincarnate(self, process: MainThread | SideThread) -> None:
+        """Start a dead pusher or monitor again. A worker's end is the small cluster's.
+
+        A worker that has returned is on its way out already. One that its timeout could not
+        stop hangs where no exception reaches it: then the process has to go.
+        """
+        if isinstance(process, SideThread):
+            super().reincarnate(process)
+        elif not process.wait(1.0):
+            logger.critical("A job hangs beyond its timeout; ending the process.")
+            os._exit(EXIT_ABORTED)
+        elif self.pool:
+            self.pool.remove(process)
+
+
+class Ending:
+    """Obeys orders to end, each once, from whichever thread they come."""
+
+    def __init__(self, *, engine: Engine, stop: Callable[[], None], drain_seconds: float) -> None:
+        self._engine = engine
+        self._stop = stop
+        self._drain_seconds = drain_seconds
+        self._lock = threading.Lock()
+        self._order = Order.RUN
+        self.started = False  # the engine
+        self.deadline = float("inf")  # monotonic: when the next harder order is due
+
+    @property
+    def order(self) -> Order:
+        """The hardest order so far."""
+        return self._order
+
+    def obey(self, order: Order) -> None:
+        """Pass the order on, unless one as hard came before."""
+        with self._lock:
+            if order <= self._order:
+                return
+            self._order = order
+            logger.info("Told to %s.", order.name.lower())
+            grace = ABORT_SECONDS
+            if order is Order.DRAIN:
+                grace = self._drain_seconds + DRAIN_MARGIN
+            self.deadline = time.monotonic() + grace
+            self._stop()
+            if self.started:
+                self._tell_engine()
+
+    def engine_started(self) -> None:
+        """From now on the engine can be told; what came before it started it is told now."""
+        with self._lock:
+            self.started = True
+            self._tell_engine()
+
+    def _tell_engine(self) -> None:
+        if self._order is Order.DRAIN:
+            self._engine.drain()
+        elif self._order is Order.ABORT:
+            self._engine.abort()
+
+
+class Watch(threading.Thread):
+    """Waits for orders and deadlines. Nothing that blocks the main thread blocks it."""
+
+    def __init__(self, *, engine: Engine, ending: Ending, orders_fd: int, signals: Signals) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._engine = engine
+        self._ending = ending
+        self._orders_fd = orders_fd
+        self._signals = signals
+        self._engine_gone = float("inf")  # monotonic: since when
+
+    def run(self) -> None:
+        """Obey until the process ends.
+
+        1. Signals and the parent's pipe are the same order twice when a group is signalled.
+        2. The parent is gone: so are we. (Where the kernel can, it has killed us by now.)
+        3. A deadline that has passed is the next harder order; after an abort, the end.
+        4. An engine that ends unasked is of no use to anybody: make room for a fresh one.
+           One that was asked leaves the queue's threads a moment: a pusher can hang in a
+           connect, and nobody waits for it.
+        """
+        while True:
+            ready, _, _ = select.select([self._signals.fd, self._orders_fd], [], [], WATCH_SECONDS)
+            if self._orders_fd in ready:
+                received = os.read(self._orders_fd, 16)
+                if not received:
+                    os._exit(EXIT_ABORTED)
+                self._ending.obey(Order(max(received)))
+            self._ending.obey(self._signals.read())
+            self._look_at_the_clock()
+            self._look_at_the_engine()
+
+    def _look_at_the_clock(self) -> None:
+        if time.monotonic() < self._ending.deadline:
+            return
+        if self._ending.order is Order.ABORT:
+            logger.error("The abort took too long; ending the process.")
+            os._exit(EXIT_ABORTED)
+        logger.error("The drain took too long; aborting.")
+        self._ending.obey(Order.ABORT)
+
+    def _look_at_the_engine(self) -> None:
+        code = self._engine.join(0) if self._ending.started else None
+        if code is None:
+            return
+        if self._ending.order is Order.RUN:
+            logger.error("The engine has ended by itself, with code %d.", code)
+            os._exit(code or EXIT_ABORTED)
+        self._engine_gone = min(self._engine_gone, time.monotonic())
+        if time.monotonic() > self._engine_gone + QUEUE_SECONDS:
+            logger.warning("The queue's threads do not end; leaving without them.")
+            os._exit(code)
