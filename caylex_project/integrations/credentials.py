@@ -40,9 +40,7 @@ def store_credential(
 
     Raises CredentialRefused.
     """
-    auth_kind = AuthKind(instance.server.auth_kind)
-    _check_owner(instance=instance, end_user=end_user)
-    check_value(value, auth_kind=auth_kind)
+    check_credential(instance=instance, end_user=end_user, value=value)
     made_id = uuid.uuid4()
     row, made = Credential.objects.get_or_create(
         instance=instance,
@@ -53,6 +51,12 @@ def store_credential(
         row.sealed = seal(value, row_id=row.id)
         row.save(update_fields=["sealed", "updated_at"])
     return row
+
+
+def check_credential(*, instance: ServerInstance, end_user: EndUser | None, value: str) -> None:
+    """Raise CredentialRefused unless `store_credential` would keep the value."""
+    _check_owner(instance=instance, end_user=end_user)
+    check_value(value, auth_kind=AuthKind(instance.server.auth_kind))
 
 
 def value_of(row: Credential) -> str | None:

@@ -1,0 +1,156 @@
+"""The admin of accounts. A token or key is shown once, on the page that answers its making."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin, messages
+from django.contrib.auth import get_permission_codename
+from django.core.exceptions import ValidationError
+from django.db.models import Model, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from caylex_project.accounts.keys import give_secret
+from caylex_project.accounts.models import (
+    EndUser,
+    Navigator,
+    NavigatorKey,
+    PlatformToken,
+    Project,
+    Tenant,
+)
+from caylex_project.accounts.readonly import ReadOnlyAdmin
+
+if TYPE_CHECKING:
+    BaseForm = ModelForm[Model]
+else:
+    BaseForm = ModelForm
+
+
+class SecretForm(BaseForm):
+    """A new token or key."""
+
+    def clean(self) -> dict[str, Any] | None:
+        """Refuse an expiry in the past: the secret would never work."""
+        cleaned = super().clean()
+        expires_at = self.cleaned_data.get("expires_at")
+        if expires_at and expires_at <= timezone.now():
+            raise ValidationError({"expires_at": "This moment has passed."})
+        return cleaned
+
+
+class SecretAdmin(ReadOnlyAdmin):
+    """Makes a secret and shows it once; a secret that exists can only be revoked."""
+
+    form = SecretForm
+    actions = ("revoke",)
+    made: ClassVar[tuple[str, ...]] = ()  # the fields that the form asks for
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Whoever has the permission to add one."""
+        return self._permitted(request, "add")
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """Whoever has the permission to change one."""
+        return self._permitted(request, "change")
+
+    def _permitted(self, request: HttpRequest, what: str) -> bool:
+        codename = get_permission_codename(what, self.opts)
+        return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """The form's fields for a new one; never the digest."""
+        return self.made if obj is None else (*self.made, "id", "created_at", "revoked_at")
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Give the new row its secret; the text lives until this request is answered."""
+        obj.shown_once = give_secret(obj)
+        obj.save(force_insert=True)
+
+    def response_add(
+        self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Show the secret in the answer itself.
+
+        After a redirect it would have to be kept in a cookie or in the session, in clear.
+        """
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"New {self.opts.verbose_name}",
+            "opts": self.opts,
+            "secret": obj.shown_once,
+        }
+        response = TemplateResponse(request, "admin/accounts/shown_once.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    @admin.action(description="Revoke: stop them from working, for good", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Revoke the chosen ones; the ones revoked before stay as they are."""
+        chosen = list(queryset.filter(revoked_at=None))
+        for row in chosen:
+            row.revoke(timezone.now())
+            self.log_change(request, row, "Revoked.")
+        self.message_user(request, f"Revoked: {len(chosen)}.", messages.SUCCESS)
+
+
+@admin.register(PlatformToken)
+class PlatformTokenAdmin(SecretAdmin):
+    """Tokens of backends."""
+
+    list_display = ("name", "tenant", "created_at", "expires_at", "revoked_at")
+    list_select_related = ("tenant",)
+    search_fields = ("name", "tenant__name")
+    made = ("tenant", "name", "expires_at")
+
+
+@admin.register(NavigatorKey)
+class NavigatorKeyAdmin(SecretAdmin):
+    """Keys of navigators."""
+
+    list_display = ("__str__", "navigator", "created_at", "expires_at", "revoked_at")
+    list_select_related = ("navigator",)
+    search_fields = ("navigator__name",)
+    made = ("navigator", "expires_at")
+
+
+@admin.register(Tenant)
+class TenantAdmin(ReadOnlyAdmin):
+    """Tenants."""
+
+    list_display = ("name", "created_at")
+    search_fields = ("name",)
+    fields = ("id", "name", "created_at")
+
+
+@admin.register(Project)
+class ProjectAdmin(ReadOnlyAdmin):
+    """Projects."""
+
+    list_display = ("name", "tenant", "timezone", "created_at")
+    list_select_related = ("tenant",)
+    search_fields = ("name", "tenant__name")
+    fields = ("id", "tenant", "name", "instructions", "timezone", "limits", "created_at")
+
+
+@admin.register(Navigator)
+class NavigatorAdmin(ReadOnlyAdmin):
+    """Navigators."""
+
+    list_display = ("name", "project", "model", "created_at")
+    list_select_related = ("project__tenant",)
+    search_fields = ("name", "project__name")
+    fields = ("id", "project", "name", "model", "created_at")
+
+
+@admin.register(EndUser)
+class EndUserAdmin(ReadOnlyAdmin):
+    """End users."""
+
+    list_display = ("email", "project", "created_at")
+    list_select_related = ("project__tenant",)
+    search_fields = ("email",)
+    fields = ("id", "project", "email", "created_at")

@@ -1,0 +1,145 @@
+"""The admin of integrations. A credential's value can be put in, and is never shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth import get_permission_codename
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters
+
+from caylex_project.accounts.readonly import ReadOnlyAdmin
+from caylex_project.integrations.credentials import (
+    CredentialRefused,
+    check_credential,
+    store_credential,
+    value_of,
+)
+from caylex_project.integrations.models import Credential, Server, ServerInstance, ToolPermission
+
+if TYPE_CHECKING:
+    BaseForm = forms.ModelForm[Model]
+else:
+    BaseForm = forms.ModelForm
+
+
+class CredentialForm(BaseForm):
+    """A new credential, or a new value of one that exists."""
+
+    value = forms.CharField(
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        strip=False,
+        help_text="Sealed when saved, and never shown again.",
+    )
+
+    def clean(self) -> dict[str, Any] | None:
+        """Check owner and value as `store_credential` does."""
+        cleaned = super().clean()
+        given = self.cleaned_data
+        row: Any = self.instance
+        if row._state.adding:
+            instance, end_user = given.get("instance"), given.get("end_user")
+        else:
+            instance, end_user = row.instance, row.end_user
+        if instance is not None and "value" in given:
+            try:
+                check_credential(instance=instance, end_user=end_user, value=given["value"])
+            except CredentialRefused as error:
+                raise forms.ValidationError(str(error)) from None
+        return cleaned
+
+
+@admin.register(Credential)
+class CredentialAdmin(ReadOnlyAdmin):
+    """Credentials: whose they are and whether they open."""
+
+    form = CredentialForm
+    list_display = ("__str__", "instance", "end_user", "opens", "updated_at")
+    list_select_related = ("instance__server", "instance__project", "end_user")
+    search_fields = ("end_user__email", "instance__server__name")
+    raw_id_fields = ("instance", "end_user")
+
+    @admin.display(boolean=True, description="Opens")
+    def opens(self, row: Credential) -> bool:
+        """Whether the sealed value opens with one of our keys."""
+        return value_of(row) is not None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Whoever has the permission to add one."""
+        return self._permitted(request, "add")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whoever has the permission to change one: only the value can be."""
+        return self._permitted(request, "change")
+
+    def _permitted(self, request: HttpRequest, what: str) -> bool:
+        codename = get_permission_codename(what, self.opts)
+        return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Never the sealed value; an input for a new one where it may be changed."""
+        if obj is None:
+            return ("instance", "end_user", "value")
+        shown = ("id", "instance", "end_user", "opens", "created_at", "updated_at")
+        return (*shown, "value") if self.has_change_permission(request, obj) else shown
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """A credential that exists stays with its owner."""
+        shown = ("id", "instance", "end_user", "opens", "created_at", "updated_at")
+        return () if obj is None else shown
+
+    @method_decorator(sensitive_post_parameters("value"))
+    def changeform_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        """As Django's, with the value kept out of error reports."""
+        return super().changeform_view(*args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Seal and keep the value."""
+        row = store_credential(
+            instance=obj.instance, end_user=obj.end_user, value=form.cleaned_data["value"]
+        )
+        obj.pk = row.pk
+
+
+@admin.register(Server)
+class ServerAdmin(ReadOnlyAdmin):
+    """Servers."""
+
+    list_display = ("name", "tenant", "url", "auth_kind", "created_at")
+    list_select_related = ("tenant",)
+    search_fields = ("name", "tenant__name")
+    fields = (
+        "id",
+        "tenant",
+        "name",
+        "url",
+        "auth_kind",
+        "auth_name",
+        "auth_prefix",
+        "repeatable_tools",
+        "created_at",
+    )
+
+
+@admin.register(ServerInstance)
+class ServerInstanceAdmin(ReadOnlyAdmin):
+    """Servers as they are connected to projects."""
+
+    list_display = ("server", "project", "auth_level", "paused", "created_at")
+    list_select_related = ("server", "project__tenant")
+    search_fields = ("server__name", "project__name")
+    fields = ("id", "server", "project", "auth_level", "paused", "created_at")
+
+
+@admin.register(ToolPermission)
+class ToolPermissionAdmin(ReadOnlyAdmin):
+    """What navigators may do with tools."""
+
+    list_display = ("tool", "permission", "navigator", "instance")
+    list_select_related = ("navigator", "instance__server", "instance__project")
+    search_fields = ("tool",)
+    fields = ("navigator", "instance", "tool", "permission")
