@@ -1,21 +1,69 @@
+# The commands of the project. `make demo` and `make test` are the two to know.
+
 PY := .venv/bin/python
+UV := .venv/bin/uv
 UV_VERSION := 0.13.9
+SYNC := $(UV) pip sync --quiet --python $(PY)
+COMPILE := $(UV) pip compile --quiet --no-emit-index-url --generate-hashes --python-version 3.11 pyproject.toml
+PEERS := var/peers
 
-.PHONY: install install-dev lint types layers check test lock
+# Settings as in production, for the checks that look at them.
+PRODUCTION := DEBUG=0 ALLOWED_HOSTS=tasks.example.com \
+  SECRET_KEY=only-for-checks-$$(head -c 40 /dev/urandom | base64 -w 0) \
+  CAYLEX_CREDENTIAL_KEYS=$$(head -c 32 /dev/urandom | base64 -w 0)
 
-.venv/.runtime: requirements/runtime.lock
-	python3.11 -m venv .venv || python3 -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	.venv/bin/uv pip install --quiet --python $(PY) -r requirements/runtime.lock
+.PHONY: help install install-dev install-peers demo run test test-postgresql test-sqlite check \
+  lint types layers settings lock clean
+
+help:
+	@echo "make demo [ONCE=1]   the whole service with a task, on this machine"
+	@echo "make run             web and workers, for development"
+	@echo "make test            the whole suite, on PostgreSQL and on SQLite"
+	@echo "make check           the suite and every static gate"
+	@echo "make install-peers   other people's programs for the optional tests"
+	@echo "make lock            the lock files anew"
+
+.venv/bin/uv:
+	@command -v python3.11 >/dev/null && python3.11 -m venv .venv || python3 -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+# With the development environment present, its lock holds everything that the demo needs too.
+.venv/.runtime: requirements/runtime.lock | .venv/bin/uv
+	@test -f .venv/.dev || $(SYNC) requirements/runtime.lock
 	@touch $@
 
-.venv/.dev: .venv/.runtime requirements/dev.lock
-	.venv/bin/uv pip install --quiet --python $(PY) -r requirements/dev.lock
-	@touch $@
+.venv/.dev: requirements/dev.lock | .venv/bin/uv
+	@$(SYNC) requirements/dev.lock
+	@touch $@ .venv/.runtime
 
 install: .venv/.runtime
 
 install-dev: .venv/.dev
+
+install-peers: $(PEERS)/.installed
+
+$(PEERS)/.installed: Makefile
+	@mkdir -p $(PEERS)
+	@touch $@
+
+demo: install
+	@$(PY) -m demo.run $(if $(ONCE),--once)
+
+run: install
+	@DEBUG=1 $(PY) manage.py migrate --verbosity 0
+	@trap 'kill 0' INT TERM EXIT; export DEBUG=1; \
+	  .venv/bin/uvicorn caylex_project.asgi:application --port $(or $(PORT),8000) & \
+	  $(PY) manage.py qcluster & wait
+
+test: test-postgresql test-sqlite
+
+test-postgresql: install-dev
+	CAYLEX_TEST_DATABASE=postgresql $(PY) -m pytest
+
+test-sqlite: install-dev
+	CAYLEX_TEST_DATABASE=sqlite $(PY) -m pytest
+
+check: lint types layers settings test
 
 lint: install-dev
 	.venv/bin/ruff format --check .
@@ -27,10 +75,14 @@ types: install-dev
 layers: install-dev
 	DEBUG=1 .venv/bin/lint-imports
 
-test: install-dev
-	$(PY) -m pytest
-	CAYLEX_TEST_DATABASE=sqlite $(PY) -m pytest
+settings: install-dev
+	DEBUG=1 $(PY) manage.py makemigrations --check --dry-run
+	$(PRODUCTION) $(PY) manage.py check --deploy --fail-level WARNING
+	DEBUG=1 $(PY) manage.py spectacular --validate --fail-on-warn --file /dev/null
 
 lock: install-dev
-	.venv/bin/uv pip compile --quiet --no-emit-index-url --generate-hashes --python-version 3.11 pyproject.toml -o requirements/runtime.lock
-	.venv/bin/uv pip compile --quiet --no-emit-index-url --generate-hashes --python-version 3.11 pyproject.toml --group dev -c requirements/runtime.lock -o requirements/dev.lock
+	$(COMPILE) -o requirements/runtime.lock
+	$(COMPILE) --group dev -c requirements/runtime.lock -o requirements/dev.lock
+
+clean:
+	rm -rf .venv var static_root

@@ -77,11 +77,11 @@ class Heartbeat(threading.Thread):
         self._loop_turned = loop_turned
         self._held = held
         self._fenced = fenced
-        self._stop = threading.Event()
+        self._ending = threading.Event()
 
     def run(self) -> None:
         renewed = time.monotonic()
-        while not self._stop.wait(self._every):
+        while not self._ending.wait(self._every):
             began = time.monotonic()
             if began - self._loop_turned() < self._every:
                 outcome = self._beat()
@@ -97,7 +97,7 @@ class Heartbeat(threading.Thread):
 
     def stop(self) -> None:
         """End the thread after the beat it is in."""
-        self._stop.set()
+        self._ending.set()
 
     def _beat(self) -> bool | None:
         """Renew; None when the database did not answer."""
