@@ -22,7 +22,7 @@ MAX_PATHS = 10_000  # ways through a schema, references followed
 MAX_SCHEMA_BYTES = 64_000
 MAX_SCHEMA_DEPTH = 200
 MAX_ARGUMENT_DEPTH = 64
-MAX_UNROLLED = 1_000_000  # visits that nested arguments may cost in a recursive schema
+MAX_UNROLLED = 20_000  # visits that nested arguments may cost in a recursive schema
 MAX_PROBLEMS = 3  # named at once to the model
 MAX_PROBLEM_CHARS = 300
 
@@ -48,16 +48,23 @@ class UnusableSchema(Exception):
 
 @dataclass(slots=True, kw_only=True, weakref_slot=True)
 class Checker:
-    """A compiled schema. `max_depth` is how deeply arguments may be nested."""
+    """A compiled schema.
+
+    `checked_depth` is how deeply nested arguments are still checked: a recursive schema with
+    many ways down would take for ever on deep ones, and the server checks again anyway.
+    """
 
     schema: Mapping[str, Any]
     validator: jsonschema_rs.Validator
-    max_depth: int
+    checked_depth: int
 
     def check(self, arguments: Mapping[str, Any]) -> str | None:
         """Return what is wrong with the arguments, as sentences for the model, or None."""
-        if _depth(arguments) > self.max_depth:
-            return f"The arguments are nested deeper than {self.max_depth} levels."
+        depth = _depth(arguments)
+        if depth > MAX_ARGUMENT_DEPTH:
+            return f"The arguments are nested deeper than {MAX_ARGUMENT_DEPTH} levels."
+        if depth > self.checked_depth:
+            return None
         try:
             found = list(itertools.islice(self.validator.iter_errors(arguments), MAX_PROBLEMS))
         except ValueError:
@@ -99,12 +106,8 @@ def _compile(schema: dict[str, Any]) -> Checker:
             validator = _validator(_without_odd_patterns(schema))
         except ValueError:
             raise UnusableSchema("it is not a valid JSON Schema") from None
-    unrolled = math.log(MAX_UNROLLED) / math.log(loops) if loops > 1 else math.inf
-    return Checker(
-        schema=schema,
-        validator=validator,
-        max_depth=max(3, math.floor(min(MAX_ARGUMENT_DEPTH, unrolled))),
-    )
+    unrolled = math.log(MAX_UNROLLED, loops) if loops > 1 else MAX_ARGUMENT_DEPTH
+    return Checker(schema=schema, validator=validator, checked_depth=round(unrolled))
 
 
 def _validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
@@ -140,7 +143,11 @@ def _is_linear(pattern: str) -> bool:
 
 
 class _Walk:
-    """Counts the ways through a schema, each part once (memoised), references followed."""
+    """Counts the ways through a schema, each part once (memoised), references followed.
+
+    Ways that lead back up are counted for each place in the arguments: two properties that
+    refer to the root are two places, two alternatives that do so are two ways for one place.
+    """
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
@@ -148,7 +155,7 @@ class _Walk:
         self._open: dict[int, int] = {}  # parts being walked: levels of the instance above them
 
     def count(self) -> tuple[int, int]:
-        """Return how many paths there are, and how many of them lead back up."""
+        """Return how many paths there are, and how many lead back up from one place."""
         return self._count(self._root, 0)
 
     def _count(self, node: Any, level: int) -> tuple[int, int]:
@@ -163,28 +170,35 @@ class _Walk:
         if len(self._open) > MAX_SCHEMA_DEPTH:
             raise UnusableSchema("it is nested too deeply")
         self._open[id(node)] = level
-        paths, loops = 0, 0
-        for child, below in self._children(node, level):
+        paths, shared, apart = 0, 0, [0]
+        for child, below, own_place in self._children(node, level):
             more = self._count(child, below)
-            paths, loops = paths + more[0], loops + more[1]
+            paths += more[0]
+            if own_place:
+                apart.append(more[1])
+            else:
+                shared += more[1]
         del self._open[id(node)]
-        self._known[id(node)] = max(1, paths), loops
+        self._known[id(node)] = max(1, paths), shared + max(apart)
         return self._known[id(node)]
 
-    def _children(self, node: dict[str, Any] | list[Any], level: int) -> list[tuple[Any, int]]:
+    def _children(
+        self, node: dict[str, Any] | list[Any], level: int
+    ) -> list[tuple[Any, int, bool]]:
+        """Return the parts below, their level, and whether they have a place of their own."""
         if isinstance(node, list):
-            return [(each, level) for each in node]
+            return [(each, level, False) for each in node]
         found = []
         for key, value in node.items():
+            below = level if key in IN_PLACE else level + 1
             if key in REFERENCES and isinstance(value, str):
-                found.append((self._target(value), level))
+                found.append((self._target(value), level, False))
             elif key == "$id" and isinstance(value, str) and node is not self._root:
                 raise UnusableSchema("it holds documents within documents")
             elif key in NAMED_SCHEMAS and isinstance(value, dict):
-                below = level if key in IN_PLACE else level + 1
-                found.extend((each, below) for each in value.values())
+                found.extend((each, below, key == "properties") for each in value.values())
             elif key not in PLAIN_VALUES:
-                found.append((value, level if key in IN_PLACE else level + 1))
+                found.append((value, below, False))
         return found
 
     def _target(self, reference: str) -> Any:

@@ -231,6 +231,16 @@ def texts(*parts: str) -> Handler:
     return handle
 
 
+def complete(text: str) -> Handler:
+    """Return a handler that answers with one text part, fit for both protocols."""
+
+    async def handle(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        content = [{"type": "text", "text": text}]
+        answer(writer, seen, {"content": content, "resultType": "complete"})
+
+    return handle
+
+
 def status(code: int, body: bytes = b"", **headers: str) -> Handler:
     """Return a handler that answers with an HTTP status."""
 
