@@ -12,6 +12,7 @@ import datetime
 import functools
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextvars import ContextVar
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -33,6 +34,10 @@ LONGEST_SLEEP = 5.0  # seconds; a longer wait is for the caller to plan, not to 
 CONNECT_SECONDS = 15.0
 MAX_ERROR_BYTES = 64_000
 LARGE_BODY = 500_000  # bytes; larger ones are sent piece by piece
+STALE_CONNECTIONS = 3  # kept ones that turn out to be closed, in a row
+
+HUNG_UP = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+_on_kept_connection: ContextVar[bool] = ContextVar("on_kept_connection")
 
 GARBLED = "The model provider sent something that is not a chat completion ({what})."
 
@@ -115,17 +120,7 @@ class OpenRouter:
 
     async def _ask(self, body: bytes, request: ModelRequest) -> ModelAnswer:
         try:
-            response = await self._client().send(
-                httpx.Request(
-                    "POST",
-                    self._url,
-                    headers={**self._headers, "Content-Length": str(len(body))},
-                    content=body if len(body) < LARGE_BODY else _slices(body),
-                    extensions={"timeout": self._timeouts},
-                ),
-                stream=True,
-                follow_redirects=False,
-            )
+            response = await self._send(body)
             try:
                 return await self._read(response, request)
             finally:
@@ -133,6 +128,31 @@ class OpenRouter:
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
             # Not chained: aiohttp's errors carry the request's headers.
             raise ModelUnavailable(self._sentence(error)) from None
+
+    async def _send(self, body: bytes) -> httpx.Response:
+        """Return the answer's head.
+
+        A kept connection may have been closed by the other side just now (llama.cpp promises
+        to keep them and does not). Such a send never counts as a try.
+        """
+        for _ in range(STALE_CONNECTIONS):
+            _on_kept_connection.set(False)
+            try:
+                return await self._send_once(body)
+            except httpx.HTTPError as error:
+                if not (_on_kept_connection.get() and isinstance(error.__cause__, HUNG_UP)):
+                    raise
+        return await self._send_once(body)
+
+    async def _send_once(self, body: bytes) -> httpx.Response:
+        request = httpx.Request(
+            "POST",
+            self._url,
+            headers={**self._headers, "Content-Length": str(len(body))},
+            content=body if len(body) < LARGE_BODY else _slices(body),
+            extensions={"timeout": self._timeouts},
+        )
+        return await self._client().send(request, stream=True, follow_redirects=False)
 
     def _sentence(self, error: Exception) -> str:
         if isinstance(error, httpx.ReadTimeout):
@@ -233,11 +253,18 @@ def _headers(*, api_key: str, referer: str, title: str) -> dict[str, str]:
     return headers
 
 
+async def _note_kept_connection(*_: object) -> None:
+    _on_kept_connection.set(True)
+
+
 def _session() -> aiohttp.ClientSession:
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(_note_kept_connection)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=_tls_context()),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
+        trace_configs=[trace],
     )
 
 

@@ -173,8 +173,9 @@ def _repaired(
     """Return the message fit to be sent back, and its tool calls.
 
     Providers check a transcript more strictly than what they send: each tool call needs an id
-    of its own, a type and a name of plain characters; an empty list of tool calls and a
-    message with neither text nor calls are refused. All else stays as received.
+    of its own, a type, a name of plain characters and an object as arguments; an empty list
+    of tool calls and a message with neither text nor calls are refused. All else stays as
+    received, and so do a request's broken arguments: they are answered by the runtime.
     """
     message = {**received, "role": "assistant"}
     if not read.tool_calls:
@@ -191,7 +192,7 @@ def _repaired(
         if not _SAFE_ID.fullmatch(call_id) or call_id in taken:
             call_id = _made_id(salt, str(index), name, arguments)
         taken.add(call_id)
-        function = {**raw["function"], "name": name, "arguments": arguments}
+        function = {**raw["function"], "name": name, "arguments": _echoed(arguments)}
         calls.append({**raw, "id": call_id, "type": "function", "function": function})
         requests.append(ToolRequest(call_id=call_id, name=name, arguments=arguments))
     return {**message, "tool_calls": calls}, tuple(requests)
@@ -201,6 +202,15 @@ def _arguments(received: str | dict[str, Any] | None) -> str:
     if isinstance(received, dict):
         return json.dumps(received, ensure_ascii=False)
     return received or "{}"
+
+
+def _echoed(arguments: str) -> str:
+    try:
+        if isinstance(json.loads(arguments), dict):
+            return arguments
+    except (ValueError, RecursionError):
+        pass
+    return json.dumps({"unreadable_arguments": arguments}, ensure_ascii=False)
 
 
 def _made_id(*parts: str) -> str:
