@@ -83,6 +83,7 @@ def _database() -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
         }
         database["CONN_MAX_AGE"] = None if IN_COMMAND else 0
+        database["TEST"] = {"NAME": f"{database['NAME']}.test"}  # a file: other processes see it
         return database
     database["CONN_HEALTH_CHECKS"] = True
     if IN_COMMAND:
@@ -115,6 +116,7 @@ Q_CLUSTER = {
     "ack_failures": True,
     "max_attempts": 1,
     "save_limit": -1,
+    "recycle": 0,
     "scheduler": False,
     "catch_up": False,
 }
