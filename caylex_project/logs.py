@@ -102,6 +102,7 @@ def logging_settings(*, json_lines: bool) -> dict[str, Any]:
         "loggers": {
             **dict.fromkeys(OURS, to_root),
             "django": to_root,
+            "django.security.DisallowedHost": {**to_root, "level": "CRITICAL"},
             "django.request": {**to_root, "level": "ERROR"},  # our middleware has the others
             "django-q": to_root,
             "uvicorn": to_root,

@@ -63,5 +63,6 @@ def _in_our_shape(response: HttpResponseBase, *, request_id: str) -> HttpRespons
     words = plain_problem(response.status_code)
     body = problem_body(detail=words.detail, code=words.code, request_id=request_id)
     replaced = JsonResponse(body, status=response.status_code)
+    replaced["Content-Length"] = str(len(replaced.content))
     response.close()
     return replaced

@@ -66,7 +66,7 @@ def standing_of(task: TaskView) -> Standing:
 
 def _pending(task: TaskView) -> Standing:
     if task.attempt:
-        reason = task.waiting_reason or "the last one did not succeed."
+        reason = task.waiting_reason or "it did not succeed."
         return Standing(
             code=Code.WAITING_TO_RETRY,
             parameters={

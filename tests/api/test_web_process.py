@@ -1,0 +1,113 @@
+"""The web process on real PostgreSQL: bad headers, chunked bodies, and many polls at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from django.db import connection
+
+from tasks_app.models import AgentTask
+from tests.api.conftest import SUBMIT, Account, make_account
+from tests.api.test_guard import HEAD, JSON, parsed
+from tests.api.web import Web, running_web
+from tests.worker_processes.cluster import database_url
+
+pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def web(transactional_db: None) -> Iterator[Web]:
+    """A web process on the test's own database."""
+    with running_web(database=database_url()) as running:
+        yield running
+
+
+@pytest.fixture
+def account(transactional_db: None) -> Account:
+    """An account that other processes can see."""
+    return make_account("acme")
+
+
+def test_bad_tokens_over_the_wire_are_401_with_one_body(web: Web, account: Account) -> None:
+    bodies = []
+    for header in (
+        b"",
+        b"Authorization: Bearer \xff\xfe\r\n",
+        b"Authorization: \xff\r\n",
+        b"Authorization: Bearer " + account.token[:-1].encode() + b"\r\n",
+        b"Authorization: Bearer " + b"x" * 15_000 + b"\r\n",
+        b"Authorization: Bearer " + account.token.encode() + b"\r\nAuthorization: Bearer x\r\n",
+    ):
+        status, headers, body = parsed(web.ask(HEAD + header + b"Connection: close\r\n\r\n"))
+        assert (status, headers["www-authenticate"]) == (401, "Bearer")
+        del body["request_id"]
+        bodies.append(body)
+
+    assert all(body == bodies[0] for body in bodies)
+    assert not AgentTask.objects.exists()
+
+
+def test_a_chunked_submission_is_read_like_any_other(web: Web, account: Account) -> None:
+    body = json.dumps(account.body()).encode()
+    half = len(body) // 2
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in (body[:half], body[half:]))
+    bearer = b"Authorization: Bearer " + account.token.encode() + b"\r\n"
+
+    answer = web.ask(
+        HEAD
+        + JSON
+        + bearer
+        + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        + chunks
+        + b"0\r\n\r\n"
+    )
+
+    status, headers, read = parsed(answer)
+    assert status == 202
+    assert headers["location"] == f"{SUBMIT}/{read['task_id']}"
+    assert str(AgentTask.objects.get().id) == read["task_id"]
+
+
+def test_an_answer_means_that_the_task_is_committed(web: Web, account: Account) -> None:
+    with httpx.Client(base_url=web.address, headers=account.bearer) as client:
+        for _ in range(20):
+            task_id = client.post(SUBMIT, json=account.body()).json()["task_id"]
+            assert AgentTask.objects.filter(id=task_id, status="PENDING").exists()
+
+
+def test_two_thousand_polls_on_fifty_connections_leak_no_database_connection(
+    web: Web, account: Account
+) -> None:
+    async def poll_all() -> list[int]:
+        limits = httpx.Limits(max_connections=50)
+        async with httpx.AsyncClient(
+            base_url=web.address, headers=account.bearer, limits=limits, timeout=60
+        ) as client:
+            task_id = (await client.post(SUBMIT, json=account.body())).json()["task_id"]
+
+            async def worker() -> list[int]:
+                return [(await client.get(f"{SUBMIT}/{task_id}")).status_code for _ in range(40)]
+
+            started = time.perf_counter()
+            answers = await asyncio.gather(*(worker() for _ in range(50)))
+            print(f"{2000 / (time.perf_counter() - started):.0f} polls a second")
+            return [status for each in answers for status in each]
+
+    before = open_connections()
+    statuses = asyncio.run(poll_all())
+
+    assert statuses == [200] * 2000
+    assert open_connections() - before <= 20  # the size of the web process's pool
+
+
+def open_connections() -> int:
+    """Return how many sessions the test's database has."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+        (count,) = cursor.fetchone()
+    return int(count)

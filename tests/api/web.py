@@ -1,0 +1,132 @@
+"""The web process, as it runs in production: uvicorn, on a port of the loopback."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE = 30.0  # seconds until a test gives up; never how long something should take
+
+
+class Web:
+    """A running web process and what it has written so far."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self.port = 0
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def peak_memory(self) -> int:
+        """The most memory that it ever held, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
+    def wait_until_ready(self) -> None:
+        """Wait until it listens."""
+        if not self._ready.wait(PATIENCE) or not self.port:
+            raise AssertionError("no web process:\n" + "\n".join(self.lines))
+
+    def connect(self) -> socket.socket:
+        """Return a fresh connection; its reads give up after PATIENCE."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def ask(self, request: bytes) -> bytes:
+        """Send raw bytes and return all that comes until the other side closes."""
+        with self.connect() as connection:
+            connection.sendall(request)
+            return read_all(connection)
+
+    def stop(self) -> None:
+        """End it and what it writes."""
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._reader.join(PATIENCE)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+            if found := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
+                self.port = int(found[1])
+                self._ready.set()
+        self._ready.set()
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Read until the other side closes, or resets after its answer."""
+    parts = []
+    while True:
+        try:
+            part = connection.recv(65536)
+        except ConnectionResetError:
+            break
+        if not part:
+            break
+        parts.append(part)
+    return b"".join(parts)
+
+
+def read_one(connection: socket.socket) -> bytes:
+    """Read one answer that tells its length, and leave the connection as it is."""
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        part = connection.recv(65536)
+        assert part, answer
+        answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    found = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    assert found, head
+    while len(body) < int(found[1]):
+        part = connection.recv(65536)
+        assert part, answer
+        body += part
+    return head + b"\r\n\r\n" + body
+
+
+@contextmanager
+def running_web(*, database: str | None = None) -> Iterator[Web]:
+    """Run uvicorn on our application; end it afterwards."""
+    variables = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if database is not None:
+        variables["DATABASE_URL"] = database
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "uvicorn", "caylex_project.asgi:application"),
+            *("--host", "127.0.0.1", "--port", "0"),
+        ],
+        cwd=ROOT,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    web = Web(process)
+    try:
+        web.wait_until_ready()
+        yield web
+    finally:
+        web.stop()
