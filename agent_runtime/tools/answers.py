@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NoReturn
 
 import httpcore2
 import httpx2
 
 from agent_runtime.tools.faults import Exchange, Fault
+from agent_runtime.tools.weigh import is_too_heavy
 
 MAX_ANSWER_BYTES = 4_000_000  # of one answer, all its events together
 MAX_ANSWER_EVENTS = 5_000  # messages of one event stream
-MAX_ANSWER_CONTAINERS = 200_000  # brackets in one answer: small in bytes, large in memory
+MAX_EVENT_BYTES = 1_000_000
+EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r")
 BUSY_STATUS = (408, 425, 429, 503)
 
 
@@ -52,7 +55,7 @@ def _stays(request: httpx2.Request, status: int, headers: httpx2.Headers) -> boo
 
 def check_body(request: httpx2.Request, status: int, kind: str, body: bytes) -> None:
     """Let a JSON body pass, with an error status only when it is a JSON-RPC error."""
-    if body.count(b"{") + body.count(b"[") > MAX_ANSWER_CONTAINERS:
+    if is_too_heavy(body):
         raise Refused(Fault.TOO_LARGE)
     if status < 400:
         if kind != "application/json" or status == 202:
@@ -98,25 +101,51 @@ def origin(url: httpx2.URL) -> tuple[str, str, int | None]:
 
 
 class CappedStream(httpx2.AsyncByteStream):
-    """An event stream under the caps; a fault ends it and is noted in the exchange."""
+    """An event stream under the caps; a fault ends it and is noted in the exchange.
+
+    It passes whole events on, each weighed before anybody parses it.
+    """
 
     def __init__(self, response: httpcore2.Response, exchange: Exchange, deadline: float) -> None:
         self._response = response
         self._exchange = exchange
         self._deadline = deadline
+        self._events = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        size, events, tail = 0, 0, b""
+        size, held = 0, bytearray()
         async with contextlib.aclosing(self._response.aiter_stream()) as chunks:
             while (chunk := await self._next(chunks)) is not None:
                 size += len(chunk)
-                seen = tail + chunk
-                events += seen.count(b"\ndata:") + seen.count(b"\rdata:")
-                tail = seen[-5:]
-                if size > MAX_ANSWER_BYTES or events > MAX_ANSWER_EVENTS:
-                    self._exchange.fault = Fault.TOO_LARGE
-                    raise httpx2.SSEError("The answer is too large.")
-                yield chunk
+                searched = max(0, len(held) - 3)
+                held += chunk
+                whole = self._weighed(held, searched)
+                if size > MAX_ANSWER_BYTES or len(held) - whole > MAX_EVENT_BYTES:
+                    self._refuse()
+                if whole:
+                    yield bytes(held[:whole])
+                    del held[:whole]
+        self._weigh(bytes(held))
+        yield bytes(held)
+
+    def _weighed(self, held: bytearray, searched: int) -> int:
+        """Return how many bytes of `held` are whole events, each of them light enough."""
+        start = 0
+        for end in EVENT_END.finditer(held, searched):
+            self._weigh(bytes(held[start : end.end()]))
+            start = end.end()
+        return start
+
+    def _weigh(self, event: bytes) -> None:
+        self._events += 1
+        lines = [line[5:] for line in event.splitlines() if line.startswith(b"data:")]
+        too_large = len(event) > MAX_EVENT_BYTES or self._events > MAX_ANSWER_EVENTS
+        if too_large or is_too_heavy(b"\n".join(lines)):
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        self._exchange.fault = Fault.TOO_LARGE
+        raise httpx2.SSEError("The answer is too large.")
 
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
         try:

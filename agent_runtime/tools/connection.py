@@ -22,6 +22,7 @@ from agent_runtime.tools.session import Era, Session, ToolAnswer
 
 LIST_SECONDS = 30.0  # for listing one server's tools, connecting included
 SHORT_TRIES = 3  # the first and two more
+SHORT_WAITS = {"wait_initial": 0.1, "wait_max": 1.0, "wait_jitter": 0.2}
 SPARE_SECONDS = 5.0  # that the transport waits longer than the call, so that the call decides
 BREAKING = frozenset({Fault.DEADLINE, Fault.CUT, Fault.GARBLED, Fault.TOO_LARGE})
 
@@ -124,7 +125,7 @@ class Connection:
             return passing and (repeatable or not exchange.sent)
 
         async for attempt in stamina.retry_context(
-            on=worth_a_try, attempts=SHORT_TRIES, timeout=None, wait_initial=0.2, wait_max=1.0
+            on=worth_a_try, attempts=SHORT_TRIES, **SHORT_WAITS
         ):
             with attempt:
                 return await self._once(tool, arguments, key, exchange)
@@ -182,8 +183,7 @@ class Connection:
         async for attempt in stamina.retry_context(
             on=lambda error: isinstance(error, NoAnswer) and error.fault in PASSING,
             attempts=SHORT_TRIES - 1,
-            timeout=None,
-            wait_initial=0.2,
+            **SHORT_WAITS,
         ):
             with attempt:
                 return await self._list_once()

@@ -19,11 +19,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from agent_runtime.errors import AddressRefused, CredentialNeeded
 from agent_runtime.net import AddressGuard
 from agent_runtime.tools.access import ServerAccess
+from agent_runtime.tools.answers import MAX_EVENT_BYTES
 from agent_runtime.tools.faults import Exchange, Fault, NoAnswer
 from agent_runtime.tools.transport import CappedTransport, HeaderMaps
 
 CLIENT = types.Implementation(name="caylex-agent-tasks", version="1")
-MAX_EVENT_BYTES = 1_000_000
 CLOSE_SECONDS = 4.0
 
 Result = TypeVar("Result", bound=BaseModel)
@@ -170,7 +170,7 @@ class Session:
 
     def _client(self, http: httpx2.AsyncClient) -> Client:
         transport = streamable_http_client(
-            self._url, http_client=http, max_sse_event_size=MAX_EVENT_BYTES
+            self._url, http_client=http, max_sse_event_size=2 * MAX_EVENT_BYTES
         )
         mode, prior = "auto", None
         if self._era is not None:

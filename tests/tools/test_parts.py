@@ -19,6 +19,7 @@ from agent_runtime.tools.results import MAX_RESULT_BYTES, render_result, size_te
 from agent_runtime.tools.schema import UnusableSchema, compile_schema
 from agent_runtime.tools.scrub import REMOVED, Scrubber
 from agent_runtime.tools.session import Era
+from agent_runtime.tools.weigh import is_too_heavy
 
 NO_SECRETS = Scrubber(secrets=())
 
@@ -309,3 +310,39 @@ async def test_without_a_key_nothing_is_kept() -> None:
 
     await cache.get(key="", make=make)
     assert cache.fresh(key="") is None
+
+
+def wrapped(inner: bytes) -> bytes:
+    return b'{"jsonrpc":"2.0","id":1,"result":{"content":' + inner + b"}}"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        wrapped(b"[" + b"{}," * 30_000 + b"1]"),
+        wrapped(b"[" + b'"ab",' * 30_000 + b"1]"),
+        wrapped(b"{" + b'"structuredContent":[' + b"0," * 70_000 + b"0]}"),
+        wrapped(b"{" + b"".join(b'"k%d":0,' % i for i in range(70_000)) + b'"z":0}'),
+        wrapped(b'["' + b'\\\\","' * 70_000 + b'"]'),
+        b"[" * 70_000,
+    ],
+)
+def test_messages_that_are_small_in_bytes_and_large_in_memory_are_too_heavy(
+    message: bytes,
+) -> None:
+    assert is_too_heavy(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"[" * 3_000,
+        wrapped(b'[{"type":"text","text":"' + b"a,b,[{" * 500_000 + b'"}]'),
+        wrapped(b'[{"type":"text","text":"' + b'\\",\\\\' * 200_000 + b'"}]'),
+        wrapped(b'[{"structuredContent":[' + b"0," * 50_000 + b"0]}]"),
+        wrapped(b"[" + b'{"type":"text","text":"a"},' * 2_000 + b"1]"),
+    ],
+)
+def test_long_text_and_free_form_values_are_not_too_heavy(message: bytes) -> None:
+    assert not is_too_heavy(message)
