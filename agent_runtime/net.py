@@ -142,6 +142,8 @@ class AddressGuard:
         """Look `host` up and return its addresses, every one checked. Raises OSError too."""
         self.check_port(port)
         check_host(host)
+        if _is_number(host):
+            return self.check_addresses([host], host=host)
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return self.check_addresses([str(each[4][0]) for each in found], host=host)
@@ -154,10 +156,9 @@ def check_host(host: str) -> None:
     a number makes an IPv4 address (as in the URL standard), and then it must be four
     decimal numbers.
     """
-    try:
-        ipaddress.ip_address(host)
+    if _is_number(host):
         plain = "%" not in host  # an IPv6 zone names a network card of ours
-    except ValueError:
+    else:
         last = host.rstrip(".").rpartition(".")[2]
         plain = HOST.fullmatch(host) is not None and NUMBER.fullmatch(last) is None
     if not plain:
@@ -165,6 +166,14 @@ def check_host(host: str) -> None:
             "The host must be a name of letters, digits, dots and hyphens, "
             "or an IP address in its usual form."
         )
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _split(url: str) -> SplitResult:

@@ -100,6 +100,7 @@ class Connection:
             return self._failure(error.fault, tool, repeatable, exchange)
         except MCPError as error:
             return render_error(message=error.message, scrubber=self._scrubber)
+        self.state = ServerState(name=self.access.name)
         if isinstance(answer, types.InputRequiredResult):
             return ToolResult(
                 text="The tool asks for a person's input, and nobody is there to give it.",

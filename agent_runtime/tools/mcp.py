@@ -121,5 +121,6 @@ def _refusal(sentence: str) -> ToolResult:
 
 
 def _secrets(access: ServerAccess) -> list[str]:
-    """Return everything of an access that no text may hold."""
-    return [*access.secrets, *access.query.values(), *access.path.values()]
+    """Return everything of an access that no text may hold, prefixes like Bearer aside."""
+    sent = [*access.headers.values(), *access.query.values(), *access.path.values()]
+    return [*access.secrets, *sent, *(value.split(" ")[-1] for value in access.headers.values())]

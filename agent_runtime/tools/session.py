@@ -96,6 +96,7 @@ class Session:
     async def open(self) -> Era:
         """Connect and return the protocol agreed on. Raises NoAnswer."""
         self._owner = asyncio.create_task(self._own())
+        self._owner.add_done_callback(_look_at)
         try:
             return await asyncio.shield(self._opened)
         except asyncio.CancelledError:
@@ -230,6 +231,12 @@ class Session:
     @staticmethod
     def _fault(error: MCPError, exchange: Exchange) -> Fault | None:
         return exchange.fault or _known_fault(error)
+
+
+def _look_at(owner: asyncio.Task[None]) -> None:
+    """Take note of how the owner ended, so that a stranger's fault is no unhandled error."""
+    if not owner.cancelled():
+        owner.exception()
 
 
 def _give_up(task: asyncio.Task[None], answer: asyncio.Future[Any]) -> None:

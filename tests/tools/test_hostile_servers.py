@@ -320,6 +320,9 @@ async def test_a_401_in_mid_run_says_so_and_marks_the_server(server: RawServer) 
         assert tools.servers[0].needs_credential is False
         result = await call(tools, "pay")
         assert tools.servers[0].needs_credential is True
+        server.calls["pay"] = texts("paid")
+        assert (await call(tools, "pay", key="later")).state is CallState.SUCCEEDED
+        assert tools.servers[0].needs_credential is False
     assert result.state is CallState.FAILED
     assert result.text == (
         "The server raw gave no usable answer: it did not accept the credential. "
