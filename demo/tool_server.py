@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +71,12 @@ def make_server(
     def current() -> list[Ticket]:
         return tickets if tickets is not None else load_tickets(today=datetime.now(UTC).date())
 
+    _add_lists(server, current)
+    _add_single(server, current, notes, tokens)
+    return server
+
+
+def _add_lists(server: MCPServer, current: Callable[[], list[Ticket]]) -> None:
     @server.tool(annotations=READ_ONLY, structured_output=False)
     def search_tickets(
         query: str | None = None,
@@ -100,12 +106,6 @@ def make_server(
         return _json({"total": len(found), "tickets": [each.summary() for each in shown]})
 
     @server.tool(annotations=READ_ONLY, structured_output=False)
-    def get_ticket(id: str) -> str:
-        """Return one support ticket whole, with its body and notes, by its id (like T-1001)."""
-        ticket = _find(current(), id)
-        return _json({**ticket.summary(), "body": ticket.body, "notes": notes.of(ticket=id)})
-
-    @server.tool(annotations=READ_ONLY, structured_output=False)
     def count_by_field(field: Field, since: str | None = None, until: str | None = None) -> str:
         """Count support tickets by product, category, status, priority or customer.
 
@@ -113,6 +113,19 @@ def make_server(
         """
         found = _days(current(), since, until)
         return _json({"field": field, "total": len(found), "counts": count_by(found, field=field)})
+
+
+def _add_single(
+    server: MCPServer,
+    current: Callable[[], list[Ticket]],
+    notes: Notes,
+    tokens: Mapping[str, str],
+) -> None:
+    @server.tool(annotations=READ_ONLY, structured_output=False)
+    def get_ticket(id: str) -> str:
+        """Return one support ticket whole, with its body and notes, by its id (like T-1001)."""
+        ticket = _find(current(), id)
+        return _json({**ticket.summary(), "body": ticket.body, "notes": notes.of(ticket=id)})
 
     @server.tool(structured_output=False)
     def add_note(id: str, text: str, ctx: Context) -> str:
@@ -126,8 +139,6 @@ def make_server(
             key=headers.get("idempotency-key", ""),
         )
         return _json({"ticket": ticket.id, "added": added})
-
-    return server
 
 
 def _find(tickets: list[Ticket], ticket_id: str) -> Ticket:
