@@ -86,6 +86,10 @@ class AgentTask(models.Model):
         max_length=500, blank=True, help_text="Why the last attempt failed, while it waits."
     )
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    cancel_reason = models.CharField(max_length=500, blank=True)
+    opening_notes: models.JSONField[Any, Any] = models.JSONField(
+        default=list, help_text="What the current run's first step says to the model."
+    )
 
     # What it came to so far. `sequence` numbers every change that a stream tells of.
     sequence = models.PositiveIntegerField(default=0)
@@ -150,6 +154,11 @@ class AgentTask(models.Model):
             ),
             models.Index(
                 fields=["worker"], name="task_held", condition=Q(status=Status.RUNNING.value)
+            ),
+            models.Index(
+                fields=["worker"],
+                name="task_cancelling",
+                condition=Q(cancel_requested_at__isnull=False, completed_at__isnull=True),
             ),
             models.Index(F("created_at").desc(), F("id").desc(), name="task_newest"),
         ]

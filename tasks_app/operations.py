@@ -16,9 +16,9 @@ from caylex_project.accounts.end_users import end_user
 from caylex_project.accounts.models import Navigator
 from caylex_project.accounts.project_limits import ProjectLimits
 from skills_app.operations import ResolvedSkill, resolve_skill
+from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask
 from tasks_app.states import Status
-from tasks_app.worker.doorbell import knock
 
 LIMITS_SCHEMA = 1
 MAX_REFUSED_ID = 200  # characters of a refused model id that the warning repeats

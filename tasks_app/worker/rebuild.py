@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from agent_runtime.endings import StopReason
-from agent_runtime.limits import Limits
-from agent_runtime.messages import (
-    Call,
-    CallState,
-    ModelAnswer,
-    Tool,
-    ToolRequest,
-    ToolResult,
-    Turn,
-    system_message,
-    text_of,
-)
-from agent_runtime.planning import parse_arguments
 from agent_runtime.ports import ServerState
-from agent_runtime.prompt import PromptFacts, SkillEntry, system_prompt, task_message
+from agent_runtime.prompt import PromptFacts, SkillEntry, system_prompt
 from agent_runtime.tools.access import ServerAccess
-from agent_runtime.transcript import RequiredSkill, Transcript
 from caylex_project.integrations.connections import accesses_for
 from skills_app.operations import catalogue
-from tasks_app.models import AgentTask, Step, ToolCall
+from tasks_app.models import AgentTask, Step
 from tasks_app.states import Status
+from tasks_app.transcripts import steps_of
 from tasks_app.worker.claim import Claim
 from tasks_app.worker.journal import Fenced
 
@@ -56,7 +40,7 @@ def read_record(claim: Claim) -> Record:
     )
     if task is None:
         raise Fenced(str(claim.task_id))
-    steps = list(task.steps.order_by("run_number", "index").prefetch_related("tool_calls"))
+    steps = steps_of(task)
     entries = list(catalogue(project=task.project, navigator=task.navigator))
     first = first_step(task, steps)
     return Record(
@@ -96,76 +80,6 @@ def fixed_prompt(record: Record, servers: Sequence[ServerState]) -> str:
             servers=servers,
             skills=record.skills,
         )
-    )
-
-
-def rebuild(record: Record, *, system: str) -> Transcript:
-    """Return the transcript as it stood after the last commit."""
-    task = record.task
-    assert task.started_at is not None
-    skill = task.required_skill
-    required = RequiredSkill(id=skill["id"], name=skill["name"]) if skill else None
-    transcript = Transcript(
-        messages=[system_message(system), task_message(task.prompt, required)],
-        limits=_limits(task.limits),
-        started=task.started_at.timestamp(),
-        skill=required,
-    )
-    run_number = 1
-    for step in record.steps:
-        if step.run_number != run_number:
-            transcript.new_run()
-            run_number = step.run_number
-        transcript.add(_turn(step))
-    if task.run_number != run_number:
-        transcript.new_run()
-    return transcript
-
-
-def _limits(stored: Mapping[str, Any]) -> Limits:
-    return Limits(**{each.name: stored[each.name] for each in dataclasses.fields(Limits)})
-
-
-def _turn(step: Step) -> Turn:
-    calls = sorted(step.tool_calls.all(), key=lambda call: call.index)
-    closing = step.request.get("closing")
-    return Turn(
-        index=step.index,
-        notes=step.request["notes"],
-        answer=ModelAnswer(
-            message=step.response,
-            text=text_of(step.response),
-            requests=tuple(_request(call) for call in calls),
-            finish_reason=step.finish_reason,
-        ),
-        calls=[_call(call) for call in calls],
-        closing=StopReason(closing) if closing else None,
-    )
-
-
-def _request(row: ToolCall) -> ToolRequest:
-    return ToolRequest(call_id=row.call_id, name=row.name, arguments=row.arguments)
-
-
-def _call(row: ToolCall) -> Call:
-    tool = Tool(
-        name=row.name,
-        description="",
-        schema={},
-        server=row.server,
-        tool=row.tool,
-        repeatable=row.repeatable,
-    )
-    state = CallState(row.state)
-    return Call(
-        key=str(row.id),
-        index=row.index,
-        request=_request(row),
-        arguments=parse_arguments(row.arguments),
-        tool=tool,
-        state=state,
-        result=None if row.result is None else ToolResult(text=row.result, state=state),
-        refused=row.refused,
     )
 
 

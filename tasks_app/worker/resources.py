@@ -14,11 +14,12 @@ from agent_runtime.tools.catalogue import CatalogueCache
 from agent_runtime.tools.mcp import McpTools
 from caylex_project.environment import Environment
 from skills_app.operations import skill_body, skill_file
+from tasks_app.transcripts import transcript_of
 from tasks_app.worker.claim import Claim
 from tasks_app.worker.database import Database
 from tasks_app.worker.held import Held
 from tasks_app.worker.journal import Journal
-from tasks_app.worker.rebuild import Record, fixed_prompt, read_record, rebuild, revision_of
+from tasks_app.worker.rebuild import Record, fixed_prompt, read_record, revision_of
 from tasks_app.worker.toolbox import Toolbox
 
 
@@ -60,7 +61,7 @@ class Resources:
         return Held(
             claim=claim,
             task=record.task,
-            transcript=rebuild(record, system=system),
+            transcript=transcript_of(record.task, record.steps, system=system),
             toolbox=toolbox,
             journal=self.journal,
             sequence=record.task.sequence,

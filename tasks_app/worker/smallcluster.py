@@ -31,7 +31,7 @@ from django_q.cluster import Sentinel
 from django_q.signals import post_spawn
 from django_q.worker import worker
 
-from tasks_app.worker import doorbell
+from tasks_app import doorbell
 from tasks_app.worker.supervisor import EXIT_ABORTED, STOP_SIGNALS, Order, Signals
 
 logger = logging.getLogger(__name__)

@@ -13,12 +13,13 @@ from agent_runtime.ports import Model
 from agent_runtime.testing import FakeTools
 from tasks_app.models import AgentTask, Worker
 from tasks_app.states import WorkerState
+from tasks_app.transcripts import transcript_of
 from tasks_app.worker.claim import Claim, claim_due
 from tasks_app.worker.database import Database
 from tasks_app.worker.drive import Driver
 from tasks_app.worker.held import Held
 from tasks_app.worker.journal import Journal
-from tasks_app.worker.rebuild import fixed_prompt, read_record, rebuild
+from tasks_app.worker.rebuild import fixed_prompt, read_record
 from tasks_app.worker.toolbox import Toolbox
 from tests.factories import AgentTaskFactory
 
@@ -83,7 +84,7 @@ def take(claim: Claim, tools: FakeTools, journal: Journal) -> Held:
     return Held(
         claim=claim,
         task=record.task,
-        transcript=rebuild(record, system=system),
+        transcript=transcript_of(record.task, record.steps, system=system),
         toolbox=toolbox,
         journal=journal,
         sequence=record.task.sequence,

@@ -48,14 +48,12 @@ def test_each_small_cluster_is_one_process_with_one_engine(
 def test_a_knock_reaches_exactly_one_engine(
     start_cluster: StartCluster, count: int, database: str
 ) -> None:
-    knock = (
-        "import uuid; from tasks_app.worker.doorbell import knock; knock(task_id=uuid.UUID({!r}))"
-    )
+    knock = "import uuid; from tasks_app.doorbell import knock; knock(task_id=uuid.UUID({!r}))"
     with start_cluster() as cluster:
         settled(cluster, count)
         manage("shell", "-v", "0", "-c", knock.format(str(uuid.uuid4())), database=database)
         cluster.wait_for("stub .* rung")
-        cluster.wait_for("Processed 'tasks_app.worker.doorbell.ring'")
+        cluster.wait_for("Processed 'tasks_app.doorbell.ring'")
         assert cluster.stop() == 0
         assert len([line for line in cluster.lines if " rung " in line]) == 1
 
@@ -186,7 +184,7 @@ def test_engines_that_keep_dying_are_given_up(start_cluster: StartCluster, count
 def test_an_engine_that_ends_by_itself_is_replaced(
     start_cluster: StartCluster, count: int, database: str
 ) -> None:
-    knock = "import uuid; from tasks_app.worker.doorbell import knock; knock(task_id=uuid.uuid4())"
+    knock = "import uuid; from tasks_app.doorbell import knock; knock(task_id=uuid.uuid4())"
     with start_cluster(STUB="leaves") as cluster:
         settled(cluster, count)
         manage("shell", "-v", "0", "-c", knock, database=database)
@@ -211,7 +209,7 @@ def test_a_named_cluster_listens_to_the_queue_of_that_name(start_cluster: StartC
 def test_pickup_latency_is_printed(
     start_cluster: StartCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tasks_app.worker.doorbell import knock
+    from tasks_app.doorbell import knock
 
     waits = []
     with start_cluster() as cluster:

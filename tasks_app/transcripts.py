@@ -1,0 +1,99 @@
+"""The rows of a task as the transcript that the loop reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agent_runtime.endings import StopReason
+from agent_runtime.limits import Limits
+from agent_runtime.messages import (
+    Call,
+    CallState,
+    ModelAnswer,
+    Tool,
+    ToolRequest,
+    ToolResult,
+    Turn,
+    system_message,
+    text_of,
+)
+from agent_runtime.planning import parse_arguments
+from agent_runtime.prompt import task_message
+from agent_runtime.transcript import RequiredSkill, Transcript
+from tasks_app.models import AgentTask, Step, ToolCall
+
+
+def steps_of(task: AgentTask) -> list[Step]:
+    """Return the steps of all runs in their order, with their tool calls."""
+    return list(task.steps.order_by("run_number", "index").prefetch_related("tool_calls"))
+
+
+def transcript_of(task: AgentTask, steps: Sequence[Step], *, system: str) -> Transcript:
+    """Return the transcript as it stood after the last commit."""
+    skill = task.required_skill
+    required = RequiredSkill(id=skill["id"], name=skill["name"]) if skill else None
+    transcript = Transcript(
+        messages=[system_message(system), task_message(task.prompt, required)],
+        limits=_limits(task.limits),
+        started=(task.started_at or task.created_at).timestamp(),
+        skill=required,
+        opening_notes=task.opening_notes,
+    )
+    run_number = 1
+    for step in steps:
+        if step.run_number != run_number:
+            transcript.new_run()
+            run_number = step.run_number
+        transcript.add(_turn(step))
+    if task.run_number != run_number:
+        transcript.new_run()
+    return transcript
+
+
+def _limits(stored: Mapping[str, Any]) -> Limits:
+    return Limits(**{each.name: stored[each.name] for each in dataclasses.fields(Limits)})
+
+
+def _turn(step: Step) -> Turn:
+    calls = sorted(step.tool_calls.all(), key=lambda call: call.index)
+    closing = step.request.get("closing")
+    return Turn(
+        index=step.index,
+        notes=step.request["notes"],
+        answer=ModelAnswer(
+            message=step.response,
+            text=text_of(step.response),
+            requests=tuple(_request(call) for call in calls),
+            finish_reason=step.finish_reason,
+        ),
+        calls=[_call(call) for call in calls],
+        closing=StopReason(closing) if closing else None,
+    )
+
+
+def _request(row: ToolCall) -> ToolRequest:
+    return ToolRequest(call_id=row.call_id, name=row.name, arguments=row.arguments)
+
+
+def _call(row: ToolCall) -> Call:
+    tool = Tool(
+        name=row.name,
+        description="",
+        schema={},
+        server=row.server,
+        tool=row.tool,
+        repeatable=row.repeatable,
+    )
+    state = CallState(row.state)
+    return Call(
+        key=str(row.id),
+        index=row.index,
+        request=_request(row),
+        arguments=parse_arguments(row.arguments),
+        tool=tool,
+        state=state,
+        result=None if row.result is None else ToolResult(text=row.result, state=state),
+        refused=row.refused,
+    )
