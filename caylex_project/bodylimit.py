@@ -58,18 +58,15 @@ class RequestGuard:
         if refusal is not None:
             await _refuse(scope, receive, send, status=refusal)
             return
-        body = b""
-        if _announces_body(scope):
-            read = await _read(receive)
-            if read is _GONE:
-                return
-            if read is _TOO_LARGE:
-                await _refuse(scope, receive, send, status=413)
-                return
-            assert isinstance(read, bytes)
-            body = read
-            _set_length(scope, len(body))
-        await self._serve(scope, body, receive, send)
+        try:
+            body = await whole_body(receive, limit=MAX_BODY)
+        except BodyTooLarge:
+            await _refuse(scope, receive, send, status=413)
+            return
+        if body is not None:
+            if body:
+                _set_length(scope, len(body))
+            await self._serve(scope, body, receive, send)
 
     async def _serve(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         replayed = started = False
@@ -95,16 +92,14 @@ class RequestGuard:
             await _answer(scope, send, status=500, words=INTERNAL_ERROR)
 
 
-class _Outcome:
-    """How reading a body ended, other than with the body."""
-
-
-_GONE = _Outcome()
-_TOO_LARGE = _Outcome()
+class BodyTooLarge(Exception):
+    """The body went on beyond the limit."""
 
 
 def _look(scope: Scope) -> int | None:
     """Return the status of the refusal that the head of the request has earned, or None."""
+    if not scope.get("query_string", b"").isascii():
+        return 400
     total = 0
     for name, value in scope["headers"]:
         total += len(name) + len(value)
@@ -120,10 +115,6 @@ def _is_within(length: bytes) -> bool:
     return not digits or (digits.isdigit() and len(digits) < 10 and int(digits) <= MAX_BODY)
 
 
-def _announces_body(scope: Scope) -> bool:
-    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
-
-
 def _set_length(scope: Scope, length: int) -> None:
     kept = [
         (name, value)
@@ -133,16 +124,19 @@ def _set_length(scope: Scope, length: int) -> None:
     scope["headers"] = [*kept, (b"content-length", str(length).encode())]
 
 
-async def _read(receive: Receive) -> bytes | _Outcome:
-    """Return the whole body, or why there is none; never holds more than MAX_BODY bytes."""
+async def whole_body(receive: Receive, *, limit: int | None = None) -> bytes | None:
+    """Return the whole body, or None where the client went away before its end.
+
+    Raises BodyTooLarge as soon as more than `limit` bytes have come.
+    """
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return _GONE
+            return None
         body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            return _TOO_LARGE
+        if limit is not None and len(body) > limit:
+            raise BodyTooLarge
         if not message.get("more_body", False):
             return bytes(body)
 

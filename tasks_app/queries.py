@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Case, F, OuterRef, Subquery, Value, When
-from django.db.models.functions import Concat
+from django.db.models import F
 
 from agent_runtime.endings import StopReason
 from agent_runtime.messages import CallState
@@ -79,37 +79,40 @@ _SAME = [
 
 
 def find_task(*, task_id: uuid.UUID, tenant_id: uuid.UUID) -> TaskView | None:
-    """Return the tenant's task in one query, or None as if there were none."""
-    row = (
+    """Return the tenant's task in one query, or None as if there were none.
+
+    A running task costs a second query when it has moved since anybody last asked.
+    """
+    rows = (
         AgentTask.objects.filter(id=task_id, tenant_id=tenant_id)
-        .annotate(user_email=F("end_user__email"), calling=_calling())
-        .values(*_SAME, "status", "stop_reason", "authentication_needed", "user_email", "calling")
-        .first()
+        .annotate(user_email=F("end_user__email"))
+        .values(*_SAME, "status", "stop_reason", "authentication_needed", "user_email", "sequence")
     )
-    return None if row is None else _view(row)
+    for row in rows:
+        running = row["status"] == Status.RUNNING
+        return _view(row, calling=_calling(task_id, row["sequence"]) if running else None)
+    return None
 
 
-def _calling() -> Case:
-    """The call on the wire in the newest step, looked up for running tasks alone."""
-    newest = (
-        Step.objects.filter(task=OuterRef(OuterRef("pk")))
-        .order_by("-run_number", "-index")
-        .values("pk")[:1]
-    )
-    call = (
-        ToolCall.objects.filter(step=Subquery(newest), state=CallState.STARTED.value)
-        .order_by("index")
-        .values(label=Concat("server", Value(": "), "tool"))[:1]
-    )
-    return Case(When(status=Status.RUNNING.value, then=Subquery(call)), default=None)
+@functools.lru_cache(maxsize=10_000)
+def _calling(task_id: uuid.UUID, sequence: int) -> str | None:
+    """Return the first call that is on the wire in the newest step.
+
+    Every change of a call moves the task's sequence, so what was found for one number holds.
+    """
+    newest = Step.objects.filter(task_id=task_id).order_by("-run_number", "-index").values("pk")
+    calls = ToolCall.objects.filter(step=newest[:1], state=CallState.STARTED.value)
+    for server, tool in calls.order_by("index").values_list("server", "tool")[:1]:
+        return f"{server}: {tool}" if server else str(tool)
+    return None
 
 
-def _view(row: dict[str, Any]) -> TaskView:
+def _view(row: dict[str, Any], *, calling: str | None) -> TaskView:
     return TaskView(
         **{name: row[name] for name in _SAME},
         status=Status(row["status"]),
         stop_reason=StopReason(row["stop_reason"]) if row["stop_reason"] else None,
         authentication_needed=tuple(row["authentication_needed"]),
         user_email=row["user_email"],
-        calling=row["calling"],
+        calling=calling,
     )

@@ -186,11 +186,11 @@ anything = st.recursive(
     | st.floats()
     | st.text(st.characters(exclude_categories=[])),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
+    max_leaves=10,
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text(st.characters(exclude_categories=[])), anything))
 @example({"a": math.inf})
 @example({"a": "\ud800"})

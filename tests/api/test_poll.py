@@ -340,14 +340,16 @@ def test_both_slash_forms_and_any_case_of_the_id_work(backend: Caller, acme: Acc
         assert backend.poll(path).json()["task_id"] == str(task.id)
 
 
-def test_a_poll_costs_two_queries(
+def test_a_poll_costs_two_queries_and_one_more_when_a_running_task_has_moved(
     backend: Caller, acme: Account, django_assert_num_queries: Any
 ) -> None:
     task = running(acme, steps_completed=1)
     add_call(add_step(task, index=1), index=0, tool="search", state="started")
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):  # the token, the task, the call on the wire
         assert backend.poll(task.id).status_code == 200
+    with django_assert_num_queries(2):
+        assert "tickets: search" in backend.poll(task.id).json()["progress"]["current"]
 
 
 def test_head_is_a_poll_without_a_body_and_changes_nothing(backend: Caller, acme: Account) -> None:
@@ -357,3 +359,16 @@ def test_head_is_a_poll_without_a_body_and_changes_nothing(backend: Caller, acme
 
     assert (answer.status_code, answer.content) == (200, b"")
     assert AgentTask.objects.get().status == "PENDING"
+
+
+def test_a_call_that_has_ended_is_no_longer_named(backend: Caller, acme: Account) -> None:
+    task = running(acme, steps_completed=1, sequence=2)
+    call = add_call(add_step(task, index=1), index=0, tool="search", state="started")
+    assert "tickets: search" in backend.poll(task.id).json()["progress"]["current"]
+
+    ToolCall.objects.filter(pk=call.pk).update(state="succeeded", result="done")
+    AgentTask.objects.update(sequence=3)
+
+    assert backend.poll(task.id).json()["progress"]["current"] == (
+        "Step 2: waiting for the model's answer."
+    )
