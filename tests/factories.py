@@ -10,9 +10,9 @@ from django.utils import timezone
 from factory.django import DjangoModelFactory
 
 from caylex_project.accounts.models import EndUser, Navigator, Project, Tenant
-from caylex_project.integrations.models import Server, ServerInstance
+from caylex_project.integrations.models import Server, ServerInstance, ToolPermission
 from skills_app.models import Skill, SkillRevision
-from tasks_app.models import AgentTask, Step, ToolCall, Worker
+from tasks_app.models import AgentTask, Event, Step, ToolCall, Worker
 
 LIMITS = {"schema": 1, "max_steps": 50, "max_tool_calls": None, "timeout_seconds": 3600}
 
@@ -63,6 +63,18 @@ class ServerInstanceFactory(DjangoModelFactory):
 
     project = factory.SubFactory(ProjectFactory)
     server = factory.SubFactory(ServerFactory, tenant=factory.SelfAttribute("..project.tenant"))
+
+
+class ToolPermissionFactory(DjangoModelFactory):
+    class Meta:
+        model = ToolPermission
+
+    instance = factory.SubFactory(ServerInstanceFactory)
+    navigator = factory.SubFactory(
+        NavigatorFactory, project=factory.SelfAttribute("..instance.project")
+    )
+    tool = "wipe"
+    permission = "disabled"
 
 
 class SkillFactory(DjangoModelFactory):
@@ -157,3 +169,13 @@ class ToolCallFactory(DjangoModelFactory):
     arguments = "{}"
     repeatable = False
     state = "planned"
+
+
+class EventFactory(DjangoModelFactory):
+    class Meta:
+        model = Event
+
+    task = factory.SubFactory(AgentTaskFactory)
+    sequence = factory.Sequence(lambda n: n + 1)
+    kind = "agent_task.created"
+    at = factory.LazyFunction(timezone.now)

@@ -76,6 +76,7 @@ class SecretAdmin(ReadOnlyAdmin):
         """Show the secret in the answer itself.
 
         After a redirect it would have to be kept in a cookie or in the session, in clear.
+        Django marks every page of the admin `no-store`.
         """
         context = {
             **self.admin_site.each_context(request),
@@ -83,9 +84,7 @@ class SecretAdmin(ReadOnlyAdmin):
             "opts": self.opts,
             "secret": obj.shown_once,
         }
-        response = TemplateResponse(request, "admin/accounts/shown_once.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
+        return TemplateResponse(request, "admin/accounts/shown_once.html", context)
 
     @admin.action(description="Revoke: stop them from working, for good", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:

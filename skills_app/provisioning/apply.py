@@ -128,14 +128,15 @@ def _read_value(part: CredentialPart, folder: Path, environ: Mapping[str, str]) 
         return part.value.get_secret_value()
     if part.value_env is not None:
         if part.value_env not in environ:
-            raise ValueError(f"value_env: the environment has no variable {part.value_env}.")
+            # Not named: it may be the value itself, under the wrong key. So may the file's path.
+            raise ValueError("value_env: the environment has no such variable.")
         return environ[part.value_env]
     assert part.value_file is not None
     try:
         with (folder / part.value_file).open("rb") as file:
             data = file.read(MAX_VALUE_FILE + 1)
     except OSError as error:
-        raise ValueError(f"value_file: {part.value_file}: {error.strerror}.") from None
+        raise ValueError(f"value_file: {error.strerror}.") from None
     if len(data) > MAX_VALUE_FILE:
         raise ValueError(f"value_file: larger than {MAX_VALUE_FILE:,} bytes.")
     try:

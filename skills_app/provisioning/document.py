@@ -212,16 +212,20 @@ _SAID = {
 def _sentence(error: ErrorDetails) -> str:
     """Return one mistake as a sentence that names the key and never its value."""
     said = _SAID.get(error["type"])
+    if error["type"] == "extra_forbidden" and error["loc"][0] == "credentials":
+        # The key may be what comes behind a comma in an unquoted value.
+        where = _where(error["loc"][:2])
+        return f"{where} takes {', '.join(CredentialPart.model_fields)}; put the value in quotes."
     if said is None:
         words = error["msg"].removeprefix("Value error, ").rstrip(".")
         said = f"{words[:1].lower()}{words[1:]}."
-        return f"{_where(error)}: {said}"
-    return f"{_where(error)} {said}"
+        return f"{_where(error['loc'])}: {said}"
+    return f"{_where(error['loc'])} {said}"
 
 
-def _where(error: ErrorDetails) -> str:
+def _where(loc: tuple[int | str, ...]) -> str:
     where = ""
-    for part in error["loc"]:
+    for part in loc:
         if isinstance(part, int):
             where += f"[{part}]"
         elif part != "[key]":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from agent_runtime.messages import Permission
 from agent_runtime.tools.access import ServerAccess
@@ -259,6 +261,31 @@ def test_the_same_value_again_changes_nothing_and_another_replaces_it(
     [kept] = Credential.objects.all()
     assert kept.pk == row.pk
     assert value_of(kept) == "another-value"
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_eight_that_store_at_once_leave_one_value_that_opens(
+    navigator: Navigator, jane: EndUser
+) -> None:
+    instance = connect(navigator, "crm", "bearer", level="user")
+    start = threading.Barrier(8)
+
+    def store(number: int) -> None:
+        try:
+            start.wait(timeout=30)
+            store_credential(instance=instance, end_user=jane, value=f"opensesame-{number}")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=store, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+
+    [kept] = Credential.objects.all()
+    assert value_of(kept) in {f"opensesame-{number}" for number in range(8)}
 
 
 @pytest.mark.parametrize(

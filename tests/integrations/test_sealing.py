@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from caylex_project.environment import Environment
 from caylex_project.integrations.sealing import DoesNotOpen, open_sealed, seal, sealed_by_newest
@@ -21,8 +22,7 @@ ROW, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 def ring(settings: Any, *keys: str) -> None:
     """Let the settings hold these credential keys, newest first."""
     settings.ENVIRONMENT = Environment(
-        secret_key="x" * 50,  # type: ignore[arg-type]
-        caylex_credential_keys=",".join(keys),  # type: ignore[arg-type]
+        secret_key=SecretStr("x" * 50), caylex_credential_keys=SecretStr(",".join(keys))
     )
 
 
