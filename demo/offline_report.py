@@ -17,8 +17,7 @@ BUILT_IN = ("load_skill", "read_skill_file", "submit_report")
 TITLES = ("subject", "title", "summary", "name", "headline")
 DATES = ("created_at", "created", "date", "opened_at", "time", "timestamp", "day")
 _CHANGES = (
-    "add append archive assign cancel delete edit merge move purge refund remove rename reply "
-    "replace update upload wipe"
+    "add append archive assign delete edit merge purge refund remove rename replace upload wipe"
 )
 CHANGES = frozenset(_CHANGES.split())  # words of a task that ask for more than reading
 NOT_ARGUMENTS_TO_TELL = ("limit", "size", "page_size", "max_results", "count", "top")

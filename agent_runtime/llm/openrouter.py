@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextvars import ContextVar
 from typing import Any, cast
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -227,10 +228,12 @@ def _second_try(error: Exception) -> bool | float:
 
 def _address(base_url: str) -> httpx.URL:
     try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         url = httpx.URL(f"{base_url.rstrip('/')}/chat/completions")
-    except httpx.InvalidURL:
-        raise ValueError("OPENROUTER_BASE_URL is not an address.") from None
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+    except (httpx.InvalidURL, ValueError):
+        usable = False
+    if not usable or url.userinfo:
         raise ValueError("OPENROUTER_BASE_URL must be http(s)://host/path, without a user name.")
     return url
 

@@ -187,7 +187,8 @@ class ScriptedModel:
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
         number = self._connections
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        over = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
+        with contextlib.suppress(*over):
             while True:
                 request = await _read_request(reader, number)
                 self.requests.append(request)
@@ -251,7 +252,8 @@ class ScriptedModel:
 
 
 def _write(writer: asyncio.StreamWriter, data: bytes, raw: bool) -> None:
-    writer.write(data if raw else b"%x\r\n%b\r\n" % (len(data), data))
+    if data:  # an empty chunk would end the answer
+        writer.write(data if raw else b"%x\r\n%b\r\n" % (len(data), data))
 
 
 async def _read_request(reader: asyncio.StreamReader, connection: int) -> Recorded:

@@ -1,0 +1,25 @@
+"""A scripted server and an adapter that talks to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from agent_runtime.llm.openrouter import OpenRouter
+from tests.llm.server import ScriptedModel
+
+KEY = "sk-test-0123456789"
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedModel]:
+    with ScriptedModel() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+async def model(server: ScriptedModel) -> AsyncIterator[OpenRouter]:
+    adapter = OpenRouter(base_url=server.base_url, api_key=KEY, stall_seconds=20)
+    yield adapter
+    await adapter.close()
