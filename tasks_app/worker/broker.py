@@ -19,20 +19,29 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 from django.db import Error, close_old_connections, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
-from django.utils import timezone
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 from django_q.models import OrmQ
+from django_q.signing import BadSignature, SignedPackage
 from psycopg import Error as DriverError
+
+from tasks_app import doorbell
 
 logger = logging.getLogger(__name__)
 
 CHANNEL = "caylex_doorbell"
+KNOCKS_AS_ONE = 16  # as many tasks as one look claims at once, so that processes still share
+# What signing and pickle raise on what they cannot read.
+_UNREADABLE: tuple[type[Exception], ...] = (
+    *(BadSignature, UnpicklingError, EOFError, AttributeError),
+    *(ImportError, LookupError, TypeError, ValueError),
+)
 
 Message = tuple[int, str]  # primary key and signed payload
 Result = TypeVar("Result")
@@ -78,10 +87,8 @@ class Doorbell(ORM):  # type: ignore[misc]
         Both join the caller's transaction. The one method that raises: to swallow a failed
         statement would let the caller take a broken transaction for a committed one.
         """
-        # SQLite keeps times as text, and the stock dequeue there looks for the very text again.
-        due = Now() if _on_postgresql() else timezone.now()
         key = self.list_key or Conf.CLUSTER_NAME
-        package = self.get_connection().create(key=key, payload=task, lock=due)
+        package = self.get_connection().create(key=key, payload=task, lock=Now())
         if _on_postgresql():
             with _connection().cursor() as cursor:
                 cursor.execute(f"NOTIFY {CHANNEL}")
@@ -91,23 +98,15 @@ class Doorbell(ORM):  # type: ignore[misc]
     def dequeue(self) -> list[Message] | None:
         """Return messages and lock them for `retry` seconds, or None after `poll` seconds.
 
-        1. Listen, before looking: a knock after the look then still wakes us.
+        1. On PostgreSQL listen, before looking: a knock after the look then still wakes us.
         2. Look; if something is due, take it.
-        3. Otherwise sleep until a knock or until `poll` is over; the caller comes again.
+        3. Otherwise sleep until a knock or until `poll` is over, and look once more.
         """
-        if not _on_postgresql():
-            return super().dequeue()  # type: ignore[no-any-return]
         try:
-            listener = self._listening()
-            messages = self._take()
-            if not messages:
-                for _ in listener.connection.notifies(timeout=Conf.POLL, stop_after=1):
-                    pass
-                messages = self._take()
+            return self._take() or self._sleep_and_take()
         except (Error, DriverError):
-            self._stop_listening()
+            self.stop_listening()
             raise
-        return messages or None
 
     @_never_raising(None)
     def acknowledge(self, task_id: int) -> None:
@@ -152,25 +151,43 @@ class Doorbell(ORM):  # type: ignore[misc]
             logger.warning("The queue's database is back.")
             self._away = False
 
-    def _take(self) -> list[Message]:
-        with transaction.atomic(using=Conf.ORM):
-            due = self.get_connection().filter(key=self.list_key, lock__lte=Now())
-            rows = due.order_by("pk").select_for_update(skip_locked=True)
-            messages = list(rows.values_list("pk", "payload")[: Conf.BULK])
-            if messages:
-                taken = self.get_connection().filter(pk__in=[pk for pk, _ in messages])
-                taken.update(lock=Now() + timedelta(seconds=Conf.RETRY))
-        return messages
+    def _sleep_and_take(self) -> list[Message] | None:
+        if self._listener is None:
+            time.sleep(Conf.POLL)
+            return None
+        for _ in self._listener.connection.notifies(timeout=Conf.POLL, stop_after=1):
+            pass
+        return self._take() or None
 
-    def _listening(self) -> BaseDatabaseWrapper:
+    def _take(self) -> list[Message]:
+        """Lock and return what is due; of many knocks one is as good as all."""
+        due = self.get_connection().filter(key=self.list_key, lock__lte=Now()).order_by("pk")
+        if _on_postgresql():
+            self._listen()
+        elif not due.exists():  # a transaction is a lock over all of SQLite: not for looking
+            return []
+        with transaction.atomic(using=Conf.ORM):
+            rows = due.select_for_update(skip_locked=True).values_list("pk", "payload")
+            found: list[Message] = list(rows[: max(Conf.BULK, KNOCKS_AS_ONE)])
+            taken, more = found[: Conf.BULK], found[Conf.BULK :]
+            if taken:
+                messages = self.get_connection().filter(pk__in=[pk for pk, _ in taken])
+                messages.update(lock=Now() + timedelta(seconds=Conf.RETRY))
+            if more and any(_is_knock(payload) for _, payload in taken):
+                spare = [pk for pk, payload in more if _is_knock(payload)]
+                self.get_connection().filter(pk__in=spare).delete()
+        return taken
+
+    def _listen(self) -> None:
         if self._listener is None:
             listener = connections.create_connection(Conf.ORM)
+            listener.inc_thread_sharing()  # a pusher that died has a successor
             listener.ensure_connection()
             self._listener = listener
             listener.connection.execute(f"LISTEN {CHANNEL}")
-        return self._listener
 
-    def _stop_listening(self) -> None:
+    def stop_listening(self) -> None:
+        """Close the listening connection, if there is one."""
         listener, self._listener = self._listener, None
         if listener is not None:
             try:
@@ -185,3 +202,10 @@ def _connection() -> BaseDatabaseWrapper:
 
 def _on_postgresql() -> bool:
     return _connection().vendor == "postgresql"
+
+
+def _is_knock(payload: str) -> bool:
+    try:
+        return bool(SignedPackage.loads(payload)["func"] == doorbell.FUNCTION)
+    except _UNREADABLE:  # whoever takes it will say so
+        return False
