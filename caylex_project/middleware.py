@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import structlog
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponseBadRequest, HttpResponseBase, JsonResponse
 from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-untyped]
 
 from caylex_project.problem import REQUEST_ID, plain_problem, problem_body, request_id_for
@@ -34,7 +34,10 @@ class RequestIdMiddleware:
         request.META[REQUEST_ID] = request_id
         started = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            response = self.get_response(request)
+            if "%00" in request.META.get("QUERY_STRING", ""):
+                response: HttpResponseBase = HttpResponseBadRequest()  # no database stores NUL
+            else:
+                response = self.get_response(request)
             if request.path_info.startswith("/api/"):
                 response = _in_our_shape(response, request_id=request_id)
             logger.info(

@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     PlainSerializer,
     ValidationError,
     WithJsonSchema,
@@ -27,6 +28,10 @@ from tasks_app.states import Status
 
 MAX_PROMPT = 100_000  # characters
 POLL_AFTER_MS = 2_000
+
+# The parser refuses NUL in any text; the description has to say so field by field.
+_NO_NUL: dict[str, JsonValue] = {"pattern": r"^[^\x00]*$"}
+_NOT_BLANK: dict[str, JsonValue] = {"pattern": r"^[^\x00]*[^\x00\s][^\x00]*$"}
 
 
 def _email(text: str) -> str:
@@ -62,6 +67,7 @@ class SubmitRequest(BaseModel):
 
     caylex_api_key: str = Field(
         min_length=1,
+        json_schema_extra=_NO_NUL,
         repr=False,
         description="API key of the navigator that runs the task, `ck_{id}.{secret}`.",
         examples=["ck_your_navigator_api_key"],
@@ -81,6 +87,7 @@ class SubmitRequest(BaseModel):
         min_length=1,
         max_length=MAX_PROMPT,
         pattern=r"\S",
+        json_schema_extra=_NOT_BLANK,
         repr=False,
         description="What the agent is to do. Not blank.",
         examples=["Count last week's tickets by area and name the three largest."],
@@ -88,12 +95,14 @@ class SubmitRequest(BaseModel):
     skill_ref: str | None = Field(
         default=None,
         min_length=1,
+        json_schema_extra=_NO_NUL,
         description="Name (any case) or slug of a skill that the agent must load first.",
         examples=["weekly-report"],
     )
     model: str | None = Field(
         default=None,
         min_length=1,
+        json_schema_extra=_NO_NUL,
         description="Id of the model to use. One that is not allowed is no error: see "
         "`model_warning` in the answer.",
         examples=["anthropic/claude-opus-4.8"],
