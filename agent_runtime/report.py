@@ -8,12 +8,12 @@ from agent_runtime.endings import SENTENCES, Ending, StopReason
 from agent_runtime.transcript import Transcript
 
 
-def final_report(ending: Ending, transcript: Transcript) -> str:
+def final_report(ending: Ending, transcript: Transcript, *, detail: str = "") -> str:
     """Return the report of a run: the agent's own, or an honest account of what was done.
 
-    Calls whose outcome is unknown are named in either.
+    `detail` is what a person said about the end, such as why he cancelled. Calls whose outcome is unknown are named in either.
     """
-    text = ending.report or _account(ending.reason, transcript)
+    text = ending.report or _account(ending.reason, transcript, detail)
     if transcript.unknown_outcomes:
         names = ", ".join(_counted(transcript.unknown_outcomes))
         text += (
@@ -23,10 +23,10 @@ def final_report(ending: Ending, transcript: Transcript) -> str:
     return text
 
 
-def _account(reason: StopReason, transcript: Transcript) -> str:
+def _account(reason: StopReason, transcript: Transcript, detail: str) -> str:
     lines = [
         "The agent wrote no report; this account is the engine's.",
-        f"It stopped because {SENTENCES[reason]}.",
+        f"It stopped because {SENTENCES[reason]}{f': {detail}' if detail else ''}.",
     ]
     if transcript.must_load_skill and transcript.skill is not None:
         lines.append(f"The required skill {transcript.skill.name!r} was never loaded.")

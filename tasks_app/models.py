@@ -153,10 +153,15 @@ class AgentTask(models.Model):
                 condition=Q(status=Status.PENDING.value),
             ),
             models.Index(
+                fields=["crashes", "next_attempt_at"],
+                name="task_quarantine",
+                condition=Q(status=Status.PENDING.value, crashes__gte=2),
+            ),
+            models.Index(
                 fields=["worker"], name="task_held", condition=Q(status=Status.RUNNING.value)
             ),
             models.Index(
-                fields=["worker"],
+                fields=["worker", "cancel_requested_at"],
                 name="task_cancelling",
                 condition=Q(cancel_requested_at__isnull=False, completed_at__isnull=True),
             ),

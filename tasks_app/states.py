@@ -23,8 +23,8 @@ class Status(models.TextChoices):
 TERMINAL = (Status.COMPLETED, Status.INCOMPLETE, Status.FAILED)
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
-    # A pending task can end without a worker: cancelled.
-    Status.PENDING: frozenset({Status.RUNNING, Status.INCOMPLETE}),
+    # A pending task can end without a worker: cancelled, or given up after its crashes.
+    Status.PENDING: frozenset({Status.RUNNING, Status.INCOMPLETE, Status.FAILED}),
     # RUNNING to PENDING: handed back, taken over, or waiting for its next attempt.
     # RUNNING to RUNNING: the owner writes progress.
     Status.RUNNING: frozenset(Status),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from agent_runtime.limits import MAX_PARALLEL_CALLS
 from agent_runtime.messages import Call, CallState, ToolResult
@@ -12,6 +13,8 @@ from tasks_app.worker import releases
 from tasks_app.worker.held import Held
 
 OUT_OF_TIME = "The run's time limit was reached before an answer came."
+STOPPED = "The task was stopped before an answer came."
+LAST_MOMENT = 1.0  # seconds that calls on the wire get when the task is asked to stop
 
 
 def unknown_outcome(why: str) -> ToolResult:
@@ -40,7 +43,8 @@ async def run_calls(held: Held, calls: Sequence[Call], *, draining: asyncio.Even
     1. Send what is STARTED. What is PLANNED becomes STARTED in a commit before it is sent.
     2. Wait until at least one ends; results that are there together share a commit, which also
        starts as many of the PLANNED as places became free.
-    3. At the run's deadline what still runs is given up.
+    3. At the run's deadline what still runs is given up. When the task is asked to stop it is
+       given a moment first.
     4. While draining nothing is started, and the commit of the last results hands the task back
        if calls are left.
     """
@@ -49,8 +53,11 @@ async def run_calls(held: Held, calls: Sequence[Call], *, draining: asyncio.Even
     try:
         while running or planned:
             ended = await _wait(held, running)
-            if time.time() >= held.transcript.deadline:
-                ended += _give_up(running, planned)
+            if held.cancelling.done():
+                ended += await _last_moment(running)
+                ended += _give_up(running, planned, STOPPED)
+            elif time.time() >= held.transcript.deadline:
+                ended += _give_up(running, planned, OUT_OF_TIME)
             starting = [] if draining.is_set() else planned[: MAX_PARALLEL_CALLS - len(running)]
             planned = planned[len(starting) :]
             for call in starting:
@@ -74,28 +81,42 @@ def _send(held: Held, call: Call) -> asyncio.Task[ToolResult]:
 
 async def _wait(held: Held, running: dict[asyncio.Task[ToolResult], Call]) -> list[Call]:
     """Return the calls that ended, at least one unless none runs or the time is up."""
-    if not running:
+    if not running or held.cancelling.done():
         return []
     left = max(0.0, held.transcript.deadline - time.time())
-    done, _ = await asyncio.wait(running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+    waiting: set[asyncio.Future[Any]] = {*running, held.cancelling}
+    await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+    return _collect(running)
+
+
+async def _last_moment(running: dict[asyncio.Task[ToolResult], Call]) -> list[Call]:
+    """Return the calls that still end within what is left for a task that was asked to stop."""
+    if running:
+        await asyncio.wait(running, timeout=LAST_MOMENT)
+    return _collect(running)
+
+
+def _collect(running: dict[asyncio.Task[ToolResult], Call]) -> list[Call]:
     ended = []
-    for task in done:
+    for task in [task for task in running if task.done()]:
         call = running.pop(task)
         call.end(task.result())
         ended.append(call)
     return ended
 
 
-def _give_up(running: dict[asyncio.Task[ToolResult], Call], planned: list[Call]) -> list[Call]:
-    """End everything that is left: the run's time is up."""
+def _give_up(
+    running: dict[asyncio.Task[ToolResult], Call], planned: list[Call], why: str
+) -> list[Call]:
+    """End everything that is left, without an answer."""
     calls = [*running.values(), *planned]
     for task in running:
         task.cancel()
     for call in calls:
         if call.state is CallState.STARTED and not call.tool_is_repeatable:
-            call.end(unknown_outcome(OUT_OF_TIME))
+            call.end(unknown_outcome(why))
         else:
-            call.end(ToolResult(text=OUT_OF_TIME, state=CallState.CANCELLED))
+            call.end(ToolResult(text=why, state=CallState.CANCELLED))
     running.clear()
     planned.clear()
     return calls

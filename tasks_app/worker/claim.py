@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from django.db.models.functions import RowNumber
 
 from tasks_app.models import AgentTask, Event, Worker
 from tasks_app.states import Status, WorkerState
+from tasks_app.worker.quarantine import QUARANTINED_AT, company
 
 SLICE = 16  # tasks in one claim, so that the workers share what is due
 
@@ -31,10 +31,11 @@ class Claim:
 
 
 _DUE = """
-SELECT due.id FROM accounts_tenant tenant CROSS JOIN LATERAL (
+SELECT due.id, tenant.id FROM accounts_tenant tenant CROSS JOIN LATERAL (
   SELECT next.id, row_number() OVER (ORDER BY next.next_attempt_at, next.id) AS place FROM (
     SELECT id, next_attempt_at FROM tasks_app_agenttask
     WHERE tenant_id = tenant.id AND status = 'PENDING' AND next_attempt_at <= %(now)s
+      AND crashes < %(quarantined)s
     ORDER BY next_attempt_at, id LIMIT %(many)s
   ) next
 ) due
@@ -51,14 +52,14 @@ WITH taken AS (
     status = 'RUNNING', worker_id = %(worker)s, epoch = epoch + 1, sequence = sequence + 1,
     waiting_reason = '', started_at = COALESCE(started_at, %(now)s)
   FROM taken WHERE task.id = taken.id
-  RETURNING task.id, task.epoch, task.sequence, task.tenant_id
+  RETURNING task.id, task.epoch, task.sequence
 ), told AS (
   INSERT INTO tasks_app_event (task_id, sequence, kind, data, at)
   SELECT id, sequence, CASE WHEN epoch = 1 THEN 'started' ELSE 'resumed' END,
          jsonb_build_object('epoch', epoch, 'worker', %(worker)s::text), %(now)s
   FROM claimed
 )
-SELECT id, epoch, tenant_id FROM claimed
+SELECT id, epoch FROM claimed
 """
 
 
@@ -66,6 +67,8 @@ def claim_due(
     *, worker_id: uuid.UUID, limit: int, turn: uuid.UUID, now: datetime.datetime | None = None
 ) -> tuple[list[Claim], uuid.UUID]:
     """Claim up to `limit` due tasks for a worker; return them and the tenant served last.
+
+    Tasks in quarantine are not among them: see `claim_quarantined`.
 
     1. Lock the worker's own row: alive, and within its lease by the database's clock. A worker
        that slept through its lease is refused here. Raises LeaseLost.
@@ -75,9 +78,37 @@ def claim_due(
     """
     with transaction.atomic():
         moment = _lock_worker(worker_id, now)
-        if connection.vendor == "postgresql":
-            return _claim_postgresql(worker_id, limit, turn, moment)
-        return _claim_sqlite(worker_id, limit, turn, moment)
+        due = _due_postgresql if _postgresql() else _due_sqlite
+        # Look a little further than we take: the first may be under another worker's lock.
+        tenants = due(limit * 4, turn, moment)
+        claims = _take(list(tenants), worker_id, limit, moment)
+    return claims, tenants[claims[-1].task_id] if claims else turn
+
+
+def claim_quarantined(*, worker_id: uuid.UUID, now: datetime.datetime | None = None) -> list[Claim]:
+    """Claim the next company of tasks that may be what kills workers; the least suspect first.
+
+    For a worker that holds nothing. Raises LeaseLost.
+    """
+    with transaction.atomic():
+        moment = _lock_worker(worker_id, now)
+        suspects = AgentTask.objects.filter(
+            status=Status.PENDING, next_attempt_at__lte=moment, crashes__gte=QUARANTINED_AT
+        ).order_by("crashes", "next_attempt_at", "id")
+        crashes = suspects.values_list("crashes", flat=True).first()
+        if crashes is None:
+            return []
+        many = company(crashes)
+        ids = list(suspects.filter(crashes=crashes).values_list("id", flat=True)[:many])
+        return _take(ids, worker_id, many, moment)
+
+
+def cancel_requests(*, worker_id: uuid.UUID) -> list[tuple[uuid.UUID, str]]:
+    """Return the tasks of a worker that were asked to stop, each with the reason."""
+    asked = AgentTask.objects.filter(
+        worker=worker_id, cancel_requested_at__isnull=False, completed_at__isnull=True
+    )
+    return list(asked.values_list("id", "cancel_reason"))
 
 
 def database_now() -> datetime.datetime:
@@ -103,43 +134,52 @@ def _postgresql() -> bool:
     return connection.vendor == "postgresql"
 
 
-def _claim_postgresql(
-    worker_id: uuid.UUID, limit: int, turn: uuid.UUID, now: datetime.datetime
-) -> tuple[list[Claim], uuid.UUID]:
-    parameters: dict[str, Any] = {"now": now, "worker": worker_id, "turn": turn, "limit": limit}
+def _due_postgresql(
+    many: int, turn: uuid.UUID, now: datetime.datetime
+) -> dict[uuid.UUID, uuid.UUID]:
+    """Return due tasks in the order in which they should be taken, each with its tenant."""
+    parameters: dict[str, Any] = {
+        "now": now,
+        "turn": turn,
+        "many": many,
+        "quarantined": QUARANTINED_AT,
+    }
     with connection.cursor() as cursor:
-        # Look a little further than we take: the first may be under another worker's lock.
-        cursor.execute(_DUE, {**parameters, "many": limit * 4})
-        ids = [row[0] for row in cursor.fetchall()]
-        if not ids:
-            return [], turn
-        order = {task_id: place for place, task_id in enumerate(ids)}
-        cursor.execute(_TAKE, {**parameters, "ids": ids})
-        taken = sorted(cursor.fetchall(), key=lambda row: order[row[0]])
-    claims = [Claim(task_id=row[0], epoch=row[1]) for row in taken]
-    return claims, taken[-1][2] if taken else turn
+        cursor.execute(_DUE, parameters)
+        return dict(cursor.fetchall())
 
 
-def _claim_sqlite(
-    worker_id: uuid.UUID, limit: int, turn: uuid.UUID, now: datetime.datetime
-) -> tuple[list[Claim], uuid.UUID]:
+def _due_sqlite(many: int, turn: uuid.UUID, now: datetime.datetime) -> dict[uuid.UUID, uuid.UUID]:
     place = Window(
         RowNumber(),
         partition_by=F("tenant_id"),
         order_by=[F("next_attempt_at").asc(), F("id").asc()],
     )
-    due: Sequence[tuple[uuid.UUID, uuid.UUID, int]] = list(
-        AgentTask.objects.filter(status=Status.PENDING, next_attempt_at__lte=now)
+    first_places = (
+        AgentTask.objects.filter(
+            status=Status.PENDING, next_attempt_at__lte=now, crashes__lt=QUARANTINED_AT
+        )
         .annotate(place=place)
         .values_list("id", "tenant_id", "place")
-        .order_by("place")[: limit * 64]
+        .order_by("place")[: many * 16]
     )
-    due = sorted(due, key=lambda row: (row[2], row[1] <= turn, row[1]))[:limit]
-    claims = []
-    for task_id, tenant_id, _ in due:
-        claims.append(_take_sqlite(task_id, worker_id, now))
-        turn = tenant_id
-    return claims, turn
+    due = sorted(first_places, key=lambda row: (row[2], row[1] <= turn, row[1]))
+    return {task_id: tenant_id for task_id, tenant_id, _ in due[:many]}
+
+
+def _take(
+    ids: list[uuid.UUID], worker_id: uuid.UUID, limit: int, now: datetime.datetime
+) -> list[Claim]:
+    """Make the first of these tasks the worker's own, skipping what others are taking."""
+    if not ids:
+        return []
+    if not _postgresql():
+        return [_take_sqlite(task_id, worker_id, now) for task_id in ids[:limit]]
+    parameters: dict[str, Any] = {"ids": ids, "worker": worker_id, "limit": limit, "now": now}
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE, parameters)
+        taken = [Claim(task_id=task_id, epoch=epoch) for task_id, epoch in cursor.fetchall()]
+    return sorted(taken, key=lambda claim: ids.index(claim.task_id))
 
 
 def _take_sqlite(task_id: uuid.UUID, worker_id: uuid.UUID, now: datetime.datetime) -> Claim:

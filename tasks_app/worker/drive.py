@@ -7,6 +7,7 @@ import datetime
 import time
 import uuid
 from dataclasses import dataclass, replace
+from typing import Any
 
 from agent_runtime.endings import Ending
 from agent_runtime.errors import ModelFault
@@ -38,10 +39,15 @@ class Driver:
         2. While the worker is not told to end: do what the loop says. A model's answer is on
            disk before its calls are sent; their results are on disk before the model is asked
            again; the end goes into the commit of the last answer or result.
-        3. Told to end: hand back, if the last commit did not.
+        3. The task is asked to stop: end it with an account of what had been done.
+        4. Told to end: hand back, if the last commit did not.
         """
         await self._settle_doubts(held)
         while not self.draining.is_set():
+            if held.cancelling.done():
+                reason = held.cancelling.result()
+                await held.let_go(releases.cancelled(held.transcript, reason=reason))
+                return
             action = next_action(held.transcript, now=time.time())
             match action:
                 case AskModel():
@@ -69,14 +75,26 @@ class Driver:
         """Ask the model and commit its answer; True when the task was let go with it."""
         started_at = datetime.datetime.now(datetime.UTC)
         try:
-            answer = await self.model.complete(self._request(held, action))
+            answer = await self._ask(held, action)
         except ModelFault as fault:
             return await self._after_fault(held, action, fault)
+        if answer is None:
+            return False
         turn = self._turn(held, action, answer)
         held.transcript.add(turn)
         release = self._release(held, turn)
         await held.commit_step(turn, started_at=started_at, release=release)
         return release is not None
+
+    async def _ask(self, held: Held, action: AskModel) -> ModelAnswer | None:
+        """Return the model's answer; None when the task was asked to stop first."""
+        asking = asyncio.ensure_future(self.model.complete(self._request(held, action)))
+        try:
+            either: set[asyncio.Future[Any]] = {asking, held.cancelling}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            return asking.result() if asking.done() else None
+        finally:
+            asking.cancel()  # a model that nobody waits for must not go on
 
     def _request(self, held: Held, action: AskModel) -> ModelRequest:
         left = held.transcript.deadline - time.time()

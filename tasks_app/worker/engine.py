@@ -20,10 +20,18 @@ from django.utils import timezone
 
 from tasks_app.states import WorkerState
 from tasks_app.worker import sweep
-from tasks_app.worker.claim import SLICE, Claim, LeaseLost, claim_due
+from tasks_app.worker.claim import (
+    SLICE,
+    Claim,
+    LeaseLost,
+    cancel_requests,
+    claim_due,
+    claim_quarantined,
+)
 from tasks_app.worker.database import LOST
 from tasks_app.worker.drive import Driver
 from tasks_app.worker.entries import Entry
+from tasks_app.worker.held import Held
 from tasks_app.worker.journal import Fenced
 from tasks_app.worker.lease import Heartbeat, register, set_draining
 from tasks_app.worker.rebuild import read_record
@@ -44,12 +52,20 @@ MakeResources = Callable[[], Resources]
 
 
 class Engine:
-    """Claims due tasks and drives up to `capacity` of them at once.
+    """Claims due tasks and drives up to `CAYLEX_TASKS_PER_WORKER` of them at once.
+
+    With `quarantine` it claims the tasks that may be what kills workers, and no others.
 
     Thread-safe from outside: `ring`, `drain`, `abort`. `join` gives the exit code.
     """
 
-    def __init__(self, *, make_resources: MakeResources = Resources.from_settings) -> None:
+    def __init__(
+        self,
+        *,
+        quarantine: bool = False,
+        make_resources: MakeResources = Resources.from_settings,
+    ) -> None:
+        self._quarantine = quarantine
         self._make_resources = make_resources
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._loop = asyncio.new_event_loop()
@@ -60,6 +76,7 @@ class Engine:
         self._lag = 0.0
         self._turn = uuid.UUID(int=0)  # the tenant that was served last
         self._held: dict[asyncio.Task[None], Claim] = {}
+        self._driven: dict[uuid.UUID, Held] = {}  # those of them whose rows have been read
         self._exit_code: int | None = None
 
     def start(self) -> None:
@@ -119,7 +136,8 @@ class Engine:
         )
         heartbeat.start()
         log.info("engine.started", worker=str(worker_id), pid=os.getpid())
-        helpers = [asyncio.create_task(each) for each in (self._tick(), self._sweep(resources))]
+        duties = (self._tick(), self._sweep(resources), self._watch_cancels(resources, worker_id))
+        helpers = [asyncio.create_task(duty) for duty in duties]
         await self._claim_until_draining(resources, worker_id)
         broken_off = await self._drain(resources, worker_id)
         for helper in helpers:
@@ -153,23 +171,60 @@ class Engine:
         if limit <= 0 or self._lag > MOST_LAG or self._draining.is_set():
             return False
         try:
-            claims, self._turn = await resources.database.run(
-                claim_due, worker_id=worker_id, limit=limit, turn=self._turn
-            )
+            claims = await self._claim(resources, worker_id, limit)
         except LeaseLost:
             _fenced("a claim was refused")
         except LOST:
             log.warning("claim.database_away")
             return False
         for claim in claims:
-            task = asyncio.create_task(_drive(resources, driver, claim))
+            task = asyncio.create_task(self._drive(resources, driver, claim))
             self._held[task] = claim
             task.add_done_callback(self._let_go)
         return len(claims) == limit
 
+    async def _claim(self, resources: Resources, worker_id: uuid.UUID, limit: int) -> list[Claim]:
+        if not self._quarantine:
+            claims, self._turn = await resources.database.run(
+                claim_due, worker_id=worker_id, limit=limit, turn=self._turn
+            )
+            return claims
+        if self._held:
+            return []
+        return await resources.database.run(claim_quarantined, worker_id=worker_id)
+
     def _let_go(self, task: asyncio.Task[None]) -> None:
         del self._held[task]
         self._bell.set()  # there is room
+
+    async def _drive(self, resources: Resources, driver: Driver, claim: Claim) -> None:
+        """Drive one claimed task; whatever happens, the task is let go or somebody else's."""
+        with structlog.contextvars.bound_contextvars(task=str(claim.task_id), epoch=claim.epoch):
+            try:
+                held = self._driven[claim.task_id] = await resources.take(claim)
+                await driver.drive(held)
+            except Fenced:
+                log.info("task.fenced")
+            except Exception:  # a defect of ours must not strand the task
+                log.exception("task.broke")
+                await _let_go_after_defect(resources, claim)
+            finally:
+                driven = self._driven.get(claim.task_id)
+                if driven is not None and driven.claim is claim:
+                    del self._driven[claim.task_id]
+                    await driven.toolbox.close()
+
+    async def _watch_cancels(self, resources: Resources, worker_id: uuid.UUID) -> None:
+        """Pass on to the tasks in hand that they were asked to stop."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                asked = await resources.database.run(cancel_requests, worker_id=worker_id)
+            except LOST:
+                continue
+            for task_id, reason in asked:
+                if task_id in self._driven:
+                    self._driven[task_id].cancel(reason)
 
     async def _drain(self, resources: Resources, worker_id: uuid.UUID) -> bool:
         """Let turns finish until the deadline, then end the worker; True when work was broken."""
@@ -215,23 +270,6 @@ class Engine:
 async def _ends_quickly(tasks: list[asyncio.Task[None]]) -> None:
     if tasks:
         await asyncio.wait(tasks)
-
-
-async def _drive(resources: Resources, driver: Driver, claim: Claim) -> None:
-    """Drive one claimed task; whatever happens, the task is let go or somebody else's."""
-    with structlog.contextvars.bound_contextvars(task=str(claim.task_id), epoch=claim.epoch):
-        held = None
-        try:
-            held = await resources.take(claim)
-            await driver.drive(held)
-        except Fenced:
-            log.info("task.fenced")
-        except Exception:  # a defect of ours must not strand the task
-            log.exception("task.broke")
-            await _let_go_after_defect(resources, claim)
-        finally:
-            if held is not None:
-                await held.toolbox.close()
 
 
 async def _let_go_after_defect(resources: Resources, claim: Claim) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent_runtime.messages import Call, CallState, Turn
@@ -17,10 +18,18 @@ from tasks_app.worker.journal import Journal
 from tasks_app.worker.toolbox import Toolbox
 
 
+def _new_future() -> asyncio.Future[str]:
+    return asyncio.get_running_loop().create_future()
+
+
 @dataclass(slots=True, kw_only=True)
 class Held:
-    """One claimed task. `sequence` and `attempt` follow the row; `fixed` is what a run's first
-    step keeps for the whole run: the system prompt and the revisions of the skills."""
+    """One claimed task, made on the event loop.
+
+    `sequence` and `attempt` follow the row; `fixed` is what a run's first step keeps for the
+    whole run: the system prompt and the revisions of the skills. `cancelling` is done, with the
+    reason, once the task is asked to stop.
+    """
 
     claim: Claim
     task: AgentTask
@@ -30,6 +39,12 @@ class Held:
     sequence: int
     attempt: int
     fixed: dict[str, Any]
+    cancelling: asyncio.Future[str] = field(default_factory=_new_future)
+
+    def cancel(self, reason: str) -> None:
+        """Stop the task at its next safe point; the model call in flight is given up at once."""
+        if not self.cancelling.done():
+            self.cancelling.set_result(reason)
 
     async def commit_step(
         self,

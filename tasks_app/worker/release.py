@@ -10,6 +10,8 @@ from django.db.models import F
 
 from tasks_app.models import AgentTask, Event, Worker
 from tasks_app.states import Status, WorkerState
+from tasks_app.stopping import end_failed
+from tasks_app.worker.quarantine import FATAL, FATAL_AT
 
 
 def end_worker(
@@ -54,4 +56,12 @@ def free_tasks(*, worker_id: uuid.UUID, crashed: bool, now: datetime.datetime) -
         )
         for task_id, sequence in tasks
     )
+    if crashed:
+        _give_up_fatal([task_id for task_id, _ in tasks], now)
     return [task_id for task_id, _ in tasks]
+
+
+def _give_up_fatal(task_ids: list[uuid.UUID], now: datetime.datetime) -> None:
+    """Fail the tasks that ended their worker too often while they ran alone."""
+    for task in AgentTask.objects.filter(pk__in=task_ids, crashes__gte=FATAL_AT):
+        end_failed(task, error=FATAL, now=now)

@@ -27,6 +27,18 @@ def ended(ending: Ending, transcript: Transcript) -> Release:
     )
 
 
+def cancelled(transcript: Transcript, *, reason: str) -> Release:
+    """The task was asked to stop; the account says what had been done."""
+    ending = Ending(completed=False, reason=StopReason.CANCELLED)
+    return Release(
+        status=Status.INCOMPLETE,
+        event="incomplete",
+        stop_reason=StopReason.CANCELLED,
+        report=final_report(ending, transcript, detail=reason),
+        final_report_produced=False,
+    )
+
+
 def handed_back() -> Release:
     """The owner is told to end; the task is due at once, nothing is charged."""
     return Release(status=Status.PENDING, event="handed_back", wait=0.0)

@@ -58,7 +58,7 @@ class Resources:
         toolbox = self._toolbox(record)
         await toolbox.open()
         system = fixed_prompt(record, toolbox.servers)
-        return Held(
+        held = Held(
             claim=claim,
             task=record.task,
             transcript=transcript_of(record.task, record.steps, system=system),
@@ -68,6 +68,9 @@ class Resources:
             attempt=record.task.attempt,
             fixed={"system": system, "revisions": dict(record.revisions)},
         )
+        if record.task.cancel_requested_at:
+            held.cancel(record.task.cancel_reason)
+        return held
 
     def _toolbox(self, record: Record) -> Toolbox:
         async def read_skill(skill_id: str, path: str | None) -> str | None:

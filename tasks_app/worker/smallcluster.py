@@ -57,14 +57,22 @@ def engine_module() -> ModuleType:
     return import_module(getattr(settings, "CAYLEX_ENGINE", "tasks_app.worker.engine"))
 
 
-def run(*, orders_fd: int, queue_name: str | None, drain_seconds: float, once: bool = False) -> int:
+def run(
+    *,
+    orders_fd: int,
+    queue_name: str | None,
+    drain_seconds: float,
+    once: bool = False,
+    quarantine: bool = False,
+) -> int:
     """Run a small cluster in this process until it has ended, and return the exit code.
 
     Called by the parent's fork, on the main thread, with the stop signals blocked. With `once`
-    it drains as soon as it has started.
+    it drains as soon as it has started. With `quarantine` its engine takes the tasks that may be
+    what kills workers, and no others.
     """
     module = engine_module()
-    engine: Engine = module.Engine()
+    engine: Engine = module.Engine(quarantine=quarantine)
     module.install(engine)
     threads = Threads(
         broker=get_broker(queue_name)

@@ -88,6 +88,8 @@ class _Slot:
     """A place for one small cluster, and the one that is in it."""
 
     index: int
+    child: Callable[[int], int]
+    apart: bool = False  # it may die as often as it likes
     pid: int = 0  # 0: empty
     orders_fd: int = -1  # the parent's end of the pipe
     started: float = 0.0  # monotonic
@@ -102,7 +104,8 @@ class Supervisor:
 
     `child` gets the reading end of its pipe of orders, on which it reads one byte (an Order)
     at a time and an end of file when the parent is gone. It is called with SIGTERM, SIGINT
-    and SIGCHLD blocked, and what it returns is the exit code.
+    and SIGCHLD blocked, and what it returns is the exit code. `apart`, when given, is run in one
+    more child, whose deaths are nobody else's: it takes what may be what kills workers.
     """
 
     def __init__(
@@ -111,14 +114,16 @@ class Supervisor:
         count: int,
         child: Callable[[int], int],
         drain_seconds: float,
+        apart: Callable[[int], int] | None = None,
         replace: bool = True,
         pauses: tuple[float, ...] = PAUSES,
     ) -> None:
-        self._child = child
         self._drain_seconds = drain_seconds
         self._replace = replace
         self._pauses = pauses
-        self._slots = [_Slot(index=index) for index in range(count)]
+        self._slots = [_Slot(index=index, child=child) for index in range(count)]
+        if apart is not None:
+            self._slots.append(_Slot(index=count, child=apart, apart=True))
         self._order = Order.RUN
         self._deadline = float("inf")  # monotonic: when to kill what is left
         self._code = 0
@@ -158,7 +163,7 @@ class Supervisor:
         if slot.pid == 0:
             _die_with(parent=parent)
             os.close(write_fd)
-            self._run_child(read_fd)
+            self._run_child(slot.child, read_fd)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         os.close(read_fd)
         os.set_blocking(write_fd, False)
@@ -166,7 +171,7 @@ class Supervisor:
         slot.started = time.monotonic()
         logger.info("Small cluster %d started, pid %d.", slot.index + 1, slot.pid)
 
-    def _run_child(self, orders_fd: int) -> NoReturn:
+    def _run_child(self, child: Callable[[int], int], orders_fd: int) -> NoReturn:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -174,7 +179,7 @@ class Supervisor:
             for slot in self._slots:
                 if slot.orders_fd >= 0:
                     os.close(slot.orders_fd)
-            code = self._child(orders_fd)
+            code = child(orders_fd)
         except BaseException:
             logger.exception("A small cluster failed.")
         finally:
@@ -225,7 +230,7 @@ class Supervisor:
         quick = lived < QUICK_SECONDS
         slot.quick_ends = slot.quick_ends + 1 if quick else 0
         slot.quick_failures = slot.quick_failures + 1 if quick and code else 0
-        if slot.quick_failures >= QUICK_DEATHS:
+        if slot.quick_failures >= QUICK_DEATHS and not slot.apart:
             logger.error("Small cluster %d keeps dying; giving up.", slot.index + 1)
             self._code = EXIT_FLAPPING
             self._obey(Order.DRAIN)

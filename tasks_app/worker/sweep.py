@@ -10,11 +10,13 @@ from django.db import connection, transaction
 
 from tasks_app.models import AgentTask, Worker
 from tasks_app.states import Status, WorkerState
+from tasks_app.stopping import end_cancelled
 from tasks_app.worker.claim import database_now
 from tasks_app.worker.identity import is_corpse
 from tasks_app.worker.release import end_worker, free_tasks
 
 EVERY = 2.0  # seconds
+CANCEL_SECONDS = datetime.timedelta(seconds=2)  # what an owner has to end a cancelled task
 _LOCK = 0x0CA71E  # the advisory lock that lets one loop sweep at a time
 
 log = structlog.get_logger(__name__)
@@ -27,6 +29,7 @@ def sweep(*, now: datetime.datetime | None = None) -> int:
     1. A worker of this machine whose process has ended is dead, whatever its lease says.
     2. A worker whose lease has run out, by the database's clock, is dead.
     3. A RUNNING task that an ended worker still holds is freed.
+    4. A task that was asked to stop and whose owner did not end it in time is ended here.
     """
     with transaction.atomic():
         if not _alone():
@@ -37,7 +40,9 @@ def sweep(*, now: datetime.datetime | None = None) -> int:
             tasks = end_worker(worker_id=worker_id, state=WorkerState.DEAD, now=moment)
             log.warning("sweep.buried", worker=str(worker_id), why=why, tasks=len(tasks))
             freed += len(tasks)
-        return freed + _free_stranded(moment)
+        freed += _free_stranded(moment)
+        _end_cancelled(moment)
+        return freed
 
 
 def _alone() -> bool:
@@ -72,3 +77,12 @@ def _free_stranded(now: datetime.datetime) -> int:
             list(Worker.objects.select_for_update().filter(pk=worker_id))
             freed += len(free_tasks(worker_id=worker_id, crashed=True, now=now))
     return freed
+
+
+def _end_cancelled(now: datetime.datetime) -> None:
+    overdue = AgentTask.objects.filter(
+        cancel_requested_at__lte=now - CANCEL_SECONDS, completed_at__isnull=True
+    )
+    for task in overdue.select_for_update().order_by("id"):
+        log.warning("sweep.cancelled", task=str(task.id), status=task.status)
+        end_cancelled(task, now=now)

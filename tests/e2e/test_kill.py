@@ -42,7 +42,7 @@ def test_a_busy_worker_killed_with_9_loses_no_step_and_repeats_no_effect(
         monkeypatch.setenv("CAYLEX_DEFAULT_MODEL", MODEL)
         keys = provision(tmp_path, {"servers": [{"name": "ledger", "url": url}]})
         with running_service(keys) as service:
-            service.cluster.wait_for_children(1 if connection.vendor == "sqlite" else 2)
+            service.cluster.wait_for_children(2 if connection.vendor == "sqlite" else 3)
             ids = [service.submit(f"Do task-{number}.") for number in range(TASKS)]
             eventually(lambda: len(ledger.entries) >= TASKS, what="work under way")
             os.kill(busy_worker(), signal.SIGKILL)

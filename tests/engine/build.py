@@ -71,15 +71,15 @@ def claimed_task(**values: Any) -> tuple[AgentTask, Claim]:
     return task, claim
 
 
-def take(claim: Claim, tools: FakeTools, journal: Journal) -> Held:
-    """Read a claimed task and put it into an owner's hands; call it on a database thread."""
-    record = read_record(claim)
+async def take(database: Database, claim: Claim, tools: FakeTools, journal: Journal) -> Held:
+    """Read a claimed task and put it into an owner's hands."""
+    record = await database.run(read_record, claim)
 
     async def read_skill(skill_id: str, path: str | None) -> str | None:
         return f"body of {skill_id}" if skill_id in record.revisions else None
 
     toolbox = Toolbox(servers=tools, read_skill=read_skill, has_skills=bool(record.revisions))
-    asyncio.run(toolbox.open())
+    await toolbox.open()
     system = fixed_prompt(record, tools.servers)
     return Held(
         claim=claim,
@@ -111,5 +111,5 @@ async def drive(
 ) -> None:
     """Drive a claimed task until it is let go."""
     journal = journal or Journal(database)
-    held = await database.run(take, claim, tools, journal)
+    held = await take(database, claim, tools, journal)
     await (driver or a_driver(model)).drive(held)

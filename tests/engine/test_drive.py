@@ -281,7 +281,7 @@ async def test_the_last_attempt_fails_the_task_with_a_sentence(database: Databas
 
 
 async def test_a_step_that_succeeds_resets_the_attempts(database: Database) -> None:
-    task, claim = await database.run(lambda: claimed_task(attempt=4, crashes=2))
+    task, claim = await database.run(lambda: claimed_task(attempt=4, crashes=1))
     script = (SEARCH_THEN_REPORT[0], ModelUnavailable("Busy."))
     await drive(database, ScriptedModel(script), FakeTools({"search": search}), claim)
     await read(database, task)

@@ -69,7 +69,7 @@ def an_entry(task: AgentTask, claim: Claim, **values: Any) -> Entry:
 
 
 def test_a_step_and_its_calls_land_together() -> None:
-    task, claim = claimed_task(crashes=2, attempt=1)
+    task, claim = claimed_task(crashes=1, attempt=1)
     step = a_step(cost=0.25)
     started, planned = a_call(state=CallState.STARTED), a_call(state=CallState.PLANNED, index=1)
     entry = an_entry(task, claim, step=step, calls=(started, planned), sent_calls=1, progress=True)
@@ -140,7 +140,7 @@ def test_the_end_releases_the_task() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"epoch": 0}, {"epoch": 2}, {"sequence": 0}, {"sequence": 9}])
-def test_an_entry_with_another_epoch_or_sequence_writes_nothing(wrong: dict[str, int]) -> None:
+def test_an_entry_with_another_epoch_or_sequence_writes_nothing(wrong: dict[str, Any]) -> None:
     task, claim = claimed_task()
     entry = an_entry(task, claim, step=a_step(), calls=(a_call(state=CallState.STARTED),))
     assert write_entries([replace(entry, **wrong)]) == {}

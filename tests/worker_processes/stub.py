@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 
 
 class Engine:
-    def __init__(self) -> None:
+    def __init__(self, *, quarantine: bool) -> None:
         self._behaviour = os.environ.get("STUB", "")
         self._ended = threading.Event()
         self._code = 0
@@ -53,3 +54,10 @@ def say(*words: str) -> None:
 
 def install(engine: Engine) -> None:
     """Nobody asks for it."""
+
+
+def never_ends() -> None:
+    """A job that swallows its timeout, as a broad `except` or a C extension would."""
+    while True:
+        with suppress(BaseException):
+            time.sleep(90)

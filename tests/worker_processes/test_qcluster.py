@@ -6,12 +6,16 @@ import os
 import signal
 import time
 import uuid
+from pathlib import Path
 
 import pytest
+from django.db import connection
 
+from tasks_app.doorbell import knock
 from tests.worker_processes.cluster import Cluster, eventually
 from tests.worker_processes.conftest import StartCluster, manage
 
+KNOCK = "import uuid; from tasks_app.doorbell import knock; knock(task_id=uuid.uuid4())"
 STARTED = r"stub (\d+) started"
 
 
@@ -29,10 +33,15 @@ def said(cluster: Cluster, words: str) -> int:
     return sum(line.endswith(words) for line in cluster.lines if line.startswith("stub "))
 
 
+def run_elsewhere(program: str, *, database: str) -> None:
+    """Run Python in a process of its own, as a backend's request would."""
+    manage("shell", "-v", "0", "-c", program, database=database)
+
+
 @pytest.fixture
 def count(database: str) -> int:
-    """How many small clusters the database allows."""
-    return 1 if database.startswith("sqlite") else 2
+    """How many small clusters there are: those the database allows, and the quarantine's."""
+    return 2 if database.startswith("sqlite") else 3
 
 
 def test_each_small_cluster_is_one_process_with_one_engine(
@@ -48,10 +57,9 @@ def test_each_small_cluster_is_one_process_with_one_engine(
 def test_a_knock_reaches_exactly_one_engine(
     start_cluster: StartCluster, count: int, database: str
 ) -> None:
-    knock = "import uuid; from tasks_app.doorbell import knock; knock(task_id=uuid.UUID({!r}))"
     with start_cluster() as cluster:
         settled(cluster, count)
-        manage("shell", "-v", "0", "-c", knock.format(str(uuid.uuid4())), database=database)
+        run_elsewhere(KNOCK, database=database)
         cluster.wait_for("stub .* rung")
         cluster.wait_for("Processed 'tasks_app.doorbell.ring'")
         assert cluster.stop() == 0
@@ -89,13 +97,12 @@ def test_a_stopped_child_dies_with_its_parent(start_cluster: StartCluster, count
         assert none_survives(cluster)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_parent_drains_each_engine_once(
-    start_cluster: StartCluster, count: int, number: signal.Signals
+    start_cluster: StartCluster, count: int
 ) -> None:
     with start_cluster() as cluster:
         settled(cluster, count)
-        cluster.send(number)
+        cluster.send(signal.SIGTERM)
         assert cluster.wait() == 0
         assert (said(cluster, "draining"), said(cluster, "aborting")) == (count, 0)
         assert cluster.survivors() == []
@@ -184,10 +191,9 @@ def test_engines_that_keep_dying_are_given_up(start_cluster: StartCluster, count
 def test_an_engine_that_ends_by_itself_is_replaced(
     start_cluster: StartCluster, count: int, database: str
 ) -> None:
-    knock = "import uuid; from tasks_app.doorbell import knock; knock(task_id=uuid.uuid4())"
     with start_cluster(STUB="leaves") as cluster:
         settled(cluster, count)
-        manage("shell", "-v", "0", "-c", knock, database=database)
+        run_elsewhere(KNOCK, database=database)
         cluster.wait_for("ended with code 3")
         cluster.wait_for(STARTED, count=count + 1)
         assert cluster.stop() == 0
@@ -205,12 +211,85 @@ def test_a_named_cluster_listens_to_the_queue_of_that_name(start_cluster: StartC
         assert cluster.stop() == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_the_parent_has_one_thread_and_no_connection(
+    start_cluster: StartCluster, count: int
+) -> None:
+    with start_cluster() as cluster:
+        settled(cluster, count)
+        process = Path(f"/proc/{cluster.pid}")
+        assert "\nThreads:\t1\n" in (process / "status").read_text()
+        opened = [os.readlink(each) for each in (process / "fd").iterdir()]
+        assert [each for each in opened if "socket" in each or "sqlite" in each] == []
+        assert cluster.stop() == 0
+
+
+def test_a_job_that_times_out_is_recorded_and_its_small_cluster_replaced(
+    start_cluster: StartCluster, count: int, database: str
+) -> None:
+    program = "from django_q.tasks import async_task; async_task('time.sleep', 90, timeout=1)"
+    with start_cluster() as cluster:
+        settled(cluster, count)
+        run_elsewhere(program, database=database)
+        cluster.wait_for("Failed 'time.sleep'.*Task exceeded maximum timeout")
+        cluster.wait_for("ended with code 0")
+        cluster.wait_for(STARTED, count=count + 1)
+        assert said(cluster, "draining") == 1
+        assert cluster.stop() == 0
+    count_left = (
+        "from django_q.models import Failure, OrmQ;"
+        "assert (Failure.objects.count(), OrmQ.objects.count()) == (1, 0)"
+    )
+    run_elsewhere(count_left, database=database)
+    run_elsewhere(
+        "from django_q.models import Task; Task.objects.all().delete()", database=database
+    )
+
+
+def test_a_job_that_no_timeout_stops_costs_the_process_and_no_other(
+    start_cluster: StartCluster, count: int, database: str
+) -> None:
+    program = (
+        "from django_q.tasks import async_task;"
+        "async_task('tests.worker_processes.stub.never_ends', timeout=1)"
+    )
+    with start_cluster() as cluster:
+        settled(cluster, count)
+        run_elsewhere(program, database=database)
+        cluster.wait_for("A job hangs beyond its timeout")
+        cluster.wait_for("ended with code 71")
+        cluster.wait_for(STARTED, count=count + 1)
+        assert said(cluster, "draining") == 0
+        assert cluster.stop() == 0
+    run_elsewhere(
+        "from django_q.models import OrmQ; OrmQ.objects.all().delete()", database=database
+    )
+
+
+@pytest.mark.postgresql
+def test_cut_connections_are_mended_while_it_runs(start_cluster: StartCluster) -> None:
+    with start_cluster() as cluster:
+        children = settled(cluster, 2)
+        knock(task_id=uuid.uuid4())
+        cluster.wait_for("stub .* rung")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        cluster.wait_for("The queue's database failed", count=2)
+        cluster.wait_for("The queue's database is back", count=2)
+        knock(task_id=uuid.uuid4())
+        cluster.wait_for("stub .* rung", count=2)
+        assert cluster.children() == children
+        assert "reincarnated" not in cluster.log
+        assert cluster.stop() == 0
+
+
 @pytest.mark.postgresql
 def test_pickup_latency_is_printed(
     start_cluster: StartCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tasks_app.doorbell import knock
-
     waits = []
     with start_cluster() as cluster:
         settled(cluster, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -15,9 +16,13 @@ from tasks_app import checks
 from tasks_app.worker import smallcluster
 from tasks_app.worker.supervisor import Supervisor
 
+QUARANTINE = "quarantine"  # a queue in which nobody knocks: that worker looks by itself
+
 
 class Command(StockCommand):  # type: ignore[misc]
-    """Keep CAYLEX_WORKERS small clusters, each one process. See docs/architecture.md.
+    """Keep CAYLEX_WORKERS small clusters, each one process, and one more for the quarantine.
+
+    See docs/architecture.md.
 
     Exit codes: 0 after SIGTERM or SIGINT and a drain, 71 when work was broken off (a second
     signal, or a drain that took too long), 70 when a small cluster keeps dying.
@@ -34,12 +39,13 @@ class Command(StockCommand):  # type: ignore[misc]
             os.environ["Q_CLUSTER_NAME"] = queue_name
         environment = settings.ENVIRONMENT
 
-        def child(orders_fd: int) -> int:
+        def child(orders_fd: int, *, quarantine: bool = False) -> int:
             return smallcluster.run(
                 orders_fd=orders_fd,
-                queue_name=queue_name,
+                queue_name=QUARANTINE if quarantine else queue_name,
                 drain_seconds=environment.caylex_drain_seconds,
                 once=options["run_once"],
+                quarantine=quarantine,
             )
 
         # What the parent has loaded is shared by all; the collector must not touch it.
@@ -50,6 +56,7 @@ class Command(StockCommand):  # type: ignore[misc]
         code = Supervisor(
             count=environment.workers,
             child=child,
+            apart=partial(child, quarantine=True),
             drain_seconds=environment.caylex_drain_seconds,
             replace=not options["run_once"],
         ).run()

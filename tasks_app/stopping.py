@@ -1,0 +1,100 @@
+"""Ending a task from its rows, where no owner in memory does it: cancelled, or given up.
+
+The owner of a running task ends it itself (see `worker.drive`); this is for tasks that wait, and
+for those whose owner does not answer.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+
+from agent_runtime.endings import Ending, StopReason
+from agent_runtime.messages import CallState
+from agent_runtime.report import final_report
+from tasks_app.models import AgentTask, Event, ToolCall
+from tasks_app.states import Status, check_transition
+from tasks_app.transcripts import steps_of, transcript_of
+
+NOT_SENT = "Not sent: the task was stopped."
+UNKNOWN = "The task was stopped before an answer came. It may or may not have happened."
+
+
+def end_cancelled(task: AgentTask, *, now: datetime.datetime) -> None:
+    """End a task that was asked to stop: INCOMPLETE, with an account of what had been done.
+
+    The caller holds the lock on the row. Whatever an owner still writes is refused: epoch + 1.
+    """
+    sequence = _end_open_calls(task, now=now)
+    transcript = transcript_of(task, steps_of(task), system="")
+    ending = Ending(completed=False, reason=StopReason.CANCELLED)
+    task.report = final_report(ending, transcript, detail=task.cancel_reason)
+    task.final_report_produced = False
+    _end(task, Status.INCOMPLETE, StopReason.CANCELLED, sequence=sequence, now=now)
+
+
+def end_failed(task: AgentTask, *, error: str, now: datetime.datetime) -> None:
+    """End a task with a fault that a person has to look at; the caller holds the lock."""
+    sequence = _end_open_calls(task, now=now)
+    task.error = error[:1000]
+    task.final_report_produced = False
+    _end(task, Status.FAILED, StopReason.ERROR, sequence=sequence, now=now)
+
+
+def _end(
+    task: AgentTask,
+    status: Status,
+    reason: StopReason,
+    *,
+    sequence: int,
+    now: datetime.datetime,
+) -> None:
+    check_transition(Status(task.status), status)
+    task.status = status
+    task.stop_reason = reason
+    task.worker = None
+    task.epoch += 1
+    task.sequence = sequence + 1
+    task.waiting_reason = ""
+    task.completed_at = now
+    task.save(
+        update_fields=[
+            "status",
+            "stop_reason",
+            "worker",
+            "epoch",
+            "sequence",
+            "waiting_reason",
+            "completed_at",
+            "report",
+            "final_report_produced",
+            "error",
+        ]
+    )
+    Event.objects.create(
+        task=task,
+        sequence=task.sequence,
+        kind=status.value.lower(),
+        data={"status": status.value, "stop_reason": reason.value},
+        at=now,
+    )
+
+
+def _end_open_calls(task: AgentTask, *, now: datetime.datetime) -> int:
+    """Give every call without a result one, so that a later run can go on; return the sequence."""
+    sequence = task.sequence
+    for call in _open_calls(task):
+        doubtful = call.state == CallState.STARTED and not call.repeatable
+        call.state = CallState.UNKNOWN_OUTCOME if doubtful else CallState.CANCELLED
+        call.result = UNKNOWN if doubtful else NOT_SENT
+        sequence += 1
+        call.completed_sequence = sequence
+        call.completed_at = now
+        call.save()
+    return sequence
+
+
+def _open_calls(task: AgentTask) -> Iterable[ToolCall]:
+    return ToolCall.objects.filter(
+        step__task=task, state__in=[CallState.PLANNED, CallState.STARTED]
+    ).order_by("step__run_number", "step__index", "index")
