@@ -57,7 +57,10 @@ Part = bytes | Pause | UntilRequests | Hold | Cut | Repeat
 
 @dataclass(frozen=True)
 class Reply:
-    """One scripted answer. `raw` means that the parts are the whole answer, head included."""
+    """One scripted answer. `raw` means that the parts are the whole answer, head included.
+
+    A status that has no body (204) has to be raw: bytes after it would spoil the connection.
+    """
 
     parts: Sequence[Part] = ()
     status: int = 200

@@ -209,7 +209,7 @@ async def test_a_cut_answer_is_tried_again(
         plain([]),
         Reply([b"<html></html>"], headers={"Content-Type": "text/html"}),
         Reply([b"{}"], headers={**JSON, "Content-Encoding": "gzip"}),
-        Reply([b""], status=204),
+        Reply([b"HTTP/1.1 204 No Content\r\n\r\n"], raw=True),
         Reply([b"not HTTP at all\r\n\r\n", Cut()], raw=True),
         Reply([b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", Cut()], raw=True),
     ],
