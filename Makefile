@@ -6,6 +6,7 @@ UV_VERSION := 0.13.9
 SYNC := $(UV) pip sync --quiet --python $(PY)
 COMPILE := $(UV) pip compile --quiet --no-emit-index-url --generate-hashes --python-version 3.11 pyproject.toml
 PEERS := var/peers
+MCP_PEER := @modelcontextprotocol/server-everything@2026.8.31
 
 # Settings as in production, for the checks that look at them.
 PRODUCTION := DEBUG=0 ALLOWED_HOSTS=tasks.example.com \
@@ -42,8 +43,11 @@ install-dev: .venv/.dev
 
 install-peers: $(PEERS)/.installed
 
-$(PEERS)/.installed: Makefile
+$(PEERS)/.installed: requirements/peers.txt | .venv/bin/uv
 	@mkdir -p $(PEERS)
+	@npm install --prefix $(PEERS) --silent --no-audit --no-fund --ignore-scripts $(MCP_PEER)
+	@$(UV) venv --quiet --clear --python $(PY) $(PEERS)/venv
+	@$(UV) pip install --quiet --no-deps --python $(PEERS)/venv/bin/python -r requirements/peers.txt
 	@touch $@
 
 demo: install
@@ -57,11 +61,14 @@ run: install
 
 test: test-postgresql test-sqlite
 
+# Tests against other people's programs run where these are installed, and say so where not.
+PYTEST := $(if $(wildcard $(PEERS)/.installed),CAYLEX_PEERS=$(CURDIR)/$(PEERS)) $(PY) -m pytest -rs
+
 test-postgresql: install-dev
-	CAYLEX_TEST_DATABASE=postgresql $(PY) -m pytest
+	CAYLEX_TEST_DATABASE=postgresql $(PYTEST)
 
 test-sqlite: install-dev
-	CAYLEX_TEST_DATABASE=sqlite $(PY) -m pytest
+	CAYLEX_TEST_DATABASE=sqlite $(PYTEST)
 
 check: lint types layers settings test
 
