@@ -205,3 +205,11 @@ def test_uvicorn_s_own_access_lines_are_silent_and_ours_hold_no_query(web: Web) 
     written = "\n".join(web.lines)
     assert '"path": "/api/none"' in written
     assert "query-canary" not in written
+
+
+def test_a_database_that_cannot_be_opened_is_503_and_its_address_is_not_logged() -> None:
+    with running_web(database="sqlite:////nowhere/at-all/secret-canary.sqlite3") as away:
+        status, headers, body = parsed(away.ask(HEAD + b"Connection: close\r\n\r\n"))
+
+    assert (status, body["code"], headers["retry-after"]) == (503, "database_unavailable", "5")
+    assert "canary" not in "\n".join(away.lines)

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from django.db import connection
+from django_q.models import OrmQ
 
+from caylex_project.accounts.models import EndUser
 from tasks_app.models import AgentTask
 from tests.api.conftest import SUBMIT, Account, make_account
 from tests.api.test_guard import HEAD, JSON, parsed
@@ -78,6 +80,24 @@ def test_an_answer_means_that_the_task_is_committed(web: Web, account: Account) 
         for _ in range(20):
             task_id = client.post(SUBMIT, json=account.body()).json()["task_id"]
             assert AgentTask.objects.filter(id=task_id, status="PENDING").exists()
+
+
+def test_submissions_in_parallel_make_one_end_user_and_a_task_each(
+    web: Web, account: Account
+) -> None:
+    async def submit_all() -> list[int]:
+        async with httpx.AsyncClient(
+            base_url=web.address, headers=account.bearer, trust_env=False
+        ) as client:
+            answers = await asyncio.gather(
+                *(client.post(SUBMIT, json=account.body()) for _ in range(20))
+            )
+            return [answer.status_code for answer in answers]
+
+    assert asyncio.run(submit_all()) == [202] * 20
+    assert EndUser.objects.count() == 1
+    assert AgentTask.objects.count() == 20
+    assert OrmQ.objects.count() == 20
 
 
 def test_two_thousand_polls_on_fifty_connections_leak_no_database_connection(
