@@ -14,6 +14,7 @@ from agent_runtime.builtins import LOAD_SKILL, SUBMIT_REPORT
 from agent_runtime.limits import MAX_PARALLEL_CALLS
 from agent_runtime.messages import Call, CallState, ModelAnswer, Tool, ToolRequest, ToolResult
 from agent_runtime.prompt import skill_order
+from agent_runtime.text import clean
 from agent_runtime.transcript import Transcript
 
 
@@ -91,9 +92,9 @@ def parse_arguments(text: str) -> Mapping[str, Any] | None:
     """Return the object that the model wrote, or None where it is none."""
     try:
         value = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return clean(value) if isinstance(value, dict) else None
 
 
 def _objection(

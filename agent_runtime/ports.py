@@ -11,14 +11,16 @@ from agent_runtime.messages import Call, Message, ModelAnswer, Tool, ToolResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
-    """One request to the model. `tools` empty means that it must answer in words.
+    """One request to the model; `timeout` is in seconds, for the whole answer.
 
-    `timeout` is in seconds, for the whole answer.
+    With `words_only` it must not ask for a tool. The tools go along all the same: a transcript
+    that holds tool calls is refused by some providers without them, and their cache would miss.
     """
 
     model: str
     messages: Sequence[Message]
     tools: Sequence[Tool] = ()
+    words_only: bool = False
     timeout: float = 300.0
 
 

@@ -45,6 +45,8 @@ class RequestBodies:
         ]
         if request.tools:
             parts += (b',"tools":', self._tools(request.tools))
+            if request.words_only:
+                parts.append(b',"tool_choice":"none"')
         if self._marks_cache and request.model.startswith("anthropic/"):
             parts.append(_CACHED)
         parts.append(_TAIL)

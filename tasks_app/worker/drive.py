@@ -101,7 +101,8 @@ class Driver:
         return ModelRequest(
             model=held.task.model,
             messages=[*held.transcript.messages, *map(user_message, action.notes)],
-            tools=() if action.closing else held.toolbox.offered,
+            tools=held.toolbox.offered,
+            words_only=action.closing is not None,
             timeout=min(self.model_timeout, CLOSING_SECONDS if action.closing else left),
         )
 

@@ -363,7 +363,7 @@ async def test_calls_that_run_at_the_deadline_are_given_up_and_the_report_is_ask
         lambda: list(ToolCall.objects.order_by("index").values_list("state", flat=True))
     )
     assert states == ["unknown_outcome", "cancelled"]
-    assert list(model.requests[1].tools) == []
+    assert [request.words_only for request in model.requests] == [False, True]
 
 
 async def test_a_tools_error_is_a_result_and_no_failure(database: Database) -> None:

@@ -272,6 +272,14 @@ def test_without_tools_none_are_named() -> None:
     assert "tools" not in json.loads(body)
 
 
+def test_an_answer_in_words_is_asked_for_with_the_tools_still_named() -> None:
+    tool = Tool(name="t", description="d", schema=SCHEMA)
+    request = ModelRequest(model="m", messages=[], tools=[tool], words_only=True)
+    body = json.loads(RequestBodies(marks_cache=False).build(request))
+    assert body["tool_choice"] == "none"
+    assert len(body["tools"]) == 1
+
+
 def test_the_cache_is_marked_for_the_models_that_need_it() -> None:
     request = ModelRequest(model="anthropic/claude", messages=[])
     marked = json.loads(RequestBodies(marks_cache=True).build(request))

@@ -342,3 +342,14 @@ def test_a_call_with_an_unknown_outcome_is_named_in_the_report() -> None:
     assert isinstance(ending, Ending)
     assert final_report(ending, transcript).startswith("All done.\n\nNote of the engine:")
     assert "fake__wipe" in final_report(ending, transcript)
+
+
+def test_arguments_nested_without_end_or_with_unfit_text_harm_nobody() -> None:
+    transcript = new_transcript()
+    turn = take(
+        transcript,
+        asks(("fake__search", '{"q":' + "[" * 100_000), ("fake__search", '{"q": "a\\u0000b"}')),
+        results=["found"],
+    )
+    assert turn.calls[0].refused
+    assert turn.calls[1].arguments == {"q": "ab"}
