@@ -181,6 +181,9 @@ class Doorbell(ORM):  # type: ignore[misc]
     def _listen(self) -> None:
         if self._listener is None:
             listener = connections.create_connection(Conf.ORM)
+            # Of its own, where others borrow from a pool: one that went back would still listen.
+            options = {**listener.settings_dict["OPTIONS"], "pool": None}
+            listener.settings_dict = {**listener.settings_dict, "OPTIONS": options}
             listener.inc_thread_sharing()  # a pusher that died has a successor
             listener.ensure_connection()
             self._listener = listener
