@@ -12,9 +12,10 @@ from typing import Any
 from agent_runtime.endings import Ending
 from agent_runtime.errors import ModelFault
 from agent_runtime.loop import AskModel, RunCalls, next_action
-from agent_runtime.messages import CallState, ModelAnswer, Turn, user_message
+from agent_runtime.messages import CallState, ModelAnswer, ToolResult, Turn, user_message
 from agent_runtime.planning import plan_calls
 from agent_runtime.ports import Model, ModelRequest
+from tasks_app.stopping import NOT_SENT
 from tasks_app.worker import releases
 from tasks_app.worker.calls import resolve_doubts, run_calls
 from tasks_app.worker.entries import Release
@@ -40,13 +41,13 @@ class Driver:
            disk before its calls are sent; their results are on disk before the model is asked
            again; the end goes into the commit of the last answer or result.
         3. The task is asked to stop: end it with an account of what had been done.
-        4. Told to end: hand back, if the last commit did not.
+        4. Told to end: hand back, if the last commit did not. Calls that the last commit made
+           STARTED are part of its turn: they are sent, so that nobody has to doubt them.
         """
         await self._settle_doubts(held)
-        while not self.draining.is_set():
+        while not self.draining.is_set() or _calls_to_send(held):
             if held.cancelling.done():
-                reason = held.cancelling.result()
-                await held.let_go(releases.cancelled(held.transcript, reason=reason))
+                await self._end_cancelled(held)
                 return
             action = next_action(held.transcript, now=time.time())
             match action:
@@ -60,6 +61,17 @@ class Driver:
             if let_go:
                 return
         await held.let_go(releases.handed_back(), attempt=held.attempt)
+
+    async def _end_cancelled(self, held: Held) -> None:
+        """End the task; what is open was not sent by us, so that nothing of it is in doubt."""
+        turn = held.transcript.turn
+        calls = turn.open_calls if turn else []
+        for call in calls:
+            call.end(ToolResult(text=NOT_SENT, state=CallState.CANCELLED))
+        if calls:
+            held.transcript.settle()
+        reason = held.cancelling.result()
+        await held.commit_calls(calls, release=releases.cancelled(held.transcript, reason=reason))
 
     async def _settle_doubts(self, held: Held) -> None:
         turn = held.transcript.turn
@@ -147,3 +159,8 @@ class Driver:
             release = replace(release, event="handed_back")
         await held.let_go(release, attempt=attempt)
         return True
+
+
+def _calls_to_send(held: Held) -> bool:
+    turn = held.transcript.turn
+    return turn is not None and any(c.state is CallState.STARTED for c in turn.open_calls)
