@@ -139,10 +139,9 @@ class Engine:
         duties = (self._tick(), self._sweep(resources), self._watch_cancels(resources, worker_id))
         helpers = [asyncio.create_task(duty) for duty in duties]
         await self._claim_until_draining(resources, worker_id)
-        broken_off = await self._drain(resources, worker_id)
+        broken_off = await self._drain(resources, worker_id, heartbeat)
         for helper in helpers:
             helper.cancel()
-        heartbeat.stop()
         await resources.close()
         return EXIT_ABORTED if broken_off and self._aborting.is_set() else EXIT_CLEAN
 
@@ -226,7 +225,9 @@ class Engine:
                 if task_id in self._driven:
                     self._driven[task_id].cancel(reason)
 
-    async def _drain(self, resources: Resources, worker_id: uuid.UUID) -> bool:
+    async def _drain(
+        self, resources: Resources, worker_id: uuid.UUID, heartbeat: Heartbeat
+    ) -> bool:
         """Let turns finish until the deadline, then end the worker; True when work was broken."""
         await resources.database.insist(set_draining, worker_id=worker_id)
         log.info("engine.draining", worker=str(worker_id), held=len(self._held))
@@ -243,6 +244,7 @@ class Engine:
         for task in broken_off:
             task.cancel()
         await asyncio.wait([asyncio.create_task(_ends_quickly(broken_off))], timeout=1.0)
+        heartbeat.stop()  # first: a beat that finds the worker ended would take it for fenced
         freed = await resources.database.insist(
             end_worker, worker_id=worker_id, state=WorkerState.GONE, now=timezone.now()
         )

@@ -85,6 +85,8 @@ class Heartbeat(threading.Thread):
             began = time.monotonic()
             if began - self._loop_turned() < self._every:
                 outcome = self._beat()
+                if self._ending.is_set():
+                    break
                 if outcome is False:
                     self._fenced("its lease was taken over")
                     return
@@ -96,7 +98,7 @@ class Heartbeat(threading.Thread):
         connections.close_all()
 
     def stop(self) -> None:
-        """End the thread after the beat it is in."""
+        """End the thread after the beat it is in, whatever comes of that."""
         self._ending.set()
 
     def _beat(self) -> bool | None:

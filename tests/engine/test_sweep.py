@@ -167,3 +167,24 @@ def test_a_heartbeat_is_silent_while_the_loop_does_not_turn_and_fences_in_time()
     )
     worker.refresh_from_db()
     assert worker.lease_until == before
+
+
+def test_a_heartbeat_that_was_stopped_takes_a_refused_beat_for_no_fence() -> None:
+    """A worker that ends in good order writes so while its last beat is on the way."""
+    why: list[str] = []
+
+    def held() -> int:
+        heartbeat.stop()
+        return 0
+
+    heartbeat = Heartbeat(
+        worker_id=a_worker(state=WorkerState.GONE).id,
+        lease_seconds=30.0,
+        every=0.01,
+        loop_turned=lambda: float("inf"),
+        held=held,
+        fenced=why.append,
+    )
+    heartbeat.start()
+    heartbeat.join()
+    assert why == []
