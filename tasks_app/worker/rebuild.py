@@ -12,7 +12,7 @@ from agent_runtime.ports import ServerState
 from agent_runtime.prompt import PromptFacts, SkillEntry, system_prompt
 from agent_runtime.tools.access import ServerAccess
 from caylex_project.integrations.connections import accesses_for
-from skills_app.operations import catalogue
+from skills_app.operations import CatalogueEntry, catalogue
 from tasks_app.models import AgentTask, Step
 from tasks_app.states import Status
 from tasks_app.transcripts import steps_of
@@ -27,35 +27,56 @@ class Record:
     task: AgentTask
     steps: Sequence[Step]
     accesses: Sequence[ServerAccess] = field(repr=False)
-    skills: Sequence[SkillEntry]
-    revisions: Mapping[str, str]  # skill id to the revision that this run keeps
+    skills: Sequence[CatalogueEntry]
+
+    @property
+    def revisions(self) -> Mapping[str, str]:
+        """Skill id to the revision that this run keeps."""
+        first = first_step(self.task, self.steps)
+        if first is not None:
+            revisions: Mapping[str, str] = first.request["revisions"]
+            return revisions
+        return {str(entry.id): str(entry.revision_id) for entry in self.skills}
 
 
 def read_record(claim: Claim) -> Record:
     """Read a claimed task. Raises Fenced when it is no longer ours."""
-    task = (
-        AgentTask.objects.select_related("project", "navigator", "end_user")
-        .filter(pk=claim.task_id, epoch=claim.epoch, status=Status.RUNNING)
-        .first()
+    try:
+        return read_records([claim])[claim.task_id]
+    except KeyError:
+        raise Fenced(str(claim.task_id)) from None
+
+
+def read_records(claims: Sequence[Claim]) -> dict[uuid.UUID, Record]:
+    """Read claimed tasks, by id; those that are no longer ours are left out.
+
+    What tasks of one project, navigator and user have in common is read once.
+    """
+    epochs = {claim.task_id: claim.epoch for claim in claims}
+    rows = AgentTask.objects.select_related("project", "navigator", "end_user").filter(
+        pk__in=epochs, status=Status.RUNNING
     )
-    if task is None:
-        raise Fenced(str(claim.task_id))
-    steps = steps_of(task)
-    entries = list(catalogue(project=task.project, navigator=task.navigator))
-    first = first_step(task, steps)
-    return Record(
-        task=task,
-        steps=steps,
-        accesses=accesses_for(
-            project=task.project, navigator=task.navigator, end_user=task.end_user
-        ),
-        skills=[SkillEntry(id=str(e.id), name=e.name, description=e.description) for e in entries],
-        revisions=(
-            first.request["revisions"]
-            if first
-            else {str(entry.id): str(entry.revision_id) for entry in entries}
-        ),
-    )
+    tasks = [task for task in rows if task.epoch == epochs[task.id]]
+    begun = set(Step.objects.filter(task__in=tasks).values_list("task_id", flat=True).distinct())
+    entries: dict[tuple[uuid.UUID, ...], list[CatalogueEntry]] = {}
+    accesses: dict[tuple[uuid.UUID, ...], list[ServerAccess]] = {}
+    found = {}
+    for task in tasks:
+        place = (task.project_id, task.navigator_id)
+        if place not in entries:
+            entries[place] = catalogue(project=task.project, navigator=task.navigator)
+        person = (*place, task.end_user_id)
+        if person not in accesses:
+            accesses[person] = accesses_for(
+                project=task.project, navigator=task.navigator, end_user=task.end_user
+            )
+        found[task.id] = Record(
+            task=task,
+            steps=steps_of(task) if task.id in begun else [],
+            accesses=accesses[person],
+            skills=entries[place],
+        )
+    return found
 
 
 def first_step(task: AgentTask, steps: Sequence[Step]) -> Step | None:
@@ -78,7 +99,10 @@ def fixed_prompt(record: Record, servers: Sequence[ServerState]) -> str:
             instructions=project.instructions,
             user_email=record.task.end_user.email,
             servers=servers,
-            skills=record.skills,
+            skills=[
+                SkillEntry(id=str(each.id), name=each.name, description=each.description)
+                for each in record.skills
+            ],
         )
     )
 

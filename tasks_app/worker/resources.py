@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.conf import settings
 
@@ -19,7 +19,8 @@ from tasks_app.worker.claim import Claim
 from tasks_app.worker.database import Database
 from tasks_app.worker.held import Held
 from tasks_app.worker.journal import Journal
-from tasks_app.worker.rebuild import Record, fixed_prompt, read_record, revision_of
+from tasks_app.worker.reader import Reader
+from tasks_app.worker.rebuild import Record, fixed_prompt, revision_of
 from tasks_app.worker.toolbox import Toolbox
 
 
@@ -33,6 +34,10 @@ class Resources:
     catalogues: CatalogueCache
     database: Database
     journal: Journal
+    reader: Reader = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reader", Reader(self.database))
 
     @classmethod
     def from_settings(cls) -> Resources:
@@ -54,7 +59,7 @@ class Resources:
 
     async def take(self, claim: Claim) -> Held:
         """Read a claimed task and open its tools. Raises Fenced when it is no longer ours."""
-        record = await self.database.insist(read_record, claim)
+        record = await self.reader.read(claim)
         toolbox = self._toolbox(record)
         await toolbox.open()
         system = fixed_prompt(record, toolbox.servers)

@@ -1,0 +1,45 @@
+"""Reads claimed tasks out of their rows: those that were claimed together, together."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import Mapping
+
+from tasks_app.worker.claim import SLICE, Claim
+from tasks_app.worker.database import Database
+from tasks_app.worker.journal import Fenced
+from tasks_app.worker.rebuild import Record, read_records
+
+Records = Mapping[uuid.UUID, Record]
+
+
+class Reader:
+    """Reads the records of any number of tasks; nobody waits for company."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._asked: list[Claim] = []
+        self._batch: asyncio.Task[Records] | None = None  # that has not begun to read
+
+    async def read(self, claim: Claim) -> Record:
+        """Return what the rows say of a claimed task; while the database is away it waits.
+
+        Raises Fenced when the task is no longer ours.
+        """
+        self._asked.append(claim)
+        if self._batch is None:  # it begins when all who are about to ask have asked
+            self._batch = asyncio.create_task(self._read_batch())
+        records = await asyncio.shield(self._batch)
+        if claim.task_id not in records:
+            raise Fenced(str(claim.task_id))
+        return records[claim.task_id]
+
+    async def _read_batch(self) -> Records:
+        asked, self._asked, self._batch = self._asked, [], None
+        slices = [asked[at : at + SLICE] for at in range(0, len(asked), SLICE)]
+        found = await asyncio.gather(
+            *(self._database.insist(read_records, each) for each in slices)
+        )
+        return dict(itertools.chain.from_iterable(each.items() for each in found))

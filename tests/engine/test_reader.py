@@ -1,0 +1,91 @@
+"""Reading claimed tasks: together what was claimed together, and each for itself."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from tasks_app.models import AgentTask
+from tasks_app.worker import reader
+from tasks_app.worker.claim import Claim
+from tasks_app.worker.database import Database
+from tasks_app.worker.journal import Fenced
+from tasks_app.worker.rebuild import Record, read_records
+from tests.engine.build import a_task, a_worker, claim_all
+from tests.factories import StepFactory
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tasks each reading of the rows was for."""
+    sizes: list[int] = []
+
+    def counted(claims: Sequence[Claim]) -> dict[uuid.UUID, Record]:
+        sizes.append(len(claims))
+        return read_records(claims)
+
+    monkeypatch.setattr(reader, "read_records", counted)
+    return sizes
+
+
+def claims_of(count: int, **values: Any) -> Callable[[], list[Claim]]:
+    def make() -> list[Claim]:
+        for _ in range(count):
+            a_task(**values)
+        return claim_all(a_worker(), limit=count)
+
+    return make
+
+
+def step_of(claim: Claim) -> None:
+    StepFactory.create(task=AgentTask.objects.get(pk=claim.task_id), index=1)
+
+
+async def test_tasks_that_are_asked_for_together_are_read_together(
+    database: Database, batches: list[int]
+) -> None:
+    claims = await database.run(claims_of(3))
+    reading = reader.Reader(database)
+    records = await asyncio.gather(*map(reading.read, claims))
+    assert [record.task.id for record in records] == [claim.task_id for claim in claims]
+    assert batches == [3]
+    assert (await reading.read(claims[0])).task.id == claims[0].task_id
+    assert batches == [3, 1]
+
+
+async def test_a_reading_is_of_one_slice_at_most(database: Database, batches: list[int]) -> None:
+    claims = await database.run(claims_of(20))
+    await asyncio.gather(*map(reader.Reader(database).read, claims))
+    assert sorted(batches) == [4, 16]
+
+
+async def test_a_task_of_somebody_else_drops_out_alone(database: Database) -> None:
+    mine, lost = await database.run(claims_of(2))
+    stale = Claim(task_id=lost.task_id, epoch=lost.epoch - 1)
+    reading = reader.Reader(database)
+    found, fenced = await asyncio.gather(
+        reading.read(mine), reading.read(stale), return_exceptions=True
+    )
+    assert isinstance(found, Record)
+    assert found.task.id == mine.task_id
+    assert isinstance(fenced, Fenced)
+
+
+async def test_each_has_its_own_steps(database: Database) -> None:
+    fresh, begun = await database.run(claims_of(2))
+    await database.run(step_of, begun)
+    records = await database.run(read_records, [fresh, begun])
+    assert records[fresh.task_id].steps == []
+    assert [step.index for step in records[begun.task_id].steps] == [1]
+
+
+async def test_who_gives_up_waiting_takes_nobody_along(database: Database) -> None:
+    claims = await database.run(claims_of(2))
+    reading = reader.Reader(database)
+    first, second = (asyncio.create_task(reading.read(claim)) for claim in claims)
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).task.id == claims[1].task_id
+    assert first.cancelled()
