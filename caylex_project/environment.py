@@ -10,6 +10,7 @@ import base64
 import binascii
 import ipaddress
 import os
+import re
 import secrets
 import sys
 from pathlib import Path
@@ -65,6 +66,7 @@ class Environment(BaseSettings):
     caylex_direct_tools: int = Field(default=40, ge=1)
 
     caylex_private_networks: CommaList = ()
+    caylex_metrics_token: SecretStr = SecretStr("")  # empty: there is no /metrics
 
     @field_validator(
         "allowed_hosts",
@@ -96,9 +98,20 @@ class Environment(BaseSettings):
     @field_validator("caylex_credential_keys")
     @classmethod
     def _are_keys(cls, value: SecretStr) -> SecretStr:
-        for each in value.get_secret_value().split(","):
-            if each.strip():
-                _decode_key(each)
+        text = value.get_secret_value()
+        parts = [part for part in text.split(",") if part.strip()]
+        if text and not parts:
+            raise ValueError("holds no key")
+        for each in parts:
+            _decode_key(each)
+        return value
+
+    @field_validator("caylex_metrics_token")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr) -> SecretStr:
+        token = value.get_secret_value()
+        if token and not re.fullmatch(r"[!-~]{16,}", token):
+            raise ValueError("must be 16 or more printable ASCII characters without spaces")
         return value
 
     @model_validator(mode="after")

@@ -176,7 +176,10 @@ SESSION_COOKIE_HTTPONLY = True
 if not DEBUG:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
-    SECURE_REDIRECT_EXEMPT = [r"^api/"]  # an API client must not follow a redirect with its token
+    SECURE_REDIRECT_EXEMPT = [
+        r"^api/",  # an API client must not follow a redirect with its token
+        r"^(healthz|readyz|metrics)$",  # asked from within, without the proxy that speaks TLS
+    ]
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True

@@ -3,7 +3,12 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from tasks_app import health_views
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", include("tasks_app.urls")),
+    path("healthz", health_views.healthz),
+    path("readyz", health_views.readyz),
+    path("metrics", health_views.metrics),
 ]

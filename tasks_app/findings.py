@@ -1,0 +1,248 @@
+"""What the figures mean: findings in plain words, each with what to do about it."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from tasks_app import health
+from tasks_app.health import COUNT_TO, Figures, WorkerView
+from tasks_app.worker.identity import is_corpse
+
+OVERDUE_WARNING = 30.0  # seconds that a task is due without being claimed
+OVERDUE_CRITICAL = 300.0
+STOP_SECONDS = 10.0  # the owner has two, the sweep comes by every two
+STOP_CRITICAL = 60.0
+SWEEP_SECONDS = 10.0  # how long a worker may be late before it is odd that nobody buried it
+ATTEMPTS_WARNING = 2  # faults of the world in a row that are no passing trouble any more
+MANY_KNOCKS = 1000
+REASONS_SHOWN = 10
+EXAMPLES = 5
+DAY = datetime.timedelta(days=1)
+HOUR = datetime.timedelta(hours=1)
+
+
+class Level(enum.IntEnum):
+    """How bad it is; the worst of all findings is the exit code, a note's being 0."""
+
+    NOTE = 0  # worth knowing
+    WARNING = 1  # look at it in working hours
+    CRITICAL = 2  # tasks stand still, or will
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is not as it should be. `tasks` are the ids of a few that it is about."""
+
+    level: Level
+    code: str
+    what: str
+    advice: str
+    tasks: tuple[str, ...] = ()
+
+
+def findings_of(figures: Figures) -> Iterator[Finding]:
+    """Yield what is wrong with the tasks, the workers and the credentials."""
+    yield from _workers(figures)
+    yield from _overdue(figures)
+    yield from _stranded(figures)
+    yield from _stopping(figures)
+    yield from _quarantined(figures)
+    yield from _waiting(figures)
+    yield from _doorbell(figures)
+    yield from _in_doubt(figures)
+    yield from _credentials()
+
+
+def _workers(figures: Figures) -> Iterator[Finding]:
+    if not figures.alive:
+        yield Finding(
+            level=Level.CRITICAL,
+            code="no_worker",
+            what="No worker claims tasks: " + _instead(figures.workers),
+            advice="Start `manage.py qcluster`, or look in its log for why it ended.",
+        )
+    late = [w for w in figures.workers if w.lease_left < -SWEEP_SECONDS]
+    if late:
+        yield Finding(
+            level=Level.CRITICAL,
+            code="late_workers_not_buried",
+            what=f"{len(late)} workers lost their lease and were not buried: {_names(late)}.",
+            advice="A living worker buries them within two seconds. Start one, or look in the "
+            "workers' logs for why the sweep fails.",
+        )
+    versions = sorted({worker.version for worker in figures.workers})
+    if len(versions) > 1:
+        yield Finding(
+            level=Level.WARNING,
+            code="versions_differ",
+            what=f"The workers run different versions: {', '.join(versions)}.",
+            advice="During a deploy this passes. Otherwise a machine was left out: update it.",
+        )
+    died = health.died_since(figures.at - HOUR).count()
+    if died:
+        yield Finding(
+            level=Level.WARNING,
+            code="workers_died",
+            what=f"{died} workers died in the last hour; their tasks were taken over.",
+            advice="Look for the reason in the workers' and the system's log: killed for want of "
+            "memory, a machine that went away, a task in quarantine.",
+        )
+
+
+def _instead(workers: Iterable[WorkerView]) -> str:
+    there = list(workers)
+    corpses = [w for w in there if _has_ended(w)]
+    if corpses:
+        return f"the processes of {_names(corpses)} have ended."
+    return f"{_names(there)} drain or are late." if there else "none is there."
+
+
+def _has_ended(worker: WorkerView) -> bool:
+    return is_corpse(machine=worker.machine, pid=worker.pid, pid_started=worker.pid_started)
+
+
+def _names(workers: Iterable[WorkerView]) -> str:
+    return ", ".join(f"{worker.host}:{worker.pid}" for worker in list(workers)[:EXAMPLES])
+
+
+def _overdue(figures: Figures) -> Iterator[Finding]:
+    if figures.oldest_due_seconds < OVERDUE_WARNING:
+        return
+    alive = figures.alive
+    if not alive:
+        advice = "They start as soon as there is a worker."
+    elif all(worker.held >= worker.capacity for worker in alive):
+        advice = "All places are taken: add workers, or raise CAYLEX_TASKS_PER_WORKER."
+    else:
+        advice = (
+            "Workers have places and do not claim: look in their logs for a loop that lags, for "
+            "database errors, and for tasks written by a newer version."
+        )
+    oldest = health.oldest_due_tasks(figures.at)[:EXAMPLES]
+    yield Finding(
+        level=_by(figures.oldest_due_seconds, critical=OVERDUE_CRITICAL),
+        code="tasks_overdue",
+        what=f"{_many(figures.due)} are due and not claimed, the oldest for "
+        f"{figures.oldest_due_seconds:.0f} s.",
+        advice=advice,
+        tasks=tuple(str(task_id) for task_id in oldest.values_list("pk", flat=True)),
+    )
+
+
+def _stranded(figures: Figures) -> Iterator[Finding]:
+    if figures.stranded:
+        stranded = health.stranded_tasks(figures.at).values_list("pk", flat=True)[:EXAMPLES]
+        yield Finding(
+            level=Level.WARNING if figures.alive else Level.CRITICAL,
+            code="tasks_stranded",
+            what=f"{_many(figures.stranded)} are RUNNING without a live worker.",
+            advice="The next sweep of a living worker frees them, within two seconds. If this "
+            "stays, look in the workers' logs for why the sweep fails.",
+            tasks=tuple(str(task_id) for task_id in stranded),
+        )
+
+
+def _stopping(figures: Figures) -> Iterator[Finding]:
+    limit = figures.at - datetime.timedelta(seconds=STOP_SECONDS)
+    overdue = health.stopping_tasks().filter(cancel_requested_at__lte=limit)
+    rows = list(overdue.only("cancel_requested_at").order_by("cancel_requested_at")[:EXAMPLES])
+    if rows and rows[0].cancel_requested_at:
+        longest = (figures.at - rows[0].cancel_requested_at).total_seconds()
+        yield Finding(
+            level=_by(longest, critical=STOP_CRITICAL),
+            code="cancels_overdue",
+            what=f"{_many(overdue[:COUNT_TO].count())} were asked to stop and are not over, one "
+            f"for {longest:.0f} s.",
+            advice="The owner has two seconds, then a sweep ends the task. Start a worker, or "
+            "look in the workers' logs for why the sweep fails.",
+            tasks=tuple(str(task.pk) for task in rows),
+        )
+    elif figures.stopping:
+        yield Finding(
+            level=Level.NOTE,
+            code="tasks_stopping",
+            what=f"{_many(figures.stopping)} were asked to stop a moment ago.",
+            advice="Nothing: they end within two seconds.",
+        )
+
+
+def _quarantined(figures: Figures) -> Iterator[Finding]:
+    if figures.quarantined:
+        worst = health.quarantined_tasks().order_by("-crashes", "-next_attempt_at")[:EXAMPLES]
+        yield Finding(
+            level=Level.WARNING,
+            code="tasks_quarantined",
+            what=f"{_many(figures.quarantined)} are kept apart, because workers died while they "
+            "held them.",
+            advice="They run in ever smaller company and end as FAILED if they are the cause. "
+            "Look at what these tasks do, and in the log for how the workers died.",
+            tasks=tuple(str(task_id) for task_id in worst.values_list("pk", flat=True)),
+        )
+
+
+def _waiting(figures: Figures) -> Iterator[Finding]:
+    if not figures.waiting:
+        return
+    for reason, count, attempts in health.waiting_reasons(figures.at)[:REASONS_SHOWN]:
+        if not reason:
+            continue
+        yield Finding(
+            level=Level.WARNING if attempts >= ATTEMPTS_WARNING else Level.NOTE,
+            code="tasks_waiting",
+            what=f"{_many(count)} wait for their next attempt (up to {attempts} made): {reason}",
+            advice="They are tried again by themselves, and end as FAILED after "
+            f"{settings.ENVIRONMENT.caylex_max_attempts} attempts in a row. Remove the reason.",
+        )
+
+
+def _doorbell(figures: Figures) -> Iterator[Finding]:
+    if figures.doorbell_messages >= MANY_KNOCKS and figures.alive:
+        yield Finding(
+            level=Level.WARNING,
+            code="doorbell_not_answered",
+            what=f"{figures.doorbell_messages} messages wait in the doorbell's queue.",
+            advice="No task is late by that, since workers look twice a second anyway. Look in "
+            "the workers' logs for errors of the queue, and restart one worker after the other.",
+        )
+
+
+def _in_doubt(figures: Figures) -> Iterator[Finding]:
+    calls = health.in_doubt(figures.at - DAY).order_by("-completed_at")
+    lost = calls[:COUNT_TO].count()
+    if lost:
+        tasks = calls.values_list("step__task", flat=True)[:EXAMPLES]
+        yield Finding(
+            level=Level.NOTE,
+            code="outcomes_in_doubt",
+            what=f"{lost} tool calls of the last 24 hours were sent and their answer was lost; "
+            "they may or may not have happened.",
+            advice="The agents were told, and to check before repeating. Where it matters look "
+            "into the other system yourself.",
+            tasks=tuple(dict.fromkeys(str(task_id) for task_id in tasks)),
+        )
+
+
+def _credentials() -> Iterator[Finding]:
+    lost = health.unopenable_credentials()
+    if lost:
+        yield Finding(
+            level=Level.WARNING,
+            code="credentials_do_not_open",
+            what=f"{lost} credentials open with none of CAYLEX_CREDENTIAL_KEYS.",
+            advice="Add the key that sealed them to the end of the list; `manage.py "
+            "rotate_credentials` names them. If it is lost they must be entered again.",
+        )
+
+
+def _by(seconds: float, *, critical: float) -> Level:
+    return Level.CRITICAL if seconds >= critical else Level.WARNING
+
+
+def _many(count: int) -> str:
+    at_least = "at least " if count >= COUNT_TO else ""
+    return f"{at_least}{count} task{'' if count == 1 else 's'}"
