@@ -103,6 +103,14 @@ def claim_quarantined(*, worker_id: uuid.UUID, now: datetime.datetime | None = N
         return _take(ids, worker_id, many, moment)
 
 
+def claims_of(*, worker_id: uuid.UUID) -> list[Claim]:
+    """Return what a worker holds by the rows: it may not have heard of its last claim."""
+    held = AgentTask.objects.filter(worker=worker_id, status=Status.RUNNING)
+    return [
+        Claim(task_id=task_id, epoch=epoch) for task_id, epoch in held.values_list("id", "epoch")
+    ]
+
+
 def cancel_requests(*, worker_id: uuid.UUID) -> list[tuple[uuid.UUID, str]]:
     """Return the tasks of a worker that were asked to stop, each with the reason."""
     asked = AgentTask.objects.filter(

@@ -8,12 +8,31 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from django.db import InterfaceError, OperationalError, close_old_connections, connections
+from django.db import (
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connection,
+    connections,
+)
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
 LOST = (OperationalError, InterfaceError)  # the connection, not the statement, is at fault
+
+
+def end_idle_transactions(*, seconds: float) -> None:
+    """Have the server end a session of this process that stands still within a transaction.
+
+    A process that is frozen there, or whose machine is gone, keeps its locks: on its own
+    Worker row, which would keep every sweep from freeing its tasks. For connections that are
+    yet to be made; PostgreSQL alone, SQLite's locks end with the process.
+    """
+    if connection.vendor == "postgresql":
+        options = connection.settings_dict.setdefault("OPTIONS", {})
+        limit = f"-c idle_in_transaction_session_timeout={int(seconds * 1000)}"
+        options["options"] = f"{options.get('options', '')} {limit}".strip()
 
 
 class Database:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
@@ -27,6 +27,7 @@ from tasks_app.worker.claim import (
     cancel_requests,
     claim_due,
     claim_quarantined,
+    claims_of,
 )
 from tasks_app.worker.database import LOST
 from tasks_app.worker.drive import Driver
@@ -42,6 +43,7 @@ from tasks_app.worker.resources import Resources
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY = 0.5  # seconds between looks at the rows when no doorbell rings
+ADOPT_SECONDS = 10.0  # for how long after a lost connection the rows are asked what we hold
 TICK = 0.1  # seconds between measurements of the loop's lag
 MOST_LAG = 0.2  # seconds of lag above which nothing new is claimed
 EXIT_CLEAN = 0
@@ -77,6 +79,7 @@ class Engine:
         self._turn = uuid.UUID(int=0)  # the tenant that was served last
         self._held: dict[asyncio.Task[None], Claim] = {}
         self._driven: dict[uuid.UUID, Held] = {}  # those of them whose rows have been read
+        self._adopt_until = 0.0  # monotonic: until when a lost claim may still turn up
         self._exit_code: int | None = None
 
     def start(self) -> None:
@@ -85,22 +88,26 @@ class Engine:
 
     def ring(self) -> None:
         """Look for due tasks now."""
-        self._loop.call_soon_threadsafe(self._bell.set)
+        self._tell(self._bell)
 
     def drain(self) -> None:
         """Claim no more; finish turns, hand back, end."""
-        self._loop.call_soon_threadsafe(self._draining.set)
+        self._tell(self._draining)
         self.ring()
 
     def abort(self) -> None:
         """Break off what runs, hand it back, end."""
-        self._loop.call_soon_threadsafe(self._aborting.set)
+        self._tell(self._aborting)
         self.drain()
 
     def join(self, timeout: float | None) -> int | None:
         """Return the exit code once the engine has ended, None while it runs."""
         self._thread.join(timeout)
         return None if self._thread.is_alive() else self._exit_code
+
+    def _tell(self, event: asyncio.Event) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(event.set)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -109,6 +116,8 @@ class Engine:
         except BaseException:  # the process must not live on without its engine
             log.exception("engine.broke")
             _leave(EXIT_FENCED)
+        finally:
+            self._loop.close()
 
     async def _live(self) -> int:
         """The life of a worker.
@@ -138,6 +147,8 @@ class Engine:
         log.info("engine.started", worker=str(worker_id), pid=os.getpid())
         duties = (self._tick(), self._sweep(resources), self._watch_cancels(resources, worker_id))
         helpers = [asyncio.create_task(duty) for duty in duties]
+        for helper in helpers:
+            helper.add_done_callback(_must_not_break)
         await self._claim_until_draining(resources, worker_id)
         broken_off = await self._drain(resources, worker_id, heartbeat)
         for helper in helpers:
@@ -154,6 +165,7 @@ class Engine:
         )
         while not self._draining.is_set():
             self._bell.clear()
+            await self._adopt(resources, worker_id, driver)
             while await self._claim_slice(resources, worker_id, driver):
                 pass
             try:
@@ -175,12 +187,27 @@ class Engine:
             _fenced("a claim was refused")
         except LOST:
             log.warning("claim.database_away")
+            self._adopt_until = time.monotonic() + ADOPT_SECONDS
             return False
+        self._start_driving(resources, driver, claims)
+        return len(claims) == limit
+
+    async def _adopt(self, resources: Resources, worker_id: uuid.UUID, driver: Driver) -> None:
+        """Drive what was claimed for us in a commit whose answer was lost on the way."""
+        if time.monotonic() > self._adopt_until:
+            return
+        with suppress(*LOST):
+            held = await resources.database.run(claims_of, worker_id=worker_id)
+            known = {claim.task_id for claim in self._held.values()}
+            self._start_driving(
+                resources, driver, [claim for claim in held if claim.task_id not in known]
+            )
+
+    def _start_driving(self, resources: Resources, driver: Driver, claims: Sequence[Claim]) -> None:
         for claim in claims:
             task = asyncio.create_task(self._drive(resources, driver, claim))
             self._held[task] = claim
             task.add_done_callback(self._let_go)
-        return len(claims) == limit
 
     async def _claim(self, resources: Resources, worker_id: uuid.UUID, limit: int) -> list[Claim]:
         if not self._quarantine:
@@ -267,6 +294,13 @@ class Engine:
             except LOST:
                 log.warning("sweep.database_away")
             await asyncio.sleep(sweep.EVERY)
+
+
+def _must_not_break(duty: asyncio.Task[None]) -> None:
+    """A worker without one of its duties must not live on."""
+    if not duty.cancelled() and duty.exception() is not None:
+        log.error("engine.duty_broke", exc_info=duty.exception())
+        _leave(EXIT_FENCED)
 
 
 async def _ends_quickly(tasks: list[asyncio.Task[None]]) -> None:

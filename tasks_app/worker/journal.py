@@ -10,9 +10,8 @@ import uuid
 from collections.abc import Callable, Sequence
 
 import structlog
-from django.db import DatabaseError
 
-from tasks_app.worker.database import LOST, Database
+from tasks_app.worker.database import Database
 from tasks_app.worker.entries import Entry
 from tasks_app.worker.write import write_entries
 
@@ -39,8 +38,8 @@ class Journal:
     async def commit(self, entry: Entry) -> int:
         """Return the task's new sequence once the entry is on disk.
 
-        While the database is away it waits. Raises Fenced when the task is no longer ours and
-        DatabaseError when the database refuses what the entry holds.
+        While the database is away it waits. Raises Fenced when the task is no longer ours, and
+        what went wrong when the entry cannot be written: DatabaseError where it is refused.
         """
         landed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._ready.append((entry, landed))
@@ -63,18 +62,22 @@ class Journal:
         """Write a batch until its outcome is known; an entry that is refused fails alone."""
         try:
             landed = await self._database.insist(self._write, [entry for entry, _ in batch])
-        except LOST:
-            raise
-        except DatabaseError as refusal:
+        except Exception as refusal:  # noqa: BLE001  (whatever it is, a driver waits for it)
             if len(batch) > 1:
                 log.warning("journal.batch_refused", entries=len(batch))
                 for each in batch:
                     await self._flush([each])
             else:
-                batch[0][1].set_exception(refusal)
+                _settle(batch[0][1], refusal)
             return
         for entry, future in batch:
-            if entry.task_id in landed:
-                future.set_result(landed[entry.task_id])
-            else:
-                future.set_exception(Fenced(str(entry.task_id)))
+            _settle(future, landed.get(entry.task_id, Fenced(str(entry.task_id))))
+
+
+def _settle(future: asyncio.Future[int], outcome: int | Exception) -> None:
+    if future.cancelled():  # its driver was broken off; the rows stand as they stand
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

@@ -8,8 +8,14 @@ from typing import Any
 from agent_runtime.builtins import LOAD_SKILL, load_skill, read_skill_file, submit_report
 from agent_runtime.messages import Call, CallState, Tool, ToolResult
 from agent_runtime.ports import ServerState, Tools
+from agent_runtime.tools.schema import Checker, compile_schema
 
 ReadSkill = Callable[[str, str | None], Awaitable[str | None]]
+
+# The port to the servers checks the arguments of their tools, and knows nothing of ours.
+_CHECKERS: Mapping[str, Checker] = {
+    tool.name: compile_schema(tool.schema) for tool in (submit_report, load_skill, read_skill_file)
+}
 
 
 class Toolbox:
@@ -42,6 +48,8 @@ class Toolbox:
 
     def check(self, tool: Tool, arguments: Mapping[str, Any]) -> str | None:
         """Return what is wrong with the arguments, or None."""
+        if not tool.server:
+            return _CHECKERS[tool.name].check(arguments)
         return self._servers.check(tool, arguments)
 
     async def call(self, call: Call) -> ToolResult:

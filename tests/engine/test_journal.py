@@ -215,13 +215,13 @@ async def test_while_the_database_is_away_a_commit_waits(database: Database) -> 
     assert outcomes == []
 
 
-async def test_an_entry_that_the_database_refuses_fails_alone(database: Database) -> None:
-    first = True
-
+@pytest.mark.parametrize("refusal", [DataError("no"), TypeError("a defect of ours")])
+async def test_an_entry_that_cannot_be_written_fails_alone(
+    database: Database, refusal: Exception
+) -> None:
     def write(entries: Sequence[Entry]) -> dict[uuid.UUID, int]:
-        nonlocal first
         if any(entry.attempt == 13 for entry in entries):
-            raise DataError("no")
+            raise refusal
         return {entry.task_id: 1 for entry in entries}
 
     journal = Journal(database, write=write)
@@ -230,7 +230,7 @@ async def test_an_entry_that_the_database_refuses_fails_alone(database: Database
         for number in range(20)
     ]
     outcomes = await asyncio.gather(*map(journal.commit, entries), return_exceptions=True)
-    assert isinstance(outcomes.pop(13), DataError)
+    assert outcomes.pop(13) is refusal
     assert outcomes == [1] * 19
 
 

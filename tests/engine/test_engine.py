@@ -1,0 +1,181 @@
+"""The engine in this process, on its own thread: claims, lost answers, draining, broken duties."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import OperationalError
+from django.utils import timezone
+
+from agent_runtime.net import AddressGuard
+from agent_runtime.testing import ScriptedModel, says
+from agent_runtime.tools.mcp import CatalogueCache
+from tasks_app import operations
+from tasks_app.models import AgentTask, Worker
+from tasks_app.states import Status, WorkerState
+from tasks_app.worker import engine as module
+from tasks_app.worker.claim import Claim, claim_due
+from tasks_app.worker.database import Database
+from tasks_app.worker.engine import Engine
+from tasks_app.worker.journal import Journal
+from tasks_app.worker.resources import Resources
+from tests.engine.build import a_task
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PATIENCE = 20.0
+
+
+def eventually(look: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not look():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+class Hanging(ScriptedModel):
+    """A model that never answers."""
+
+    async def complete(self, request: Any) -> Any:
+        self.requests.append(request)
+        await asyncio.Event().wait()
+
+
+StartEngine = Callable[..., Engine]
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartEngine]:
+    """Start an engine with a given model; it is drained at the end."""
+    started: list[tuple[Engine, Database]] = []
+
+    def leave(code: int) -> None:
+        raise AssertionError(f"the process would have left with {code}")
+
+    monkeypatch.setattr(module, "_leave", leave)
+
+    def begin(model: ScriptedModel, *, drain_seconds: float = 5.0) -> Engine:
+        database = Database()
+
+        def resources() -> Resources:
+            made = Resources.from_settings()
+            environment = settings.ENVIRONMENT.model_copy(
+                update={"caylex_drain_seconds": drain_seconds}
+            )
+            made.database.close()
+            return replace(
+                made,
+                environment=environment,
+                model=model,
+                guard=AddressGuard(),
+                catalogues=CatalogueCache(),
+                database=database,
+                journal=Journal(database),
+            )
+
+        engine = Engine(make_resources=resources)
+        engine.start()
+        started.append((engine, database))
+        return engine
+
+    yield begin
+    for engine, database in started:
+        if engine.join(0) is None:
+            engine.abort()
+        engine.join(PATIENCE)
+        database.join()
+
+
+def status_of(task: AgentTask) -> str:
+    task.refresh_from_db()
+    return task.status
+
+
+def test_it_registers_claims_what_is_due_and_ends_clean(start: StartEngine) -> None:
+    task = a_task()
+    engine = start(ScriptedModel((says("Done."),)))
+    eventually(lambda: status_of(task) == Status.COMPLETED, "the task's end")
+    assert Worker.objects.get().state == WorkerState.ALIVE
+    engine.drain()
+    assert engine.join(PATIENCE) == 0
+    assert Worker.objects.get().state == WorkerState.GONE
+
+
+def test_a_ring_is_answered_at_once_and_the_rows_are_looked_at_without_one(
+    start: StartEngine,
+) -> None:
+    engine = start(ScriptedModel((says("One."), says("Two."))))
+    eventually(Worker.objects.exists, "the worker's row")
+    first = a_task()
+    engine.ring()
+    eventually(lambda: status_of(first) == Status.COMPLETED, "the task that was rung for")
+    second = a_task()
+    eventually(lambda: status_of(second) == Status.COMPLETED, "the task whose knock was lost")
+
+
+def test_at_the_drains_deadline_what_still_runs_is_handed_back(start: StartEngine) -> None:
+    task, model = a_task(), Hanging(())
+    engine = start(model, drain_seconds=0.1)
+    eventually(lambda: model.requests, "the model's call")
+    engine.drain()
+    assert engine.join(PATIENCE) == 0
+    assert status_of(task) == Status.PENDING
+    assert (task.worker_id, task.attempt, task.crashes) == (None, 0, 0)
+
+
+def test_an_abort_does_not_wait_and_says_so_with_its_code(start: StartEngine) -> None:
+    task, model = a_task(), Hanging(())
+    engine = start(model, drain_seconds=600.0)
+    eventually(lambda: model.requests, "the model's call")
+    engine.abort()
+    assert engine.join(PATIENCE) == 71
+    assert status_of(task) == Status.PENDING
+
+
+def test_a_cancel_reaches_the_task_in_hand(start: StartEngine) -> None:
+
+    task, model = a_task(), Hanging(())
+    start(model)
+    eventually(lambda: model.requests, "the model's call")
+    operations.cancel(task_id=task.id, tenant_id=None, reason="enough", now=timezone.now())
+    eventually(lambda: status_of(task) == Status.INCOMPLETE, "the cancelled task's end")
+    assert task.stop_reason == "cancelled"
+
+
+def test_tasks_claimed_in_a_commit_whose_answer_was_lost_are_driven_all_the_same(
+    start: StartEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[uuid.UUID] = []
+
+    def claim_and_lose_the_answer(**values: Any) -> tuple[list[Claim], uuid.UUID]:
+        claims, turn = claim_due(**values)
+        if claims and not lost:
+            lost.extend(claim.task_id for claim in claims)
+            raise OperationalError("server closed the connection unexpectedly")
+        return claims, turn
+
+    monkeypatch.setattr(module, "claim_due", claim_and_lose_the_answer)
+    task = a_task()
+    start(ScriptedModel((says("Done."),)))
+    eventually(lambda: status_of(task) == Status.COMPLETED, "the lost task's end")
+    assert lost == [task.id]
+
+
+def test_a_worker_one_of_whose_duties_breaks_does_not_live_on(
+    start: StartEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(module, "_leave", left.append)
+
+    def broken_sweep() -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module.sweep, "sweep", broken_sweep)
+    start(ScriptedModel(()))
+    eventually(lambda: left, "the end of the process")
+    assert left == [75]
