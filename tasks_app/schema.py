@@ -14,7 +14,9 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiYamlRenderer
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
-from tasks_app.serializers import ProblemAnswer, SubmitAnswer, SubmitRequest, TaskAnswer
+from tasks_app import examples
+from tasks_app.answers import ProblemAnswer, SubmitAnswer, TaskAnswer
+from tasks_app.serializers import CancelRequest, RetryRequest, SubmitRequest
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -34,74 +36,6 @@ class PlatformTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[misc]
         }
 
 
-_REQUEST_ID = "3f1c8a7e5d2b4c6f9a0b1c2d3e4f5a6b"
-_TASK_ID = "0d4c1c3e-8f6b-4f0e-9a53-1f6f6b7f2a10"
-_SESSION_ID = "7c3c5b8e-3d0a-4f6d-8a0f-2b9d4e1c6a55"
-_SKILL = {
-    "id": "b54a3c1e-6a52-4b7e-9d5e-0c8a7f3d2e11",
-    "name": "Weekly report",
-    "slug": "weekly-report",
-    "source": "project",
-}
-_REPORT = "Counted 142 tickets of last week: 61 about billing, 48 about sign-in, 33 others."
-
-_SUBMIT_EXAMPLE = {
-    "caylex_api_key": "ck_your_navigator_api_key",
-    "user_email": "jane@example.com",
-    "prompt": "Count last week's tickets by area and name the three largest.",
-    "skill_ref": "weekly-report",
-}
-_SUBMITTED_EXAMPLE = {
-    "task_id": _TASK_ID,
-    "status": "queued",
-    "model": "anthropic/claude-sonnet-4.6",
-    "model_warning": None,
-    "resolved_skill": _SKILL,
-    "skill_warning": None,
-}
-_TASK_EXAMPLE = {
-    "task_id": _TASK_ID,
-    "session_id": _SESSION_ID,
-    "status": "COMPLETED",
-    "terminal": True,
-    "stop_reason": "final_report",
-    "report": _REPORT,
-    "result": {
-        "text": _REPORT,
-        "tool_calls_made": 4,
-        "hit_iteration_limit": False,
-        "final_report_produced": True,
-    },
-    "error": None,
-    "model": "anthropic/claude-sonnet-4.6",
-    "skill": _SKILL,
-    "user_email": "jane@example.com",
-    "metadata": {},
-    "progress": {
-        "steps_completed": 5,
-        "tool_calls_made": 4,
-        "current": "Finished: the agent has reported.",
-    },
-    "usage": {
-        "input_tokens": 18250,
-        "output_tokens": 940,
-        "cached_input_tokens": 12800,
-        "reasoning_tokens": 0,
-        "total_tokens": 19190,
-        "llm_calls": 5,
-        "tool_calls": 4,
-        "cost_usd": 0.0412,
-    },
-    "attempt": 0,
-    "next_attempt_at": None,
-    "cancel_requested_at": None,
-    "authentication_needed": [],
-    "poll_after_ms": None,
-    "created_at": "2026-06-18T15:00:00+00:00",
-    "started_at": "2026-06-18T15:00:01+00:00",
-    "completed_at": "2026-06-18T15:01:12+00:00",
-}
-
 _EXAMPLE_ID = OpenApiParameter(
     name="X-Request-Id",
     location=OpenApiParameter.HEADER,
@@ -112,7 +46,7 @@ _EXAMPLE_ID = OpenApiParameter(
 
 
 def _problem(description: str, *, code: str, detail: str, **more: Any) -> OpenApiResponse:
-    example = {"detail": detail, "code": code, "request_id": _REQUEST_ID, **more}
+    example = {"detail": detail, "code": code, "request_id": examples.REQUEST_ID, **more}
     return OpenApiResponse(
         ProblemAnswer, description=description, examples=[OpenApiExample(code, value=example)]
     )
@@ -136,6 +70,55 @@ _TOO_MANY_HEADERS = _problem(
     code="headers_too_large",
     detail="The request's headers are too large.",
 )
+_BAD_BODY = _problem(
+    "The body is not JSON, or fields of it are wrong; `errors` names them.",
+    code="unknown_field",
+    detail="promt: This field is not known here.",
+    errors=[
+        {
+            "field": "promt",
+            "code": "unknown_field",
+            "message": "This field is not known here.",
+        }
+    ],
+)
+_NO_TASK = _problem(
+    "Your tenant has no such task.", code="task_not_found", detail="There is no such task."
+)
+_ALWAYS: dict[int, OpenApiResponse] = {
+    401: _UNAUTHENTICATED,
+    406: _NOT_ACCEPTABLE,
+    431: _TOO_MANY_HEADERS,
+    503: _AWAY,
+}
+_WITH_BODY: dict[int, OpenApiResponse] = {
+    400: _BAD_BODY,
+    413: _problem(
+        "The body is larger than 1.5 MB.",
+        code="body_too_large",
+        detail="The body is too large.",
+    ),
+    415: _problem(
+        "The body is not announced as application/json in UTF-8.",
+        code="unsupported_media_type",
+        detail="Send the body as application/json.",
+    ),
+}
+_TASK_ID = OpenApiParameter(
+    name="task_id",
+    location=OpenApiParameter.PATH,
+    description="The `task_id` of the answer to submit.",
+    type={"type": "string", "format": "uuid"},
+)
+
+
+def _task(description: str, **shown: dict[str, Any]) -> OpenApiResponse:
+    return OpenApiResponse(
+        TaskAnswer,
+        description=description,
+        examples=[OpenApiExample(name, value=value) for name, value in shown.items()],
+    )
+
 
 _SUBMIT: dict[str, Any] = {
     "operation_id": "submitAgentTask",
@@ -144,7 +127,7 @@ _SUBMIT: dict[str, Any] = {
     "An unknown field is an error, so that a misspelt option is not dropped in silence.",
     "tags": ["Agent tasks"],
     "request": {"application/json": SubmitRequest},
-    "examples": [OpenApiExample("A task with a skill", value=_SUBMIT_EXAMPLE, request_only=True)],
+    "examples": [OpenApiExample("A task with a skill", value=examples.SUBMIT, request_only=True)],
     "parameters": [
         OpenApiParameter(
             name="Location",
@@ -159,21 +142,8 @@ _SUBMIT: dict[str, Any] = {
         202: OpenApiResponse(
             SubmitAnswer,
             description="The task is recorded.",
-            examples=[OpenApiExample("Queued", value=_SUBMITTED_EXAMPLE)],
+            examples=[OpenApiExample("Queued", value=examples.SUBMITTED)],
         ),
-        400: _problem(
-            "The body is not JSON, or fields of it are wrong; `errors` names them.",
-            code="unknown_field",
-            detail="promt: This field is not known here.",
-            errors=[
-                {
-                    "field": "promt",
-                    "code": "unknown_field",
-                    "message": "This field is not known here.",
-                }
-            ],
-        ),
-        401: _UNAUTHENTICATED,
         403: _problem(
             "The navigator's key is unknown, expired, revoked or of another tenant.",
             code="invalid_api_key",
@@ -184,19 +154,8 @@ _SUBMIT: dict[str, Any] = {
             code="skill_not_found",
             detail="The project has no skill of that name or slug.",
         ),
-        406: _NOT_ACCEPTABLE,
-        413: _problem(
-            "The body is larger than 1.5 MB.",
-            code="body_too_large",
-            detail="The body is too large.",
-        ),
-        415: _problem(
-            "The body is not announced as application/json in UTF-8.",
-            code="unsupported_media_type",
-            detail="Send the body as application/json.",
-        ),
-        431: _TOO_MANY_HEADERS,
-        503: _AWAY,
+        **_WITH_BODY,
+        **_ALWAYS,
     },
 }
 
@@ -206,30 +165,57 @@ _POLL: dict[str, Any] = {
     "description": "Shows where a task stands. Poll until `terminal` is true; `report` then holds "
     "what the agent has to say.",
     "tags": ["Agent tasks"],
-    "parameters": [
-        OpenApiParameter(
-            name="task_id",
-            location=OpenApiParameter.PATH,
-            description="The `task_id` of the answer to submit.",
-            type={"type": "string", "format": "uuid"},
-        ),
-        _EXAMPLE_ID,
-    ],
+    "parameters": [_TASK_ID, _EXAMPLE_ID],
     "responses": {
-        200: OpenApiResponse(
-            TaskAnswer,
-            description="The task.",
-            examples=[OpenApiExample("Completed", value=_TASK_EXAMPLE)],
+        200: _task("The task.", Completed=examples.COMPLETED),
+        404: _NO_TASK,
+        **_ALWAYS,
+    },
+}
+
+_CANCEL: dict[str, Any] = {
+    "operation_id": "cancelAgentTask",
+    "summary": "Cancel a task",
+    "description": "Stops a task. One that waits ends at once; one that runs ends within two "
+    "seconds, so poll on. It ends as INCOMPLETE with `stop_reason` `cancelled` and a report of "
+    "what had been done. Asking again changes nothing.",
+    "tags": ["Agent tasks"],
+    "request": {"application/json": CancelRequest},
+    "examples": [OpenApiExample("With a reason", value=examples.CANCEL, request_only=True)],
+    "parameters": [_TASK_ID, _EXAMPLE_ID],
+    "responses": {
+        200: _task("It had ended before; nothing was changed.", Completed=examples.COMPLETED),
+        202: _task(
+            "It has ended now, or is about to.",
+            Cancelled=examples.CANCELLED,
+            Stopping=examples.STOPPING,
         ),
-        401: _UNAUTHENTICATED,
-        404: _problem(
-            "Your tenant has no such task.",
-            code="task_not_found",
-            detail="There is no such task.",
+        404: _NO_TASK,
+        **_WITH_BODY,
+        **_ALWAYS,
+    },
+}
+
+_RETRY: dict[str, Any] = {
+    "operation_id": "retryAgentTask",
+    "summary": "Retry a task",
+    "description": "Lets a FAILED or INCOMPLETE task go on from its last completed step, with "
+    "fresh attempts and limits. The report and the error of its last run are cleared until it "
+    "ends anew.",
+    "tags": ["Agent tasks"],
+    "request": {"application/json": RetryRequest},
+    "examples": [OpenApiExample("Nothing to say", value={}, request_only=True)],
+    "parameters": [_TASK_ID, _EXAMPLE_ID],
+    "responses": {
+        202: _task("It is queued again.", Retried=examples.RETRIED),
+        404: _NO_TASK,
+        409: _problem(
+            "It has not ended, or was completed.",
+            code="not_retryable",
+            detail="Only a FAILED or INCOMPLETE task can be retried, not COMPLETED.",
         ),
-        406: _NOT_ACCEPTABLE,
-        431: _TOO_MANY_HEADERS,
-        503: _AWAY,
+        **_WITH_BODY,
+        **_ALWAYS,
     },
 }
 
@@ -240,6 +226,8 @@ def _described(options: dict[str, Any]) -> Callable[[View], View]:
 
 describe_submit = _described(_SUBMIT)
 describe_poll = _described(_POLL)
+describe_cancel = _described(_CANCEL)
+describe_retry = _described(_RETRY)
 
 
 def without_slash_forms(endpoints: list[tuple[str, str, str, Any]]) -> list[Any]:

@@ -1,10 +1,9 @@
-"""What crosses the API's border, as frozen values: one class for each body."""
+"""What the API is sent, as frozen values: one class for each body, and how it is read."""
 
 from __future__ import annotations
 
-import datetime
-import uuid
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -12,26 +11,35 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    PlainSerializer,
     ValidationError,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
 
-from agent_runtime.endings import StopReason
 from caylex_project.accounts.end_users import MAX_LENGTH, EmailRefused, normalise_email
-from tasks_app.operations import Submission, Submitted
+from tasks_app.operations import MAX_REASON, Submission
 from tasks_app.problems import BadFields, FieldError
-from tasks_app.queries import TaskView
-from tasks_app.standing import sentence, standing_of
-from tasks_app.states import Status
 
 MAX_PROMPT = 100_000  # characters
-POLL_AFTER_MS = 2_000
 
 # The parser refuses NUL in any text; the description has to say so field by field.
 _NO_NUL: dict[str, JsonValue] = {"pattern": r"^[^\x00]*$"}
 _NOT_BLANK: dict[str, JsonValue] = {"pattern": r"^[^\x00]*[^\x00\s][^\x00]*$"}
+_CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_CONTROL = re.compile(f"[{_CONTROLS}]")
+_ONE_LINE: dict[str, JsonValue] = {"pattern": rf"^[^{_CONTROLS}]*[^{_CONTROLS}\s][^{_CONTROLS}]*$"}
+CONTROL_REFUSED = "Line breaks and other control characters are not allowed here."
+
+
+def holds_control_characters(text: str) -> bool:
+    """Tell whether the text holds line breaks or other control characters."""
+    return _CONTROL.search(text) is not None
+
+
+def _one_line(text: str | None) -> str | None:
+    if text is not None and holds_control_characters(text):
+        raise PydanticCustomError("invalid_text", CONTROL_REFUSED)
+    return text
 
 
 def _email(text: str) -> str:
@@ -45,19 +53,6 @@ def _supported(value: Any) -> Any:
     if value in ("exclude", False):
         return value
     raise PydanticCustomError("not_supported", "This value is not supported yet.")
-
-
-def _whole_seconds(moment: datetime.datetime) -> str:
-    return moment.astimezone(datetime.UTC).replace(microsecond=0).isoformat()
-
-
-Moment = Annotated[
-    datetime.datetime,
-    PlainSerializer(_whole_seconds, return_type=str),
-    WithJsonSchema(
-        {"type": "string", "format": "date-time", "examples": ["2026-06-18T15:00:00+00:00"]}
-    ),
-]
 
 
 class SubmitRequest(BaseModel):
@@ -132,6 +127,34 @@ class SubmitRequest(BaseModel):
         )
 
 
+class CancelRequest(BaseModel):
+    """Why a task is to stop; the body may be left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    reason: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=MAX_REASON,
+            pattern=r"\S",
+            json_schema_extra=_ONE_LINE,
+            description="Goes into the report. Not blank, no line breaks or other control "
+            "characters.",
+            examples=["Jane found the numbers herself."],
+        ),
+        AfterValidator(_one_line),
+    ] = None
+
+
+class RetryRequest(BaseModel):
+    """Nothing so far; the body may be left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Body = TypeVar("Body", bound=BaseModel)
+
 _WORDS: dict[str, tuple[str, str]] = {
     # pydantic's type of error: our code, our sentence
     "missing": ("required", "This field is required."),
@@ -143,10 +166,13 @@ _WORDS: dict[str, tuple[str, str]] = {
 }
 
 
-def read_submit_request(data: Any) -> SubmitRequest:
-    """Return the request that the parsed body holds. Raises BadFields."""
+def read_body(kind: type[Body], data: Any) -> Body:
+    """Return the body of that kind that the parsed data holds; no body is an empty one.
+
+    Raises BadFields.
+    """
     try:
-        return SubmitRequest.model_validate(data)
+        return kind.model_validate(dict(data))
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
     raise BadFields([_field_error(each) for each in found])
@@ -160,185 +186,4 @@ def _field_error(error: Any) -> FieldError:
         code, message = _WORDS.get(error["type"], (error["type"], error["msg"]))
     return FieldError(
         field=".".join(str(part) for part in error["loc"]), code=code, message=message
-    )
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
-
-
-class SkillReference(_Answer):
-    """The skill that a task must load, as it was resolved when the task was submitted."""
-
-    id: uuid.UUID
-    name: str
-    slug: str
-    source: Literal["project", "global"]
-
-
-class SubmitAnswer(_Answer):
-    """What a caller gets for a new task."""
-
-    task_id: uuid.UUID
-    status: Literal["queued"] = "queued"
-    model: str = Field(description="The model that will be used.")
-    model_warning: str | None = Field(description="Why it is not the one that was asked for.")
-    resolved_skill: SkillReference | None
-    skill_warning: str | None
-
-    @classmethod
-    def of(cls, task: Submitted) -> SubmitAnswer:
-        """Return the answer for a task just made."""
-        return cls(
-            task_id=task.task_id,
-            model=task.model,
-            model_warning=task.model_warning,
-            resolved_skill=None if task.skill is None else SkillReference(**task.skill),
-            skill_warning=task.skill_warning,
-        )
-
-
-class Result(_Answer):
-    """What a task came to."""
-
-    text: str | None = Field(description="The same text as `report`.")
-    tool_calls_made: int = Field(description="Calls sent to servers, built-in tools not counted.")
-    hit_iteration_limit: bool = Field(description="A limit on steps or tool calls ended it.")
-    final_report_produced: bool = Field(
-        description="False where the agent wrote no report and the service did instead."
-    )
-
-
-class Progress(_Answer):
-    """How far a task has come."""
-
-    steps_completed: int
-    tool_calls_made: int
-    current: str = Field(description="One line: what it is doing, or why it ended.")
-
-
-class TaskUsage(_Answer):
-    """What a task has used up so far, all its runs together."""
-
-    input_tokens: int
-    output_tokens: int
-    cached_input_tokens: int
-    reasoning_tokens: int
-    total_tokens: int
-    llm_calls: int
-    tool_calls: int
-    cost_usd: float | None = Field(description="As the provider told it; null where it did not.")
-
-
-class AuthenticationNeeded(_Answer):
-    """A server that the end user has to connect before the agent can use it."""
-
-    server: str
-    link: str | None
-
-
-class TaskAnswer(_Answer):
-    """A task as its submitter sees it."""
-
-    task_id: uuid.UUID
-    session_id: uuid.UUID
-    status: Status
-    terminal: bool = Field(description="True for COMPLETED, INCOMPLETE and FAILED: stop polling.")
-    stop_reason: StopReason | None
-    report: str | None = Field(description="The agent's final report.")
-    result: Result | None
-    error: str | None = Field(description="One sentence, where the task FAILED.")
-    model: str
-    skill: SkillReference | None
-    user_email: str
-    metadata: dict[str, str]
-    progress: Progress
-    usage: TaskUsage
-    attempt: int = Field(description="Failed tries at the next step.")
-    next_attempt_at: Moment | None = Field(description="When the next try is due, while waiting.")
-    cancel_requested_at: Moment | None
-    authentication_needed: list[AuthenticationNeeded]
-    poll_after_ms: int | None = Field(description="A polite pause; null when it has ended.")
-    created_at: Moment
-    started_at: Moment | None
-    completed_at: Moment | None
-
-    @classmethod
-    def of(cls, task: TaskView) -> TaskAnswer:
-        """Return the body that shows the task."""
-        waiting = task.status is Status.PENDING and task.attempt > 0
-        ended = task.status.terminal
-        skill = task.required_skill
-        return cls(
-            task_id=task.id,
-            session_id=task.session_id,
-            status=task.status,
-            terminal=ended,
-            stop_reason=task.stop_reason,
-            report=task.report,
-            result=_result(task) if ended else None,
-            error=task.error,
-            model=task.model,
-            skill=None if skill is None else SkillReference.model_validate(skill),
-            user_email=task.user_email,
-            metadata={},
-            progress=Progress(
-                steps_completed=task.steps_completed,
-                tool_calls_made=task.tool_calls_made,
-                current=sentence(standing_of(task)),
-            ),
-            usage=_usage(task),
-            attempt=task.attempt,
-            next_attempt_at=task.next_attempt_at if waiting else None,
-            cancel_requested_at=task.cancel_requested_at,
-            authentication_needed=[
-                AuthenticationNeeded(server=name, link=None) for name in task.authentication_needed
-            ],
-            poll_after_ms=None if ended else POLL_AFTER_MS,
-            created_at=task.created_at,
-            started_at=task.started_at,
-            completed_at=task.completed_at,
-        )
-
-
-def _result(task: TaskView) -> Result:
-    return Result(
-        text=task.report,
-        tool_calls_made=task.tool_calls_made,
-        hit_iteration_limit=task.stop_reason in (StopReason.MAX_STEPS, StopReason.MAX_TOOL_CALLS),
-        final_report_produced=bool(task.final_report_produced),
-    )
-
-
-def _usage(task: TaskView) -> TaskUsage:
-    return TaskUsage(
-        input_tokens=task.input_tokens,
-        output_tokens=task.output_tokens,
-        cached_input_tokens=task.cached_input_tokens,
-        reasoning_tokens=task.reasoning_tokens,
-        total_tokens=task.input_tokens + task.output_tokens,
-        llm_calls=task.steps_completed,
-        tool_calls=task.tool_calls_made,
-        cost_usd=None if task.cost_usd is None else float(task.cost_usd),
-    )
-
-
-class FieldProblem(_Answer):
-    """What is wrong with one field."""
-
-    field: str
-    code: str
-    message: str
-
-
-class ProblemAnswer(BaseModel):
-    """The shape of every error."""
-
-    model_config = ConfigDict(frozen=True)
-
-    detail: str = Field(description="One sentence for people.")
-    code: str = Field(description="One word for programs.")
-    request_id: str = Field(description="Also in `X-Request-Id`; name it when you ask for help.")
-    errors: list[FieldProblem] = Field(
-        default=[], description="The fields that are wrong, where it is about fields."
     )

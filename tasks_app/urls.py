@@ -5,16 +5,22 @@ from __future__ import annotations
 from django.urls import path, re_path
 
 from tasks_app.schema import docs, openapi
-from tasks_app.views import SubmitView, TaskView, UnknownView
+from tasks_app.views import CancelView, RetryView, SubmitView, TaskView, UnknownView
 
 submit = SubmitView.as_view()
 task = TaskView.as_view()
+cancel = CancelView.as_view()
+retry = RetryView.as_view()
 
 urlpatterns = [
     path("v1/agent-task", submit, name="agent-tasks"),
     path("v1/agent-task/", submit),
     path("v1/agent-task/<str:task_id>", task, name="agent-task"),
     path("v1/agent-task/<str:task_id>/", task),
+    path("v1/agent-task/<str:task_id>/cancel", cancel, name="agent-task-cancel"),
+    path("v1/agent-task/<str:task_id>/cancel/", cancel),
+    path("v1/agent-task/<str:task_id>/retry", retry, name="agent-task-retry"),
+    path("v1/agent-task/<str:task_id>/retry/", retry),
     path("v1/docs/openapi.yaml", openapi, name="openapi"),
     path("v1/docs", docs, name="docs"),
     path("v1/docs/", docs),

@@ -15,9 +15,10 @@ from rest_framework.views import APIView
 from caylex_project.accounts.keys import find_navigator_key
 from caylex_project.accounts.models import Navigator, PlatformToken
 from tasks_app import operations, queries
+from tasks_app.answers import SubmitAnswer, TaskAnswer
 from tasks_app.problems import Problem
-from tasks_app.schema import describe_poll, describe_submit
-from tasks_app.serializers import SubmitAnswer, SubmitRequest, TaskAnswer, read_submit_request
+from tasks_app.schema import describe_cancel, describe_poll, describe_retry, describe_submit
+from tasks_app.serializers import CancelRequest, RetryRequest, SubmitRequest, read_body
 
 BASE = "/api/v1"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -35,6 +36,13 @@ class APIBase(APIView):
         assert isinstance(token, PlatformToken)
         return token
 
+    def show(self, task_id: uuid.UUID, *, status: int = 200) -> Response:
+        """Answer with the task. Raises Problem 404 where the caller's tenant has none such."""
+        task = queries.find_task(task_id=task_id, tenant_id=self.token.tenant_id)
+        if task is None:
+            raise _task_not_found()
+        return Response(TaskAnswer.of(task).model_dump(mode="json"), status=status)
+
 
 class SubmitView(APIBase):
     """`/agent-task`."""
@@ -42,7 +50,7 @@ class SubmitView(APIBase):
     @describe_submit
     def post(self, request: Request) -> Response:
         """Make a task and answer 202 when it is committed."""
-        body = read_submit_request(request.data)
+        body = read_body(SubmitRequest, request.data)
         navigator = _navigator_for(body, token=self.token)
         try:
             task = operations.submit(
@@ -66,10 +74,44 @@ class TaskView(APIBase):
     @describe_poll
     def get(self, request: Request, task_id: str) -> Response:
         """Show the task."""
-        task = queries.find_task(task_id=_task_id(task_id), tenant_id=self.token.tenant_id)
-        if task is None:
-            raise _task_not_found()
-        return Response(TaskAnswer.of(task).model_dump(mode="json"))
+        return self.show(_task_id(task_id))
+
+
+class CancelView(APIBase):
+    """`/agent-task/{task_id}/cancel`."""
+
+    @describe_cancel
+    def post(self, request: Request, task_id: str) -> Response:
+        """Stop the task: 202, or 200 where it had ended before."""
+        body = read_body(CancelRequest, request.data)
+        found = _task_id(task_id)
+        try:
+            stopped = operations.cancel(
+                task_id=found,
+                tenant_id=self.token.tenant_id,
+                reason=body.reason or "",
+                now=timezone.now(),
+            )
+        except operations.TaskNotFound:
+            raise _task_not_found() from None
+        return self.show(found, status=202 if stopped else 200)
+
+
+class RetryView(APIBase):
+    """`/agent-task/{task_id}/retry`."""
+
+    @describe_retry
+    def post(self, request: Request, task_id: str) -> Response:
+        """Queue the task's next run."""
+        read_body(RetryRequest, request.data)
+        found = _task_id(task_id)
+        try:
+            operations.retry(task_id=found, tenant_id=self.token.tenant_id, now=timezone.now())
+        except operations.TaskNotFound:
+            raise _task_not_found() from None
+        except operations.RetryRefused as refused:
+            raise Problem(status=409, code="not_retryable", detail=str(refused)) from None
+        return self.show(found, status=202)
 
 
 @extend_schema(exclude=True)

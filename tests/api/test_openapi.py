@@ -15,13 +15,17 @@ from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from django.test import Client
 from hypothesis import HealthCheck, settings
+from pydantic import BaseModel
 from schemathesis.generation import GenerationMode
 
-from tasks_app.serializers import SubmitAnswer, SubmitRequest, TaskAnswer
+from tasks_app.answers import ProblemAnswer, SubmitAnswer, TaskAnswer
+from tasks_app.serializers import CancelRequest, RetryRequest, SubmitRequest
 from tests.api.conftest import Account, Caller
-from tests.api.test_poll import make_task
+from tests.api.test_poll import ended, make_task
 
 OPENAPI = "/api/v1/docs/openapi.yaml"
+TASK = "/api/v1/agent-task/{task_id}"
+FAILED = {"status": "FAILED", "stop_reason": "error", "error": "No credit."}
 
 
 @pytest.fixture
@@ -57,10 +61,12 @@ schema = schemathesis.openapi.from_wsgi(OPENAPI, get_wsgi_application())
 )
 def test_every_generated_request_is_answered_as_described(case: Any, acme: Account) -> None:
     positive = case.meta is None or case.meta.generation.mode == GenerationMode.POSITIVE
-    if positive and isinstance(case.body, dict):
+    if positive and case.path.endswith("/agent-task") and isinstance(case.body, dict):
         case.body["caylex_api_key"] = acme.key  # so that good requests get as far as a task
     if positive and "task_id" in case.path_parameters:
-        case.path_parameters["task_id"] = str(make_task(acme).id)
+        retried = case.path.endswith("/retry")
+        task = ended(acme, **FAILED) if retried else make_task(acme)
+        case.path_parameters["task_id"] = str(task.id)
     case.call_and_validate(headers=acme.bearer)
 
 
@@ -74,32 +80,61 @@ def test_it_is_valid_and_complete_for_the_generator(
     assert "arning" not in capsys.readouterr().err
 
 
-def test_it_holds_the_two_endpoints_and_only_one_form_of_each(
-    description: dict[str, Any],
-) -> None:
-    assert set(description["paths"]) == {"/api/v1/agent-task", "/api/v1/agent-task/{task_id}"}
-    submit = description["paths"]["/api/v1/agent-task"]["post"]
-    poll = description["paths"]["/api/v1/agent-task/{task_id}"]["get"]
-    errors = {"400", "401", "403", "404", "406", "413", "415", "431", "503"}
-    assert set(submit["responses"]) == {"202", *errors}
-    assert set(poll["responses"]) == {"200", "401", "404", "406", "431", "503"}
-    assert submit["security"] == poll["security"] == [{"platformToken": []}]
+def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str, Any]) -> None:
+    paths = description["paths"]
+    assert {(path, *operations) for path, operations in paths.items()} == {
+        ("/api/v1/agent-task", "post"),
+        (TASK, "get"),
+        (f"{TASK}/cancel", "post"),
+        (f"{TASK}/retry", "post"),
+    }
+    always = {"401", "404", "406", "431", "503"}
+    with_body = {*always, "400", "413", "415"}
+    answers = {
+        operation["operationId"]: set(operation["responses"])
+        for each in paths.values()
+        for operation in each.values()
+    }
+    assert answers == {
+        "submitAgentTask": {"202", "403", *with_body},
+        "getAgentTask": {"200", *always},
+        "cancelAgentTask": {"200", "202", *with_body},
+        "retryAgentTask": {"202", "409", *with_body},
+    }
+    for each in paths.values():
+        for operation in each.values():
+            assert operation["security"] == [{"platformToken": []}]
     assert description["components"]["securitySchemes"]["platformToken"]["scheme"] == "bearer"
 
 
-def test_every_answer_and_request_has_an_example_that_fits(description: dict[str, Any]) -> None:
-    submit = description["paths"]["/api/v1/agent-task"]["post"]
-    poll = description["paths"]["/api/v1/agent-task/{task_id}"]["get"]
+def test_a_body_is_required_where_it_says_what_to_do(description: dict[str, Any]) -> None:
+    paths = description["paths"]
+    assert paths["/api/v1/agent-task"]["post"]["requestBody"]["required"] is True
+    for path in (f"{TASK}/cancel", f"{TASK}/retry"):
+        assert "required" not in paths[path]["post"]["requestBody"]
 
-    for operation in (submit, poll):
-        for status, answer in operation["responses"].items():
-            assert _examples(answer), status
-    for value in _examples(submit["requestBody"]):
-        SubmitRequest.model_validate(value)
-    for value in _examples(submit["responses"]["202"]):
-        assert SubmitAnswer.model_validate_json(json.dumps(value)).model_dump(mode="json") == value
-    for value in _examples(poll["responses"]["200"]):
-        assert TaskAnswer.model_validate_json(json.dumps(value)).model_dump(mode="json") == value
+
+def test_every_answer_and_request_has_an_example_that_fits(description: dict[str, Any]) -> None:
+    bodies: dict[str, tuple[type[BaseModel] | None, type[BaseModel]]] = {
+        "submitAgentTask": (SubmitRequest, SubmitAnswer),
+        "getAgentTask": (None, TaskAnswer),
+        "cancelAgentTask": (CancelRequest, TaskAnswer),
+        "retryAgentTask": (RetryRequest, TaskAnswer),
+    }
+    for each in description["paths"].values():
+        for operation in each.values():
+            request, answer = bodies[operation["operationId"]]
+            if request is not None:
+                assert _examples(operation["requestBody"])
+                for value in _examples(operation["requestBody"]):
+                    request.model_validate(value)
+            for status, described in operation["responses"].items():
+                kind = answer if status.startswith("2") else ProblemAnswer
+                assert _examples(described), status
+                for value in _examples(described):
+                    read = kind.model_validate_json(json.dumps(value))
+                    shown = read.model_dump(mode="json", exclude_unset=True)
+                    assert shown == value
 
 
 def _examples(part: dict[str, Any]) -> list[Any]:

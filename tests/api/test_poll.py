@@ -12,6 +12,7 @@ import pytest
 from caylex_project.accounts.models import EndUser
 from tasks_app.models import AgentTask, Step, ToolCall, Worker
 from tests.api.conftest import SUBMIT, Account, Caller
+from tests.factories import LIMITS
 
 CREATED = datetime.datetime(2026, 6, 18, 15, 0, 0, 987654, tzinfo=datetime.UTC)
 KEYS = {
@@ -39,6 +40,7 @@ def make_task(account: Account, **fields: Any) -> AgentTask:
         "end_user": user,
         "prompt": "Count.",
         "model": "a/model",
+        "limits": LIMITS,
         "created_at": CREATED,
         "next_attempt_at": CREATED,
         **fields,
