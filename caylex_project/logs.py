@@ -104,7 +104,7 @@ def logging_settings(*, json_lines: bool) -> dict[str, Any]:
             "django": to_root,
             "django.security.DisallowedHost": {**to_root, "level": "CRITICAL"},
             "django.request": {**to_root, "level": "ERROR"},  # our middleware has the others
-            "django-q": to_root,
+            "django-q": {**to_root, "level": "WARNING"},  # it has a line for each knock
             "uvicorn": to_root,
             "uvicorn.error": to_root,
             "uvicorn.access": {"handlers": [], "level": "CRITICAL", "propagate": False},

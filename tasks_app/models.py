@@ -52,6 +52,9 @@ class Worker(models.Model):
         return f"{self.host}:{self.pid}"
 
 
+SCHEMA = 1  # of the rows of a task: a worker leaves alone what is newer than it understands
+
+
 class AgentTask(models.Model):
     """What a caller submitted, and everything that became of it."""
 
@@ -67,6 +70,7 @@ class AgentTask(models.Model):
         null=True, blank=True, help_text="{id, name, slug, source} as resolved at submit."
     )
     limits: models.JSONField[Any, Any] = models.JSONField(default=dict)
+    schema_version = models.PositiveSmallIntegerField(default=SCHEMA)
 
     # Who may write: the worker that holds the task, and the number of its ownership.
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
