@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from agent_runtime.builtins import SUBMIT_REPORT
@@ -79,7 +78,8 @@ def _after_calls(transcript: Transcript, turn: Turn, now: float) -> Action:
 
 
 def _submitted(call: Call) -> Ending:
-    said = json.loads(call.request.arguments)
+    assert call.arguments is not None
+    said = call.arguments  # cleaned and checked when the call was planned
     completed = said["outcome"] == "completed"
     reason = StopReason.FINAL_REPORT if completed else StopReason.AGENT_INCOMPLETE
     return Ending(completed=completed, reason=reason, report=said["report"])
