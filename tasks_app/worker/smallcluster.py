@@ -32,6 +32,7 @@ from django_q.signals import post_spawn
 from django_q.worker import worker
 
 from tasks_app import doorbell
+from tasks_app.worker.database import end_idle_transactions
 from tasks_app.worker.supervisor import EXIT_ABORTED, STOP_SIGNALS, Order, Signals
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def run(
     it drains as soon as it has started. With `quarantine` its engine takes the tasks that may be
     what kills workers, and no others.
     """
+    end_idle_transactions(seconds=settings.ENVIRONMENT.caylex_lease_seconds / 3)
     module = engine_module()
     engine: Engine = module.Engine(quarantine=quarantine)
     module.install(engine)
