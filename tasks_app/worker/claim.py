@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.db.models import F, Window
 from django.db.models.functions import RowNumber
 
-from tasks_app.models import AgentTask, Event, Worker
+from tasks_app.models import SCHEMA, AgentTask, Event, Worker
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.quarantine import QUARANTINED_AT, company
 
@@ -35,7 +35,7 @@ SELECT due.id, tenant.id FROM accounts_tenant tenant CROSS JOIN LATERAL (
   SELECT next.id, row_number() OVER (ORDER BY next.next_attempt_at, next.id) AS place FROM (
     SELECT id, next_attempt_at FROM tasks_app_agenttask
     WHERE tenant_id = tenant.id AND status = 'PENDING' AND next_attempt_at <= %(now)s
-      AND crashes < %(quarantined)s
+      AND crashes < %(quarantined)s AND schema_version <= %(schema)s
     ORDER BY next_attempt_at, id LIMIT %(many)s
   ) next
 ) due
@@ -93,7 +93,10 @@ def claim_quarantined(*, worker_id: uuid.UUID, now: datetime.datetime | None = N
     with transaction.atomic():
         moment = _lock_worker(worker_id, now)
         suspects = AgentTask.objects.filter(
-            status=Status.PENDING, next_attempt_at__lte=moment, crashes__gte=QUARANTINED_AT
+            status=Status.PENDING,
+            next_attempt_at__lte=moment,
+            crashes__gte=QUARANTINED_AT,
+            schema_version__lte=SCHEMA,
         ).order_by("crashes", "next_attempt_at", "id")
         crashes = suspects.values_list("crashes", flat=True).first()
         if crashes is None:
@@ -151,6 +154,7 @@ def _due_postgresql(
         "turn": turn,
         "many": many,
         "quarantined": QUARANTINED_AT,
+        "schema": SCHEMA,
     }
     with connection.cursor() as cursor:
         cursor.execute(_DUE, parameters)
@@ -165,7 +169,10 @@ def _due_sqlite(many: int, turn: uuid.UUID, now: datetime.datetime) -> dict[uuid
     )
     first_places = (
         AgentTask.objects.filter(
-            status=Status.PENDING, next_attempt_at__lte=now, crashes__lt=QUARANTINED_AT
+            status=Status.PENDING,
+            next_attempt_at__lte=now,
+            crashes__lt=QUARANTINED_AT,
+            schema_version__lte=SCHEMA,
         )
         .annotate(place=place)
         .values_list("id", "tenant_id", "place")

@@ -62,6 +62,13 @@ def test_the_first_start_stays_the_start_when_a_task_is_claimed_again() -> None:
     assert list(Event.objects.values_list("sequence", "kind")) == [(8, "resumed")]
 
 
+def test_a_task_of_a_newer_release_is_left_to_newer_workers() -> None:
+    newer, older = a_task(schema_version=2), a_task(schema_version=1)
+    assert [claim.task_id for claim in claim_all(a_worker())] == [older.id]
+    newer.refresh_from_db()
+    assert newer.status == Status.PENDING
+
+
 def test_one_tenants_many_do_not_stand_before_another_tenants_one() -> None:
     for number in range(20):
         a_task(tenant=_acme(), due_in=-100 + number)
