@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -116,7 +116,7 @@ def _overdue(figures: Figures) -> Iterator[Finding]:
     alive = figures.alive
     if not alive:
         advice = "They start as soon as there is a worker."
-    elif all(worker.held >= worker.capacity for worker in alive):
+    elif _are_full(alive):
         advice = "All places are taken: add workers, or raise CAYLEX_TASKS_PER_WORKER."
     else:
         advice = (
@@ -132,6 +132,12 @@ def _overdue(figures: Figures) -> Iterator[Finding]:
         advice=advice,
         tasks=tuple(str(task_id) for task_id in oldest.values_list("pk", flat=True)),
     )
+
+
+def _are_full(workers: Collection[WorkerView]) -> bool:
+    """True when no places are left but those of the quarantine's worker, one on each machine."""
+    free = sum(worker.held < worker.capacity for worker in workers)
+    return free < len(workers) and free <= len({worker.machine for worker in workers})
 
 
 def _stranded(figures: Figures) -> Iterator[Finding]:

@@ -150,7 +150,7 @@ def _workers(figures: Figures) -> Iterator[Metric]:
     )
     yield _gauge(
         "workers_capacity",
-        "Tasks that the alive workers may hold at once, the quarantine's worker included.",
+        "Tasks that the alive workers may hold, those places included that are the quarantine's.",
         sum(worker.capacity for worker in alive),
     )
 

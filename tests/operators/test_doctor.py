@@ -159,6 +159,7 @@ def test_due_tasks_that_nobody_claims(
 
 def test_full_workers_are_the_reason_where_they_are(worker: Worker) -> None:
     Worker.objects.update(held=10)
+    WorkerFactory.create(version=VERSION)  # the quarantine's, which takes none of these
     AgentTaskFactory.create(next_attempt_at=timezone.now() - 90 * SECOND)
     _, finding = only("tasks_overdue")
     assert finding["advice"].startswith("All places are taken: add workers")
