@@ -79,6 +79,7 @@ class Engine:
         self._turn = uuid.UUID(int=0)  # the tenant that was served last
         self._held: dict[asyncio.Task[None], Claim] = {}
         self._driven: dict[uuid.UUID, Held] = {}  # those of them whose rows have been read
+        self._look_at = 0  # look for due tasks when no more than this are held: there is room
         self._adopt_until = 0.0  # monotonic: until when a lost claim may still turn up
         self._exit_code: int | None = None
 
@@ -177,9 +178,11 @@ class Engine:
         self, resources: Resources, worker_id: uuid.UUID, driver: Driver
     ) -> bool:
         """Claim one slice of what is due; True when there may be more at once."""
-        free = resources.environment.caylex_tasks_per_worker - len(self._held)
-        limit = min(SLICE, free)
-        if limit <= 0 or self._lag > MOST_LAG or self._draining.is_set():
+        capacity = resources.environment.caylex_tasks_per_worker
+        limit = min(SLICE, capacity - len(self._held))
+        refused = limit <= 0 or self._lag > MOST_LAG
+        self._look_at = capacity - min(SLICE, max(1, capacity // SLICE)) if refused else 0
+        if refused or self._draining.is_set():
             return False
         try:
             claims = await self._claim(resources, worker_id, limit)
@@ -221,7 +224,8 @@ class Engine:
 
     def _let_go(self, task: asyncio.Task[None]) -> None:
         del self._held[task]
-        self._bell.set()  # there is room
+        if len(self._held) <= self._look_at:
+            self._bell.set()
 
     async def _drive(self, resources: Resources, driver: Driver, claim: Claim) -> None:
         """Drive one claimed task; whatever happens, the task is let go or somebody else's."""
