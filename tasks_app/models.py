@@ -246,6 +246,13 @@ class ToolCall(models.Model):
                 name="tool_call_result_iff_ended",
             ),
         ]
+        indexes = [
+            models.Index(
+                fields=["completed_at"],
+                name="tool_call_in_doubt",
+                condition=Q(state=CallState.UNKNOWN_OUTCOME.value),
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
