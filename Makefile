@@ -14,13 +14,14 @@ PRODUCTION := DEBUG=0 ALLOWED_HOSTS=tasks.example.com \
   CAYLEX_CREDENTIAL_KEYS=$$(head -c 32 /dev/urandom | base64 -w 0)
 
 .PHONY: help install install-dev install-peers demo run test test-postgresql test-sqlite check \
-  lint types layers settings lock clean
+  lint types layers settings chaos chaos-minute lock clean
 
 help:
 	@echo "make demo [ONCE=1]   the whole service with a task, on this machine"
 	@echo "make run             web and workers, for development"
 	@echo "make test            the whole suite, on PostgreSQL and on SQLite"
 	@echo "make check           the suite and every static gate"
+	@echo "make chaos           ten minutes of faults under load [DATABASE= SECONDS= SEED= WITHOUT=]"
 	@echo "make install-peers   other people's programs for the optional tests"
 	@echo "make lock            the lock files anew"
 
@@ -86,6 +87,15 @@ settings: install-dev
 	DEBUG=1 $(PY) manage.py makemigrations --check --dry-run
 	$(PRODUCTION) $(PY) manage.py check --deploy --fail-level WARNING
 	DEBUG=1 $(PY) manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+CHAOS := $(PY) -m tests.chaos.run --database $(or $(DATABASE),postgresql)
+
+chaos: install-dev
+	$(CHAOS) --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(WITHOUT),--without $(WITHOUT))
+
+chaos-minute: install-dev
+	$(CHAOS) --seconds 40 --seed $(or $(SEED),4)
 
 lock: install-dev
 	$(COMPILE) -o requirements/runtime.lock

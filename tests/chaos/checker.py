@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.chaos.check_effects import check_effects
@@ -62,8 +62,8 @@ class Figures:
     taken_over: int
     handed_back: int
     waited: int
-    pauses: list[float]
-    never: int  # victims of a kill that had nothing to ask any more
+    claims: list[float]
+    requests: list[float]
 
 
 def figures(evidence: Evidence, faults: Sequence[Fault]) -> Figures:
@@ -74,7 +74,6 @@ def figures(evidence: Evidence, faults: Sequence[Fault]) -> Figures:
         (line["task"], line["turn"]) for line in evidence.asked if line["id"] in evidence.answered
     )
     steps = sum(len(found.steps) for found in evidence.tasks)
-    pauses, never = _pauses(evidence, faults)
     return Figures(
         tasks=Counter(found.task.status for found in evidence.tasks),
         steps=steps,
@@ -87,28 +86,42 @@ def figures(evidence: Evidence, faults: Sequence[Fault]) -> Figures:
         taken_over=kinds["taken_over"],
         handed_back=kinds["handed_back"],
         waited=kinds["waiting"],
-        pauses=pauses,
-        never=never,
+        claims=_pauses(faults, _times_of_claims(evidence)),
+        requests=_pauses(faults, _times_of_requests(evidence)),
     )
 
 
-def _pauses(evidence: Evidence, faults: Sequence[Fault]) -> tuple[list[float], int]:
-    """Return how long the victims of each kill of a worker waited for their next request."""
-    asked = defaultdict(list)
-    for line in evidence.asked:
-        asked[line["task"]].append(line["at"])
-    pauses, never = [], 0
+def _pauses(faults: Sequence[Fault], times: Mapping[str, Sequence[float]]) -> list[float]:
+    """Return how long the victims of each kill of a worker waited for the next of their times."""
+    pauses = []
     for fault in faults:
         if fault.kind in KILLS_OF_WORKERS:
             for name in fault.victims:
-                later = [at for at in asked[name] if at > fault.at]
-                pauses += [min(later) - fault.at] if later else []
-                never += not later
-    return pauses, never
+                pauses += [min(later) - fault.at for later in [_after(times[name], fault)] if later]
+    return pauses
+
+
+def _after(times: Sequence[float], fault: Fault) -> list[float]:
+    return [at for at in times if at > fault.at]
+
+
+def _times_of_requests(evidence: Evidence) -> Mapping[str, Sequence[float]]:
+    times = defaultdict(list)
+    for line in evidence.asked:
+        times[line["task"]].append(line["at"])
+    return times
+
+
+def _times_of_claims(evidence: Evidence) -> Mapping[str, Sequence[float]]:
+    return {
+        found.script.name: [e.at.timestamp() for e in found.events if e.kind in CLAIMS]
+        for found in evidence.tasks
+    }
 
 
 def summary(values: Sequence[float]) -> str:
     """Return median and worst, as text."""
     if not values:
         return "no victims"
-    return f"median {statistics.median(values):.2f} s, worst {max(values):.2f} s"
+    median = statistics.median(values)
+    return f"median {median:.2f} s, worst {max(values):.2f} s, {len(values)} victims"

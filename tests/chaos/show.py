@@ -225,11 +225,10 @@ def _print(
         "taken over / handed back / waited": (
             f"{numbers.taken_over} / {numbers.handed_back} / {numbers.waited}"
         ),
-        "kill of a worker to its victims' next request": (
-            f"{summary(numbers.pauses)} ({len(numbers.pauses)} victims, {numbers.never} were done)"
-        ),
+        "kill of a worker to its victims' next claim": summary(numbers.claims),
+        "kill of a worker to their next request": summary(numbers.requests),
         "exit codes of the parents": dict(Counter(c for u in units for c in u.exit_codes)),
         "looks at the rows": probe.looks,
     }
     for name, value in rows.items():
-        tell(f"{name:<48}{value}")
+        tell(f"{name:<50}{value}")
