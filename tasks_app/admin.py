@@ -1,7 +1,11 @@
-"""The admin of what is durable: every row can be read, and none can be changed here."""
+"""The admin of what is durable: every row can be read, and none can be edited here.
+
+Tasks can be cancelled and retried: see `admin_actions`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import django_q.admin  # noqa: F401  registers its models, which are taken away again below
@@ -9,6 +13,7 @@ from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
 
+from tasks_app.admin_actions import OperatedAdmin
 from tasks_app.models import AgentTask, Event, Step, ToolCall, Worker
 
 if TYPE_CHECKING:
@@ -43,7 +48,7 @@ class NoChange:
 class ReadOnlyAdmin(NoChange, BaseAdmin):
     """A page for each row and a list of them, to look at."""
 
-    actions = None
+    actions: Sequence[str] | None = None
     show_full_result_count = False
     list_per_page = 50
 
@@ -81,7 +86,7 @@ class ToolCallInline(ReadOnlyInline):
 
 
 @admin.register(AgentTask)
-class AgentTaskAdmin(ReadOnlyAdmin):
+class AgentTaskAdmin(OperatedAdmin, ReadOnlyAdmin):
     """Tasks."""
 
     list_display = ["id", "status", "project", "end_user", "steps_completed", "created_at"]
@@ -89,6 +94,7 @@ class AgentTaskAdmin(ReadOnlyAdmin):
     list_select_related = ["project__tenant", "end_user"]
     ordering = ["-created_at", "-id"]
     inlines = [StepInline, EventInline]
+    actions = ("cancel_tasks", "retry_tasks")
 
 
 @admin.register(Step)
