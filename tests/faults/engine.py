@@ -1,0 +1,50 @@
+"""The engine, with shorter waits and with a task that kills: what `settings.CAYLEX_ENGINE` names.
+
+Importing it changes the worker processes alone. `FAULTS_POISON` is a word: the process that is
+about to ask the model about a task whose prompt holds it ends on the spot.
+"""
+
+from __future__ import annotations
+
+import os
+
+from agent_runtime.llm.openrouter import OpenRouter
+from agent_runtime.messages import ModelAnswer
+from agent_runtime.ports import ModelRequest
+from tasks_app.worker import releases, supervisor
+from tasks_app.worker.engine import Engine, install
+
+__all__ = ["Engine", "install"]
+
+KILLED = 9
+
+
+class PoisonedModel(OpenRouter):
+    """A model whose client crashes the process for some prompts."""
+
+    async def complete(self, request: ModelRequest) -> ModelAnswer:
+        """Ask, or end the process as a crash would."""
+        if os.environ["FAULTS_POISON"].encode() in request.messages[1].wire:
+            os._exit(KILLED)
+        return await super().complete(request)
+
+
+def _shorten_waits(seconds: float) -> None:
+    setattr(releases, "WAITS", (seconds,))  # noqa: B010
+
+
+def _shorten_pauses(seconds: float) -> None:
+    """Let the parent start the dead again without the long pauses."""
+    defaults = supervisor.Supervisor.__init__.__kwdefaults__
+    assert defaults is not None
+    defaults["pauses"] = (0.0, seconds)
+
+
+if "FAULTS_POISON" in os.environ:
+    from tasks_app.worker import resources
+
+    setattr(resources, "OpenRouter", PoisonedModel)  # noqa: B010
+    _shorten_pauses(0.2)
+
+if "FAULTS_WAIT" in os.environ:
+    _shorten_waits(float(os.environ["FAULTS_WAIT"]))
