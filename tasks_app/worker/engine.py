@@ -31,13 +31,10 @@ from tasks_app.worker.claim import (
 )
 from tasks_app.worker.database import LOST
 from tasks_app.worker.drive import Driver
-from tasks_app.worker.entries import Entry
 from tasks_app.worker.held import Held
 from tasks_app.worker.journal import Fenced
 from tasks_app.worker.lease import Heartbeat, register, set_draining
-from tasks_app.worker.rebuild import read_record
-from tasks_app.worker.release import end_worker
-from tasks_app.worker.releases import after_defect
+from tasks_app.worker.release import end_worker, free_broken
 from tasks_app.worker.resources import Resources
 
 log = structlog.get_logger(__name__)
@@ -235,6 +232,11 @@ class Engine:
                 await driver.drive(held)
             except Fenced:
                 log.info("task.fenced")
+            except asyncio.CancelledError:
+                if _is_told_to_stop():
+                    raise
+                log.exception("task.broke")  # somebody's own cancellation got out
+                await _let_go_after_defect(resources, claim)
             except Exception:  # a defect of ours must not strand the task
                 log.exception("task.broke")
                 await _let_go_after_defect(resources, claim)
@@ -314,21 +316,17 @@ async def _ends_quickly(tasks: list[asyncio.Task[None]]) -> None:
 
 async def _let_go_after_defect(resources: Resources, claim: Claim) -> None:
     """Let a task go whose state in memory cannot be trusted; its rows can."""
-    with suppress(Fenced):
-        task = (await resources.database.insist(read_record, claim)).task
-        attempt = task.attempt + 1
-        await resources.journal.commit(
-            Entry(
-                task_id=task.id,
-                epoch=claim.epoch,
-                sequence=task.sequence,
-                at=timezone.now(),
-                attempt=attempt,
-                release=after_defect(
-                    attempt=attempt, max_attempts=resources.environment.caylex_max_attempts
-                ),
-            )
-        )
+    await resources.database.insist(
+        free_broken,
+        claim=claim,
+        max_attempts=resources.environment.caylex_max_attempts,
+        now=timezone.now(),
+    )
+
+
+def _is_told_to_stop() -> bool:
+    current = asyncio.current_task()
+    return current is None or bool(current.cancelling())
 
 
 def _fenced(why: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Taking tasks off a worker, all at once: it died, or it ends and hands them back."""
+"""Taking tasks off a worker: it died, it ends and hands them back, or one of them broke."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from django.db.models import F
 from tasks_app.models import AgentTask, Event, Worker
 from tasks_app.states import Status, WorkerState
 from tasks_app.stopping import end_failed
+from tasks_app.worker.claim import Claim
 from tasks_app.worker.quarantine import FATAL, FATAL_AT
+from tasks_app.worker.releases import after_defect
 
 
 def end_worker(
@@ -65,3 +67,38 @@ def _give_up_fatal(task_ids: list[uuid.UUID], now: datetime.datetime) -> None:
     """Fail the tasks that ended their worker too often while they ran alone."""
     for task in AgentTask.objects.filter(pk__in=task_ids, crashes__gte=FATAL_AT):
         end_failed(task, error=FATAL, now=now)
+
+
+def free_broken(*, claim: Claim, max_attempts: int, now: datetime.datetime) -> None:
+    """Let a task go whose driving broke: try again later, or give it up after `max_attempts`.
+
+    Looks at the task's own row alone, so that what broke cannot break this too. Without effect
+    when the task is no longer ours, hence safe to repeat.
+    """
+    with transaction.atomic():
+        locked = AgentTask.objects.select_for_update(no_key=True)
+        task = locked.filter(pk=claim.task_id, epoch=claim.epoch, status=Status.RUNNING).first()
+        if task is None:
+            return
+        task.attempt += 1
+        release = after_defect(attempt=task.attempt, max_attempts=max_attempts)
+        if release.error is not None:
+            task.save(update_fields=["attempt"])
+            end_failed(task, error=release.error, now=now)
+            return
+        AgentTask.objects.filter(pk=task.pk).update(
+            status=release.status,
+            worker=None,
+            epoch=F("epoch") + 1,
+            sequence=F("sequence") + 1,
+            attempt=task.attempt,
+            waiting_reason=release.reason,
+            next_attempt_at=now + datetime.timedelta(seconds=release.wait or 0.0),
+        )
+        Event.objects.create(
+            task=task,
+            sequence=task.sequence + 1,
+            kind=release.event,
+            data={"status": release.status.value, "reason": release.reason},
+            at=now,
+        )
