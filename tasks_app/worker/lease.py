@@ -19,6 +19,7 @@ from tasks_app.worker.identity import this_process
 
 log = structlog.get_logger(__name__)
 
+LOOK_EVERY = 0.5  # seconds between looks at the age of the last heartbeat
 FENCE_AT = 0.8  # share of the lease without a heartbeat after which the worker ends itself
 
 
@@ -57,7 +58,8 @@ class Heartbeat(threading.Thread):
 
     1. Silent while the event loop does not turn: a worker that hangs must lose its lease.
     2. A refused renewal means that others took over: `fenced` is called at once.
-    3. Without a success for 80 % of the lease `fenced` is called before anybody may take over.
+    3. Without a success for 80 % of the lease `fenced` is called before anybody may take over,
+       by a thread that asks nobody anything: a beat may hang in a connection to a lost machine.
     """
 
     def __init__(
@@ -78,9 +80,11 @@ class Heartbeat(threading.Thread):
         self._held = held
         self._fenced = fenced
         self._ending = threading.Event()
+        self._renewed = time.monotonic()
 
     def run(self) -> None:
-        renewed = time.monotonic()
+        self._renewed = time.monotonic()
+        threading.Thread(target=self._watch, name="fence", daemon=True).start()
         while not self._ending.wait(self._every):
             began = time.monotonic()
             if began - self._loop_turned() < self._every:
@@ -88,14 +92,18 @@ class Heartbeat(threading.Thread):
                 if self._ending.is_set():
                     break
                 if outcome is False:
+                    self._ending.set()
                     self._fenced("its lease was taken over")
                     return
                 if outcome:
-                    renewed = began
-            if time.monotonic() - renewed > self._lease_seconds * FENCE_AT:
-                self._fenced("it could not renew its lease")
-                return
+                    self._renewed = began
         connections.close_all()
+
+    def _watch(self) -> None:
+        while not self._ending.wait(min(self._every, LOOK_EVERY)):
+            if time.monotonic() - self._renewed > self._lease_seconds * FENCE_AT:
+                self._ending.set()
+                self._fenced("it could not renew its lease")
 
     def stop(self) -> None:
         """End the thread after the beat it is in, whatever comes of that."""
