@@ -54,14 +54,24 @@ def _alone() -> bool:
 
 
 def _doomed(now: datetime.datetime) -> list[tuple[uuid.UUID, str]]:
-    """Return the workers to bury, each with the reason."""
+    """Lock and return the workers to bury, each with the reason."""
     found = []
     for worker in Worker.objects.filter(state__in=[WorkerState.ALIVE, WorkerState.DRAINING]):
         if is_corpse(machine=worker.machine, pid=worker.pid, pid_started=worker.pid_started):
-            found.append((worker.id, "its process has ended"))
+            found.append((worker, "its process has ended"))
         elif worker.lease_until <= now:
-            found.append((worker.id, "its lease ran out"))
-    return found
+            found.append((worker, "its lease ran out"))
+    return [(worker.id, why) for worker, why in found if _lock(worker)]
+
+
+def _lock(worker: Worker) -> bool:
+    """Lock a worker's row; False when it renewed its lease after all, or holds the row itself.
+
+    Not waiting: one that is frozen in the middle of a claim must not hold up the burial of the
+    others. Its turn comes when its session ends.
+    """
+    lockable = Worker.objects.select_for_update(skip_locked=True)
+    return lockable.filter(pk=worker.pk, lease_until=worker.lease_until).first() is not None
 
 
 def _free_stranded(now: datetime.datetime) -> int:
