@@ -56,7 +56,7 @@ demo: install
 
 run: install
 	@DEBUG=1 $(PY) manage.py migrate --verbosity 0
-	@trap 'kill 0' INT TERM EXIT; export DEBUG=1; \
+	@trap 'trap - INT TERM EXIT; kill 0' INT TERM EXIT; export DEBUG=1; \
 	  .venv/bin/uvicorn caylex_project.asgi:application --port $(or $(PORT),8000) & \
 	  $(PY) manage.py qcluster & wait
 

@@ -24,7 +24,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 VAR = ROOT / "var" / "demo"
-PROMPT = "Review last week's support tickets and draft a summary of recurring issues."
+PROMPT = "Go through last week's support tickets and report what keeps coming back."
 OFFLINE = "offline/fixed-policy"
 TERMINAL = ("COMPLETED", "INCOMPLETE", "FAILED")
 PATIENCE = 60.0  # seconds for a process to come up

@@ -19,6 +19,7 @@ from tasks_app import operations
 from tasks_app.models import AgentTask, Worker
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker import engine as module
+from tasks_app.worker import sweep
 from tasks_app.worker.claim import Claim, claim_due
 from tasks_app.worker.database import Database
 from tasks_app.worker.engine import Engine
@@ -175,7 +176,7 @@ def test_a_worker_one_of_whose_duties_breaks_does_not_live_on(
     def broken_sweep() -> int:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(module.sweep, "sweep", broken_sweep)
+    monkeypatch.setattr(sweep, "sweep", broken_sweep)
     start(ScriptedModel(()))
     eventually(lambda: left, "the end of the process")
     assert left == [75]
