@@ -104,8 +104,8 @@ def running_service(keys: Mapping[str, Any]) -> Iterator[Service]:
 class Ledger:
     """A tool server that does a thing for every call and hides no repetition.
 
-    `append(text)` writes a line, `slow_append` takes its time first, `whoami` tells nothing but
-    is seen. `entries` is what was done; `authorizations` is what each call carried.
+    `append(text)` writes a line; `append_and_hang` writes one too and answers only at the end of
+    the test. `entries` is what was done; `authorizations` is what each call carried.
     """
 
     def __init__(self, *, pause: float = 0.0) -> None:
@@ -113,6 +113,7 @@ class Ledger:
         self.keys: list[str] = []
         self.authorizations: list[str] = []
         self._pause = pause
+        self._over = threading.Event()
         self._server: uvicorn.Server | None = None
 
     def _app(self) -> ASGIApp:
@@ -127,6 +128,14 @@ class Ledger:
             self.authorizations.append(headers.get("authorization", ""))
             await asyncio.sleep(self._pause)
             return f"written: {text}"
+
+        @server.tool(structured_output=False)
+        async def append_and_hang(text: str) -> str:
+            """Write a line into the ledger and keep the answer back."""
+            self.entries.append(text)
+            while not self._over.is_set():
+                await asyncio.sleep(0.02)
+            return f"written at last: {text}"
 
         return server.streamable_http_app()
 
@@ -145,5 +154,6 @@ class Ledger:
         try:
             yield f"http://127.0.0.1:{port}/mcp"
         finally:
+            self._over.set()
             server.should_exit = True
             thread.join(PATIENCE)
