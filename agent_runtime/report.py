@@ -11,7 +11,8 @@ from agent_runtime.transcript import Transcript
 def final_report(ending: Ending, transcript: Transcript, *, detail: str = "") -> str:
     """Return the report of a run: the agent's own, or an honest account of what was done.
 
-    `detail` is what a person said about the end, such as why he cancelled. Calls whose outcome is unknown are named in either.
+    `detail` is what a person said about the end, such as why he cancelled. Calls whose outcome
+    is unknown are named in either.
     """
     text = ending.report or _account(ending.reason, transcript, detail)
     if transcript.unknown_outcomes:
