@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tasks_app.worker.claim import SLICE, Claim
 from tasks_app.worker.database import Database
 from tasks_app.worker.journal import Fenced
 from tasks_app.worker.rebuild import Record, read_records
 
-Records = Mapping[uuid.UUID, Record]
+Records = Mapping[uuid.UUID, Record | BaseException]
 
 
 class Reader:
@@ -34,12 +34,24 @@ class Reader:
         records = await asyncio.shield(self._batch)
         if claim.task_id not in records:
             raise Fenced(str(claim.task_id))
-        return records[claim.task_id]
+        record = records[claim.task_id]
+        if isinstance(record, BaseException):
+            raise record
+        return record
 
     async def _read_batch(self) -> Records:
         asked, self._asked, self._batch = self._asked, [], None
         slices = [asked[at : at + SLICE] for at in range(0, len(asked), SLICE)]
-        found = await asyncio.gather(
-            *(self._database.insist(read_records, each) for each in slices)
-        )
+        found = await asyncio.gather(*map(self._read_slice, slices))
         return dict(itertools.chain.from_iterable(each.items() for each in found))
+
+    async def _read_slice(self, claims: Sequence[Claim]) -> Records:
+        """Read claims together; one that cannot be read fails alone, whoever came with it."""
+        reading = self._database.insist(read_records, claims)
+        (found,) = await asyncio.gather(reading, return_exceptions=True)
+        if not isinstance(found, BaseException):
+            return found
+        if len(claims) == 1:
+            return {claims[0].task_id: found}
+        alone = [await self._read_slice([claim]) for claim in claims]
+        return dict(itertools.chain.from_iterable(each.items() for each in alone))

@@ -8,7 +8,7 @@ import uuid
 import structlog
 from django.db import connection, transaction
 
-from tasks_app.models import AgentTask, Worker
+from tasks_app.models import SCHEMA, AgentTask, Worker
 from tasks_app.states import Status, WorkerState
 from tasks_app.stopping import end_cancelled
 from tasks_app.worker.claim import database_now
@@ -91,7 +91,9 @@ def _free_stranded(now: datetime.datetime) -> int:
 
 def _end_cancelled(now: datetime.datetime) -> None:
     overdue = AgentTask.objects.filter(
-        cancel_requested_at__lte=now - CANCEL_SECONDS, completed_at__isnull=True
+        cancel_requested_at__lte=now - CANCEL_SECONDS,
+        completed_at__isnull=True,
+        schema_version__lte=SCHEMA,
     )
     for task in overdue.select_for_update().order_by("id"):
         log.warning("sweep.cancelled", task=str(task.id), status=task.status)
