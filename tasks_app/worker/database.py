@@ -64,7 +64,9 @@ class Database:
         while True:
             try:
                 return await self.run(function, *args, **kwargs)
-            except LOST:
+            except LOST as error:
+                if _is_too_much(error):
+                    raise
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
 
@@ -83,3 +85,11 @@ class Database:
     def join(self) -> None:
         """Wait for the threads to end."""
         self._pool.shutdown(wait=True)
+
+
+def _is_too_much(error: Exception) -> bool:
+    """Tell whether PostgreSQL will never take this, such as a quarter of a gigabyte of JSON.
+
+    Its class 54, "program limit exceeded", comes as an OperationalError too.
+    """
+    return str(getattr(error.__cause__, "sqlstate", None) or "").startswith("54")
