@@ -12,7 +12,7 @@ from typing import Any
 from agent_runtime.endings import Ending
 from agent_runtime.errors import ModelFault
 from agent_runtime.loop import AskModel, RunCalls, next_action
-from agent_runtime.messages import CallState, ModelAnswer, ToolResult, Turn, user_message
+from agent_runtime.messages import Call, CallState, ModelAnswer, ToolResult, Turn, user_message
 from agent_runtime.planning import plan_calls
 from agent_runtime.ports import Model, ModelRequest
 from tasks_app.stopping import NOT_SENT
@@ -26,12 +26,17 @@ CLOSING_SECONDS = 60.0  # what the last call for the report may take, whatever t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Driver:
-    """Drives tasks of one worker. `draining` is set when the worker is told to end."""
+    """Drives tasks of one worker. `draining` is set when the worker is told to end.
+
+    With `one_turn` a task is handed back as soon as a turn of it is through: in quarantine that
+    clears it, and a long task must not keep the others there waiting.
+    """
 
     model: Model
     model_timeout: float
     max_attempts: int
     draining: asyncio.Event
+    one_turn: bool = False
 
     async def drive(self, held: Held) -> None:
         """Drive a task until it is let go. Raises Fenced when it was taken over.
@@ -41,10 +46,12 @@ class Driver:
            disk before its calls are sent; their results are on disk before the model is asked
            again; the end goes into the commit of the last answer or result.
         3. The task is asked to stop: end it with an account of what had been done.
-        4. Told to end: hand back, if the last commit did not. Calls that the last commit made
-           STARTED are part of its turn: they are sent, so that nobody has to doubt them.
+        4. Told to end, or through with the one turn: hand back, if the last commit did not.
+           Calls that the last commit made STARTED are part of its turn: they are sent, so that
+           nobody has to doubt them.
         """
         await self._settle_doubts(held)
+        began = held.sequence
         while not self.draining.is_set() or _calls_to_send(held):
             if held.cancelling.done():
                 await self._end_cancelled(held)
@@ -60,12 +67,13 @@ class Driver:
                     let_go = True
             if let_go:
                 return
+            if self.one_turn and held.sequence != began and not _open_calls(held):
+                break
         await held.let_go(releases.handed_back(), attempt=held.attempt)
 
     async def _end_cancelled(self, held: Held) -> None:
         """End the task; what is open was not sent by us, so that nothing of it is in doubt."""
-        turn = held.transcript.turn
-        calls = turn.open_calls if turn else []
+        calls = _open_calls(held)
         for call in calls:
             call.end(ToolResult(text=NOT_SENT, state=CallState.CANCELLED))
         if calls:
@@ -161,6 +169,10 @@ class Driver:
         return True
 
 
-def _calls_to_send(held: Held) -> bool:
+def _open_calls(held: Held) -> list[Call]:
     turn = held.transcript.turn
-    return turn is not None and any(c.state is CallState.STARTED for c in turn.open_calls)
+    return turn.open_calls if turn else []
+
+
+def _calls_to_send(held: Held) -> bool:
+    return any(call.state is CallState.STARTED for call in _open_calls(held))

@@ -160,6 +160,7 @@ class Engine:
             model_timeout=resources.environment.caylex_model_timeout_seconds,
             max_attempts=resources.environment.caylex_max_attempts,
             draining=self._draining,
+            one_turn=self._quarantine,
         )
         while not self._draining.is_set():
             self._bell.clear()
