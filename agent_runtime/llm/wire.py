@@ -24,6 +24,7 @@ from agent_runtime.messages import ModelAnswer, ToolRequest, Usage
 from agent_runtime.text import clean
 
 MAX_TOKENS_COUNTED = 10**12
+MOST_COST = 1_000.0  # US dollars for one call; a task has room for less than a million
 LONGEST_ID = 200
 LONGEST_REASON = 50
 LONGEST_NAME = 64
@@ -48,7 +49,9 @@ def _or_none(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 # An odd figure must not cost us an answer that was paid for.
 Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS_COUNTED), WrapValidator(_or_zero)]
-Cost = Annotated[float | None, Field(ge=0, le=10**9, allow_inf_nan=False), WrapValidator(_or_none)]
+Cost = Annotated[
+    float | None, Field(ge=0, le=MOST_COST, allow_inf_nan=False), WrapValidator(_or_none)
+]
 Text = Annotated[str | None, WrapValidator(_or_none)]
 
 
