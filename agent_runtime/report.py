@@ -25,9 +25,10 @@ def final_report(ending: Ending, transcript: Transcript, *, detail: str = "") ->
 
 
 def _account(reason: StopReason, transcript: Transcript, detail: str) -> str:
+    why = f"{SENTENCES[reason]}: {detail.rstrip('.')}" if detail else SENTENCES[reason]
     lines = [
         "The agent wrote no report; this account is the engine's.",
-        f"It stopped because {SENTENCES[reason]}{f': {detail}' if detail else ''}.",
+        f"It stopped because {why}.",
     ]
     if transcript.must_load_skill and transcript.skill is not None:
         lines.append(f"The required skill {transcript.skill.name!r} was never loaded.")

@@ -14,7 +14,7 @@ from tasks_app.worker.held import Held
 
 OUT_OF_TIME = "The run's time limit was reached before an answer came."
 STOPPED = "The task was stopped before an answer came."
-LAST_MOMENT = 1.0  # seconds that calls on the wire get when the task is asked to stop
+LAST_MOMENT = 0.7  # seconds that calls on the wire get when the task is asked to stop
 
 
 def unknown_outcome(why: str) -> ToolResult:

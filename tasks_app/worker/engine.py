@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 import structlog
+from django.db import DatabaseError
 from django.utils import timezone
 
 from tasks_app.states import WorkerState
@@ -300,6 +301,8 @@ class Engine:
                     self._bell.set()
             except LOST:
                 log.warning("sweep.database_away")
+            except DatabaseError:  # one row that cannot be swept must not end every worker
+                log.exception("sweep.refused")
             await asyncio.sleep(sweep.EVERY)
 
 

@@ -62,6 +62,13 @@ class Resources:
         record = await self.reader.read(claim)
         toolbox = self._toolbox(record)
         await toolbox.open()
+        try:
+            return self._hold(claim, record, toolbox)
+        except BaseException:
+            await toolbox.close()
+            raise
+
+    def _hold(self, claim: Claim, record: Record, toolbox: Toolbox) -> Held:
         system = fixed_prompt(record, toolbox.servers)
         held = Held(
             claim=claim,
