@@ -93,7 +93,7 @@ def _database() -> dict[str, Any]:
         database.setdefault("OPTIONS", {})["pool"] = {
             "min_size": 2,
             "max_size": 20,
-            "timeout": 3,
+            "timeout": 10,
         }
     return database
 
