@@ -19,7 +19,7 @@ from tests.chaos.databases import Postgresql
 from tests.faults.stage import Stage, raised_stage, settled, small_clusters
 from tests.worker_processes.cluster import ROOT, running_cluster
 
-pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(180)]
 
 TASKS = 10
 SHORT = {"CAYLEX_LEASE_SECONDS": "3", "CAYLEX_HEARTBEAT_SECONDS": "0.5"}

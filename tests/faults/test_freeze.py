@@ -11,7 +11,7 @@ from tasks_app.models import AgentTask, Event, Worker
 from tests.faults.stage import Stage, settled, until
 from tests.worker_processes.cluster import running_cluster
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 TASKS = 10
 SHORT = {"CAYLEX_LEASE_SECONDS": "3", "CAYLEX_HEARTBEAT_SECONDS": "0.5"}

@@ -11,7 +11,7 @@ from tasks_app.models import AgentTask, Event, Worker
 from tests.faults.stage import Stage, settled, small_clusters, until
 from tests.worker_processes.cluster import Cluster, eventually, running_cluster
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 TASKS = 10
 FOR_EVER = {"CAYLEX_LEASE_SECONDS": "600"}  # so that no lease runs out while we look

@@ -16,7 +16,7 @@ from tests.faults.stage import Stage, settled, until
 from tests.llm.server import Reply, UntilRequests
 from tests.worker_processes.cluster import running_cluster
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 TASKS = 10
 

@@ -17,7 +17,7 @@ from tests.faults.stage import Stage, settled
 from tests.worker_processes.cluster import running_cluster
 
 pytestmark = [
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(180),
     pytest.mark.skipif(
         not os.environ["DATABASE_URL"].startswith("sqlite"), reason="about SQLite alone"
     ),

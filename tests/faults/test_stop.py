@@ -13,7 +13,7 @@ from tests.faults.stage import Stage, settled, task_of, writing
 from tests.llm.server import Hold, Recorded, Reply
 from tests.worker_processes.cluster import Cluster, running_cluster
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 TASKS = 10
 
