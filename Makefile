@@ -14,7 +14,7 @@ PRODUCTION := DEBUG=0 ALLOWED_HOSTS=tasks.example.com \
   CAYLEX_CREDENTIAL_KEYS=$$(head -c 32 /dev/urandom | base64 -w 0)
 
 .PHONY: help install install-dev install-peers demo run test test-postgresql test-sqlite check \
-  lint types layers settings chaos chaos-minute lock clean
+  lint types layers settings chaos chaos-minute bench lock clean
 
 help:
 	@echo "make demo [ONCE=1]   the whole service with a task, on this machine"
@@ -23,6 +23,7 @@ help:
 	@echo "make check           the suite and every static gate"
 	@echo "make chaos           ten minutes of faults under load [DATABASE= SECONDS= SEED= WITHOUT=]"
 	@echo "make install-peers   other people's programs for the optional tests"
+	@echo "make bench           measured against its peers; takes ten minutes"
 	@echo "make lock            the lock files anew"
 
 .venv/bin/uv:
@@ -99,6 +100,15 @@ chaos: install-dev
 
 chaos-minute: install-dev
 	$(CHAOS) --seconds 40 --seed $(or $(SEED),4)
+
+bench/.venv-%/.installed: bench/requirements/%.txt | .venv/bin/uv
+	@$(UV) venv --quiet --allow-existing --python $(PY) $(@D)
+	@$(UV) pip sync --quiet --python $(@D)/bin/python $<
+	@touch $@
+
+# BENCH="--quick" or BENCH="--only steps,growth"; see docs/benchmarks.md.
+bench: install-dev bench/.venv-langgraph/.installed bench/.venv-dbos/.installed
+	@$(PY) -m bench.run $(BENCH)
 
 lock: install-dev
 	$(COMPILE) -o requirements/runtime.lock

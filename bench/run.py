@@ -1,0 +1,66 @@
+"""`python -m bench.run [--only steps,growth] [--quick]`: measure, and print the table.
+
+Ends with 1 when a figure misses its `must`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from bench import machine
+from bench.figures import Section, render
+from bench.stage import Stage
+
+MEASUREMENTS = ("steps", "growth", "waiting", "latency", "requests", "memory", "recovery")
+
+Measure = Callable[..., Section]
+
+
+def chosen(only: str) -> Sequence[str]:
+    """Return the names of the measurements to make. Ends the process when one is unknown."""
+    names = only.split(",") if only else MEASUREMENTS
+    unknown = [name for name in names if name not in MEASUREMENTS]
+    if unknown:
+        sys.exit(f"Unknown: {', '.join(unknown)}. There are {', '.join(MEASUREMENTS)}.")
+    return names
+
+
+def head(stage: Stage) -> list[str]:
+    """Return what was measured on."""
+    return [
+        f"{machine.cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        f"Python {platform.python_version()}, PostgreSQL {stage.postgresql_version()}",
+        f"load before: {machine.load()}",
+        "",
+    ]
+
+
+def main() -> int:
+    """Measure what was asked for; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help=f"of {', '.join(MEASUREMENTS)}")
+    parser.add_argument("--quick", action="store_true", help="one round of each, a rough figure")
+    options = parser.parse_args()
+    names, sections = chosen(options.only), []
+    began = time.monotonic()
+    with Stage() as stage:
+        lines = head(stage)
+        for name in names:
+            print(f"measuring {name} ...", file=sys.stderr, flush=True)
+            measure: Measure = import_module(f"bench.measure.{name}").measure
+            sections.append(measure(stage, quick=options.quick))
+        import_module("bench.ours").close()
+    print("\n".join(lines) + render(sections))
+    print(f"\ntook {time.monotonic() - began:.0f} s, load after: {machine.load()}")
+    missed = [row for section in sections for row in section.rows if row.must_met is False]
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
