@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
@@ -25,12 +25,6 @@ from tests.chaos.units import Process, Unit
 PAUSES = (0.5, 4.0)  # seconds between faults, at least and at most
 LONG = (Kind.DATABASE_GONE, Kind.DATABASE_STUCK, Kind.LOCK_LONG)
 MOMENT = (0.5, 3.0)  # how long a short one lasts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Frozen:
-    process: Process
-    until: float  # monotonic
 
 
 class Monkey:
@@ -53,7 +47,7 @@ class Monkey:
         self._load = load
         self._lease = lease
         self._tell = tell
-        self._frozen: list[_Frozen] = []
+        self._thaws: list[tuple[threading.Timer, Process]] = []
         self._began = time.time()
         local = ON_POSTGRESQL if isinstance(database, Postgresql) else ON_SQLITE
         self._weights = {**ANYWHERE, **local}
@@ -64,8 +58,10 @@ class Monkey:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self._make(self._next())
-            self._wait(self._dice.uniform(*PAUSES))
-        self._thaw(everything=True)
+            time.sleep(self._dice.uniform(*PAUSES))
+        for timer, process in self._thaws:
+            timer.cancel()
+            process.send(signal.SIGCONT)
 
     def _next(self) -> Kind:
         if not self._due:
@@ -76,17 +72,12 @@ class Monkey:
             self._dice.shuffle(self._due)
         return self._due.pop()
 
-    def _wait(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            self._thaw()
-            time.sleep(min(0.1, left))
-
-    def _thaw(self, *, everything: bool = False) -> None:
-        for each in list(self._frozen):
-            if everything or time.monotonic() >= each.until:
-                self._frozen.remove(each)
-                each.process.send(signal.SIGCONT)
+    def _thaw_after(self, process: Process, seconds: float) -> None:
+        """Wake it whatever the monkey does then: it may be waiting for a lock of the frozen."""
+        timer = threading.Timer(seconds, process.send, [signal.SIGCONT])
+        timer.daemon = True
+        timer.start()
+        self._thaws.append((timer, process))
 
     def _note(self, kind: Kind, detail: str, victims: tuple[str, ...] = ()) -> None:
         fault = Fault(at=time.time(), kind=kind, detail=detail, victims=victims)
@@ -110,7 +101,7 @@ class Monkey:
             case Kind.LOSE_BELLS:
                 self._note(kind, f"{insist(lose_knocks)} rows deleted")
                 self._load.bells_lost.set()
-                self._wait(3.0)
+                time.sleep(3.0)
                 self._load.bells_lost.clear()
             case Kind.REPEAT_BELLS:
                 self._note(kind, f"{insist(lambda: repeat_knocks(self._dice))} more messages")
@@ -135,7 +126,7 @@ class Monkey:
             return
         if number is signal.SIGSTOP:
             lasts = self._lease + 2.5 if kind is Kind.FREEZE else self._dice.uniform(*MOMENT)
-            self._frozen.append(_Frozen(process=chosen, until=time.monotonic() + lasts))
+            self._thaw_after(chosen, lasts)
         self._note(kind, f"pid {chosen.pid}", tuple(held.get(chosen.pid, ())))
 
     def _to_parent(self, kind: Kind, unit: Unit) -> None:
@@ -149,7 +140,7 @@ class Monkey:
         victims = victims_of(unit)
         unit.signal_group(signal.SIGKILL if kind is Kind.KILL_GROUP else signal.SIGTERM)
         if kind is Kind.ABORT_GROUP:
-            self._wait(0.3)
+            time.sleep(0.3)
             unit.signal_group(signal.SIGTERM)
         self._note(kind, unit.name, victims)
 
@@ -171,10 +162,10 @@ class Monkey:
         if worker is None or process is None or not process.send(signal.SIGSTOP):
             return
         before, after = self._dice.choice([(0.0, 2.0), (1.5, 0.0)])
-        self._wait(before)
+        time.sleep(before)
         try:
             outcome = f"{declare_dead(worker)} freed"
-            self._wait(after)
+            time.sleep(after)
         except OperationalError:  # it stands still in a transaction, or the database is away
             outcome = "could not be buried"
         finally:
@@ -205,13 +196,13 @@ class Monkey:
         elif kind in (Kind.DATABASE_HANGS, Kind.DATABASE_STUCK):
             self._note(kind, f"{lasts:.1f} s")
             with database.hanging():
-                self._wait(lasts)
+                time.sleep(lasts)
         else:
             if kind in (Kind.RESTART_DATABASE, Kind.CRASH_DATABASE):
                 lasts = 0.0
             self._note(kind, f"{lasts:.1f} s")
             database.stop(mode="immediate" if kind is Kind.CRASH_DATABASE else "fast")
-            self._wait(lasts)
+            time.sleep(lasts)
             database.start()
 
 
