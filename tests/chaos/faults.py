@@ -65,6 +65,14 @@ ON_SQLITE = {Kind.LOCK: 3, Kind.LOCK_LONG: 1}
 KILLS_OF_WORKERS = (Kind.KILL_BUSY, Kind.KILL_IDLE)
 
 
+# What a fence is for: without it these faults, made more often, have to show.
+GUARDED = {
+    "claim-fence": (Kind.BURY_ALIVE, Kind.BURY_FROZEN),
+    "epoch-fence": (Kind.BURY_ALIVE, Kind.BURY_FROZEN),
+    "hand-back-by-owner": (Kind.END_WORKER, Kind.END_PARENT, Kind.END_GROUP),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """A fault that was made: when (POSIX seconds), and the names of the tasks that it hit."""

@@ -22,13 +22,14 @@ from tests.chaos.rows import insist
 from tests.chaos.scenario import name_of, number_in
 from tests.chaos.units import Process, Unit
 
+FAVOUR = 10  # times that a favourite comes in a round, besides
 PAUSES = (0.5, 4.0)  # seconds between faults, at least and at most
 LONG = (Kind.DATABASE_GONE, Kind.DATABASE_STUCK, Kind.LOCK_LONG)
 MOMENT = (0.5, 3.0)  # how long a short one lasts
 
 
 class Monkey:
-    """Breaks what is given to it. `lease` is in seconds."""
+    """Breaks what is given to it. `lease` is in seconds; `favourites` are made more often."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Monkey:
         database: Postgresql | Sqlite,
         load: Load,
         lease: float,
+        favourites: Sequence[Kind],
         tell: Callable[[str], None],
     ) -> None:
         self.faults: list[Fault] = []
@@ -46,6 +48,7 @@ class Monkey:
         self._database = database
         self._load = load
         self._lease = lease
+        self._favourites = favourites
         self._tell = tell
         self._thaws: list[tuple[threading.Timer, Process]] = []
         self._began = time.time()
@@ -68,7 +71,7 @@ class Monkey:
             weighted = self._dice.choices(
                 list(self._weights), list(self._weights.values()), k=len(self._weights)
             )
-            self._due = [*self._weights, *weighted]
+            self._due = [*self._weights, *weighted, *FAVOUR * list(self._favourites)]
             self._dice.shuffle(self._due)
         return self._due.pop()
 

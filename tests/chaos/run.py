@@ -21,11 +21,11 @@ from pathlib import Path
 import django
 
 from tests.chaos.databases import open_database
+from tests.chaos.faults import GUARDED
 from tests.chaos.scenario import MODEL
 
 LEASE = 6.0  # seconds; short, so that many a lease runs out in a run
 TASKS_A_SECOND = 2.5
-FENCES = ("claim-fence", "epoch-fence", "hand-back-by-owner")
 
 
 def main() -> None:
@@ -51,6 +51,7 @@ def main() -> None:
         folder=folder,
         model_port=model_port,
         ledger_port=ledger_port,
+        without=given.without,
         mark=f"CHAOS_RUN={uuid.uuid4()}",
     )
     try:
@@ -73,7 +74,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=600.0, help="how long faults are made")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--tasks", type=int, help=f"default: {TASKS_A_SECOND} a second")
-    parser.add_argument("--without", choices=FENCES, help="take a fence out: the run has to fail")
+    parser.add_argument(
+        "--without", choices=GUARDED, default="", help="take a fence out: the run has to fail"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the books and logs")
     given = parser.parse_args()
     given.tasks = given.tasks or int(given.seconds * TASKS_A_SECOND)

@@ -21,7 +21,7 @@ from tasks_app.states import TERMINAL, WorkerState
 from tests.chaos.checker import Figures, check, figures, summary
 from tests.chaos.databases import Postgresql, Sqlite
 from tests.chaos.evidence import gather
-from tests.chaos.faults import Fault
+from tests.chaos.faults import GUARDED, Fault
 from tests.chaos.load import Load
 from tests.chaos.monkey import Monkey
 from tests.chaos.probe import Probe
@@ -47,6 +47,7 @@ class Plan:
     folder: Path
     model_port: int
     ledger_port: int
+    without: str  # the fence that is taken out, or nothing
     mark: str  # an environment entry that all worker processes carry
 
 
@@ -66,6 +67,7 @@ def run(*, plan: Plan, database: Postgresql | Sqlite, tell: Callable[[str], None
                 database=database,
                 load=load,
                 lease=plan.lease,
+                favourites=GUARDED.get(plan.without, ()),
                 tell=tell,
             )
             load.start()
