@@ -12,6 +12,7 @@ long, aborts the engine; an abort that takes too long ends the process.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import queue
@@ -41,6 +42,9 @@ DRAIN_MARGIN = 5.0  # seconds that the engine may need beyond its own drain dead
 ABORT_SECONDS = 3.0  # that an abort may take
 QUEUE_SECONDS = 3.0  # that django-q2's threads may take to end after the engine
 WATCH_SECONDS = 0.5  # how often the engine is looked at
+# New objects, and passes of the younger generations, between two collections. With thousands of
+# tasks in hand Python's own 700 and 10 took a quarter of the time, and stopped the loop for 0.4 s.
+COLLECT_AFTER = (10_000, 20, 100)
 
 
 class Engine(Protocol):
@@ -72,6 +76,7 @@ def run(
     it drains as soon as it has started. With `quarantine` its engine takes the tasks that may be
     what kills workers, and no others.
     """
+    gc.set_threshold(*COLLECT_AFTER)
     end_idle_transactions(seconds=settings.ENVIRONMENT.caylex_lease_seconds / 3)
     module = engine_module()
     engine: Engine = module.Engine(quarantine=quarantine)
