@@ -15,7 +15,8 @@ from tasks_app.models import SCHEMA, AgentTask, Event, Worker
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.quarantine import QUARANTINED_AT, company
 
-SLICE = 16  # tasks in one claim, so that the workers share what is due
+SLICE = 16  # tasks in the first claim, so that the workers share what is due
+MOST_SLICE = 64  # where claims come back full, each takes twice as many as the one before
 
 
 class LeaseLost(Exception):

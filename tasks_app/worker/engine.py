@@ -22,6 +22,7 @@ from django.utils import timezone
 from tasks_app.states import WorkerState
 from tasks_app.worker import sweep
 from tasks_app.worker.claim import (
+    MOST_SLICE,
     SLICE,
     Claim,
     LeaseLost,
@@ -166,19 +167,19 @@ class Engine:
         while not self._draining.is_set():
             self._bell.clear()
             await self._adopt(resources, worker_id, driver)
-            while await self._claim_slice(resources, worker_id, driver):
-                pass
-            try:
-                await asyncio.wait_for(self._bell.wait(), LOOK_EVERY)
-            except TimeoutError:
-                continue
+            size = SLICE
+            while await self._claim_slice(resources, worker_id, driver, size):
+                size = min(size * 2, MOST_SLICE)
+            pause = TICK if self._lag > MOST_LAG else LOOK_EVERY
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._bell.wait(), pause)
 
     async def _claim_slice(
-        self, resources: Resources, worker_id: uuid.UUID, driver: Driver
+        self, resources: Resources, worker_id: uuid.UUID, driver: Driver, size: int
     ) -> bool:
         """Claim one slice of what is due; True when there may be more at once."""
         capacity = resources.environment.caylex_tasks_per_worker
-        limit = min(SLICE, capacity - len(self._held))
+        limit = min(size, capacity - len(self._held))
         refused = limit <= 0 or self._lag > MOST_LAG
         self._look_at = capacity - min(SLICE, max(1, capacity // SLICE)) if refused else 0
         if refused or self._draining.is_set():

@@ -7,7 +7,7 @@ import itertools
 import uuid
 from collections.abc import Mapping, Sequence
 
-from tasks_app.worker.claim import SLICE, Claim
+from tasks_app.worker.claim import MOST_SLICE, Claim
 from tasks_app.worker.database import Database
 from tasks_app.worker.journal import Fenced
 from tasks_app.worker.rebuild import Record, read_records
@@ -41,7 +41,7 @@ class Reader:
 
     async def _read_batch(self) -> Records:
         asked, self._asked, self._batch = self._asked, [], None
-        slices = [asked[at : at + SLICE] for at in range(0, len(asked), SLICE)]
+        slices = [asked[at : at + MOST_SLICE] for at in range(0, len(asked), MOST_SLICE)]
         found = await asyncio.gather(*map(self._read_slice, slices))
         return dict(itertools.chain.from_iterable(each.items() for each in found))
 

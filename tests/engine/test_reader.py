@@ -56,9 +56,9 @@ async def test_tasks_that_are_asked_for_together_are_read_together(
 
 
 async def test_a_reading_is_of_one_slice_at_most(database: Database, batches: list[int]) -> None:
-    claims = await database.run(claims_of(20))
+    claims = await database.run(claims_of(66))
     await asyncio.gather(*map(reader.Reader(database).read, claims))
-    assert sorted(batches) == [4, 16]
+    assert sorted(batches) == [2, 64]
 
 
 async def test_a_task_of_somebody_else_drops_out_alone(database: Database) -> None:
