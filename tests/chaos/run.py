@@ -51,7 +51,7 @@ def main() -> None:
         folder=folder,
         model_port=model_port,
         ledger_port=ledger_port,
-        without=given.without,
+        favour=given.favour or given.without,
         mark=f"CHAOS_RUN={uuid.uuid4()}",
     )
     try:
@@ -76,6 +76,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", type=int, help=f"default: {TASKS_A_SECOND} a second")
     parser.add_argument(
         "--without", choices=GUARDED, default="", help="take a fence out: the run has to fail"
+    )
+    parser.add_argument(
+        "--favour", choices=GUARDED, default="", help="more of a fence's faults, with it in place"
     )
     parser.add_argument("--keep", action="store_true", help="keep the books and logs")
     given = parser.parse_args()

@@ -47,7 +47,7 @@ class Plan:
     folder: Path
     model_port: int
     ledger_port: int
-    without: str  # the fence that is taken out, or nothing
+    favour: str  # the fence whose faults are made more often, or nothing
     mark: str  # an environment entry that all worker processes carry
 
 
@@ -67,7 +67,7 @@ def run(*, plan: Plan, database: Postgresql | Sqlite, tell: Callable[[str], None
                 database=database,
                 load=load,
                 lease=plan.lease,
-                favourites=GUARDED.get(plan.without, ()),
+                favourites=GUARDED.get(plan.favour, ()),
                 tell=tell,
             )
             load.start()
