@@ -106,8 +106,13 @@ bench/.venv-%/.installed: bench/requirements/%.txt | .venv/bin/uv
 	@$(UV) pip sync --quiet --python $(@D)/bin/python $<
 	@touch $@
 
+bench/.venv-ours/.installed: requirements/runtime.lock | .venv/bin/uv
+	@$(UV) venv --quiet --allow-existing --python $(PY) $(@D)
+	@$(UV) pip sync --quiet --python $(@D)/bin/python $<
+	@touch $@
+
 # BENCH="--quick" or BENCH="--only steps,growth"; see docs/benchmarks.md.
-bench: install-dev bench/.venv-langgraph/.installed bench/.venv-dbos/.installed
+bench: install-dev $(patsubst %,bench/.venv-%/.installed,ours langgraph dbos)
 	@$(PY) -m bench.run $(BENCH)
 
 lock: install-dev

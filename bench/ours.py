@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 from django.db import connection, connections
 
 from bench.machine import children_of, cpu_seconds, resident_bytes
-from bench.processes import running, wait_until
+from bench.processes import OURS, running, wait_until
 from bench.stage import MODEL, Stage
 
 QUARANTINE = 1  # the process that `qcluster` keeps besides, for tasks that kill workers
@@ -53,7 +52,7 @@ def workers(stage: Stage, *, count: int, **environment: str) -> Iterator[Workers
 
     before = set(Worker.objects.values_list("pk", flat=True))
     environment = {"CAYLEX_WORKERS": str(count), "CAYLEX_DRAIN_SECONDS": "1", **environment}
-    command = (sys.executable, "manage.py", "qcluster")
+    command = (OURS, "manage.py", "qcluster")
     with running(*command, environment=environment, log=stage.log) as process:
 
         def all_registered() -> bool:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from bench.machine import children_of
 
 ROOT = Path(__file__).resolve().parent.parent
+OURS = str(ROOT / "bench/.venv-ours/bin/python")  # with requirements/runtime.lock and no more
 PATIENCE = 60.0  # seconds until a bench gives up
 
 
@@ -86,7 +86,7 @@ class Peer:
 def manage(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """Run a management command to its end and return what it printed."""
     done = subprocess.run(
-        [sys.executable, "manage.py", *arguments],
+        [OURS, "manage.py", *arguments],
         cwd=ROOT,
         env={**os.environ, **(environment or {})},
         capture_output=True,

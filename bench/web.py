@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.processes import read_line, running, wait_until
+from bench.processes import OURS, read_line, running, wait_until
 from bench.stage import Stage
 
 
@@ -20,7 +20,7 @@ def running_web(stage: Stage) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = (sys.executable, "-m", "uvicorn", "caylex_project.asgi:application")
+    command = (OURS, "-m", "uvicorn", "caylex_project.asgi:application")
     options = ("--host", "127.0.0.1", "--port", str(port), "--no-access-log")
     with running(*command, *options, log=stage.log):
         wait_until(lambda: _listens(port), what="the web process", every=0.05)

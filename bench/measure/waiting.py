@@ -46,13 +46,14 @@ def measure(stage: Stage, *, quick: bool) -> Section:
             watch.stop()
             stats = stage.served("stats")
         asked = stats["requests"] - before
+        floor = stage.peer("bare loop").run(tasks=tasks, steps=STEPS, delay=DELAY)["seconds"]
         _report(section, tasks, figures["seconds"], watch)
         section.lines.append(
             f"- {tasks:,} tasks: {figures['seconds']:.2f} s (ideal {IDEAL} s), all completed, "
             f"{asked:,} requests to the model of {tasks * STEPS:,} needed, at most "
             f"{stats['most_waiting']:,} at once; {watch.rss / 1e6:.0f} MB resident in 3 processes, "
             f"pages that they share counted each time, {watch.own / 1e6:.0f} MB counted once; "
-            f"{figures['cpu']:.1f} s CPU"
+            f"{figures['cpu']:.1f} s CPU; the bare loop, in one process: {floor:.2f} s"
         )
     return section
 
