@@ -30,7 +30,7 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from caylex_project.accounts.models import Navigator
-from tasks_app.models import AgentTask, Event, Step, ToolCall, Worker
+from tasks_app.models import SCHEMA, AgentTask, Event, Step, ToolCall, Worker
 from tasks_app.operations import Submission, submit
 from tasks_app.states import TERMINAL, Status, WorkerState
 from tasks_app.worker.claim import claim_due
@@ -153,6 +153,13 @@ class Stage:
             claims, _ = claim_due(worker_id=worker.id, limit=count, turn=uuid.UUID(int=0))
         assert {claim.task_id for claim in claims} == {*ids}
         return ids
+
+    def submit_of_a_newer_release(self) -> uuid.UUID:
+        """Submit a task in whose rows there may be what these workers cannot read."""
+        with transaction.atomic():
+            (task_id,) = self.submit(1)
+            AgentTask.objects.filter(pk=task_id).update(schema_version=SCHEMA + 1)
+        return task_id
 
     def names_asked(self) -> set[str]:
         """Return the names of the tasks that the model was asked about."""

@@ -131,7 +131,10 @@ def test_at_the_drain_s_deadline_what_is_left_is_handed_back_without_a_charge(st
 
 
 def test_a_rolling_deploy_repeats_no_turn_and_doubles_no_effect(stage: Stage) -> None:
-    """Two parents; one after the other is told to end and replaced, under load."""
+    """Two parents; one after the other is told to end and replaced, under load.
+
+    A task of a newer release, which is not deployed here yet, waits meanwhile.
+    """
     stage.play(turns=8, think=0.1)
     with running_cluster() as first, running_cluster() as second:
         settled(first)
@@ -142,6 +145,7 @@ def test_a_rolling_deploy_repeats_no_turn_and_doubles_no_effect(stage: Stage) ->
         with running_cluster() as third:
             settled(third)
             ids += stage.submit(TASKS)
+            newer = stage.submit_of_a_newer_release()
             assert second.stop() == 0, second.log
             with running_cluster() as fourth:
                 settled(fourth)
@@ -149,6 +153,7 @@ def test_a_rolling_deploy_repeats_no_turn_and_doubles_no_effect(stage: Stage) ->
                 assert third.stop() == fourth.stop() == 0, third.log + fourth.log
     assert Event.objects.filter(kind="handed_back").count() > 0
     assert not Event.objects.filter(kind="taken_over").exists()
+    assert AgentTask.objects.filter(pk=newer, status="PENDING", epoch=0).exists()
     stage.check_turns_asked_once()
     stage.check_books(ids)
     stage.check_nothing_in_doubt()
