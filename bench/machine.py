@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -19,6 +20,20 @@ def cpu_model() -> str:
 def load() -> str:
     """Return the load averages of the last 1, 5 and 15 minutes."""
     return " ".join(Path("/proc/loadavg").read_text().split()[:3])
+
+
+def busy(seconds: float) -> float:
+    """Return the share of the processors that is in use over the next seconds."""
+    before = _times()
+    time.sleep(seconds)
+    after = _times()
+    spent = [late - early for early, late in zip(before, after, strict=True)]
+    idle = spent[3] + spent[4]  # idle, and idle for want of a disk
+    return 1 - idle / sum(spent)
+
+
+def _times() -> list[int]:
+    return [int(each) for each in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
 
 
 def cpu_seconds(pid: int) -> float:

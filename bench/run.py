@@ -36,7 +36,7 @@ def head(stage: Stage) -> list[str]:
     return [
         f"{machine.cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         f"Python {platform.python_version()}, PostgreSQL {stage.postgresql_version()}",
-        f"load before: {machine.load()}",
+        f"before: load {machine.load()}, processors busy with others {machine.busy(3):.0%}",
         "",
     ]
 
@@ -57,7 +57,9 @@ def main() -> int:
             sections.append(measure(stage, quick=options.quick))
         import_module("bench.ours").close()
     print("\n".join(lines) + render(sections))
-    print(f"\ntook {time.monotonic() - began:.0f} s, load after: {machine.load()}")
+    print(
+        f"\ntook {time.monotonic() - began:.0f} s, load after: {machine.load()}, processors busy with others {machine.busy(3):.0%}"
+    )
     missed = [row for section in sections for row in section.rows if row.must_met is False]
     return 1 if missed else 0
 
