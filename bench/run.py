@@ -57,9 +57,9 @@ def main() -> int:
             sections.append(measure(stage, quick=options.quick))
         import_module("bench.ours").close()
     print("\n".join(lines) + render(sections))
-    print(
-        f"\ntook {time.monotonic() - began:.0f} s, load after: {machine.load()}, processors busy with others {machine.busy(3):.0%}"
-    )
+    took = time.monotonic() - began
+    busy = f"load {machine.load()}, processors busy with others {machine.busy(3):.0%}"
+    print(f"\ntook {took:.0f} s, after: {busy}")
     missed = [row for section in sections for row in section.rows if row.must_met is False]
     return 1 if missed else 0
 
