@@ -76,7 +76,7 @@ def submit_many(prompts: list[str], *, project: str = "plain") -> list[uuid.UUID
     from caylex_project.accounts.end_users import end_user
     from caylex_project.accounts.models import Navigator
     from tasks_app.models import AgentTask
-    from tasks_app.operations import Submission, submit
+    from tasks_app.operations.submit import Submission, submit
 
     navigator = Navigator.objects.select_related("project").get(project__name=project)
     now = timezone.now()

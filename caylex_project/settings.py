@@ -143,7 +143,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "PREPROCESSING_HOOKS": ["tasks_app.schema.without_slash_forms"],
+    "PREPROCESSING_HOOKS": ["tasks_app.openapi.page.without_slash_forms"],
     "POSTPROCESSING_HOOKS": [],  # pydantic names its enumerations itself
 }
 

@@ -23,8 +23,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
-from tasks_app import operations
 from tasks_app.models import AgentTask
+from tasks_app.operations import locked, runs, stop
 from tasks_app.serializers import CONTROL_REFUSED, holds_control_characters
 from tasks_app.states import Status
 
@@ -49,7 +49,7 @@ class ReasonForm(forms.Form):
     """Why the tasks are cancelled."""
 
     reason = forms.CharField(
-        max_length=operations.MAX_REASON,
+        max_length=stop.MAX_REASON,
         required=False,
         validators=[_on_one_line],
         help_text="Stands in each task's report and in its history.",
@@ -59,7 +59,7 @@ class ReasonForm(forms.Form):
 def _cancel(task_id: uuid.UUID, answers: dict[str, Any]) -> str:
     """Cancel a task and return what its history says. Raises NotDone, TaskNotFound."""
     reason: str = answers["reason"]
-    if not operations.cancel(task_id=task_id, tenant_id=None, reason=reason, now=timezone.now()):
+    if not stop.cancel(task_id=task_id, tenant_id=None, reason=reason, now=timezone.now()):
         raise NotDone("What has ended cannot be cancelled.")
     return f"Cancelled: {reason}" if reason else "Cancelled."
 
@@ -67,8 +67,8 @@ def _cancel(task_id: uuid.UUID, answers: dict[str, Any]) -> str:
 def _retry(task_id: uuid.UUID, answers: dict[str, Any]) -> str:
     """Retry a task and return what its history says. Raises NotDone, TaskNotFound."""
     try:
-        operations.retry(task_id=task_id, tenant_id=None, now=timezone.now())
-    except operations.RetryRefused as refused:
+        runs.retry(task_id=task_id, tenant_id=None, now=timezone.now())
+    except runs.RetryRefused as refused:
         raise NotDone(str(refused)) from None
     return "Retried."
 
@@ -229,7 +229,7 @@ class OperatedAdmin(BaseAdmin):
                     self.log_change(request, task, action.perform(task.pk, answers))
             except NotDone as refused:
                 left[str(refused)] += 1
-            except operations.TaskNotFound:
+            except locked.TaskNotFound:
                 left["There is no such task any more."] += 1
         if done := len(tasks) - left.total():
             self.message_user(request, f"{action.done.capitalize()}: {done}.", messages.SUCCESS)

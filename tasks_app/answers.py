@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from agent_runtime.endings import StopReason
-from tasks_app.operations import Submitted
+from tasks_app.operations.submit import Submitted
 from tasks_app.queries import TaskView
 from tasks_app.standing import sentence, standing_of
 from tasks_app.states import Status

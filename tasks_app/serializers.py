@@ -17,7 +17,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from caylex_project.accounts.end_users import MAX_LENGTH, EmailRefused, normalise_email
-from tasks_app.operations import MAX_REASON, Submission
+from tasks_app.operations.stop import MAX_REASON
+from tasks_app.operations.submit import Submission
 from tasks_app.problems import BadFields, FieldError
 
 MAX_PROMPT = 100_000  # characters

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from tasks_app.schema import docs, openapi
-from tasks_app.views import CancelView, RetryView, SubmitView, TaskView, UnknownView
+from tasks_app.openapi.page import docs, openapi
+from tasks_app.views.base import UnknownView
+from tasks_app.views.runs import CancelView, RetryView
+from tasks_app.views.tasks import SubmitView, TaskView
 
 submit = SubmitView.as_view()
 task = TaskView.as_view()

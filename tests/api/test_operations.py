@@ -6,7 +6,8 @@ import pytest
 from django.conf import settings
 
 from agent_runtime.limits import Limits
-from tasks_app.operations import choose_model, limits_as_json, resolve_limits
+from tasks_app.operations.run_limits import limits_as_json, resolve_limits
+from tasks_app.operations.submit import choose_model
 
 
 @pytest.mark.parametrize(

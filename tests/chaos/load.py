@@ -13,7 +13,7 @@ from django_q.models import OrmQ
 
 from caylex_project.accounts.models import Navigator
 from tasks_app.models import AgentTask
-from tasks_app.operations import Submission, submit
+from tasks_app.operations.submit import Submission, submit
 from tasks_app.states import TERMINAL
 from tests.chaos.rows import insist
 from tests.chaos.scenario import Script

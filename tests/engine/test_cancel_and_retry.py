@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from agent_runtime.errors import ModelRefused
 from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
-from tasks_app import operations
 from tasks_app.models import AgentTask, Event, ToolCall
+from tasks_app.operations import locked, runs, stop
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
 from tasks_app.worker.journal import Fenced, Journal
@@ -22,13 +22,11 @@ from tests.factories import TenantFactory
 
 
 def cancel(task: AgentTask, *, reason: str = "no longer needed") -> bool:
-    return operations.cancel(
-        task_id=task.id, tenant_id=task.tenant_id, reason=reason, now=timezone.now()
-    )
+    return stop.cancel(task_id=task.id, tenant_id=task.tenant_id, reason=reason, now=timezone.now())
 
 
 def retry(task: AgentTask) -> None:
-    operations.retry(task_id=task.id, tenant_id=task.tenant_id, now=timezone.now())
+    runs.retry(task_id=task.id, tenant_id=task.tenant_id, now=timezone.now())
 
 
 @pytest.mark.django_db(transaction=True)
@@ -59,13 +57,11 @@ def test_cancelling_again_or_after_the_end_changes_nothing() -> None:
 def test_another_tenants_task_is_not_found() -> None:
     task, other = a_task(), TenantFactory.create()
     for operation in (
-        lambda: operations.cancel(
-            task_id=task.id, tenant_id=other.id, reason="", now=timezone.now()
-        ),
-        lambda: operations.retry(task_id=task.id, tenant_id=other.id, now=timezone.now()),
-        lambda: operations.retry(task_id=uuid.uuid4(), tenant_id=None, now=timezone.now()),
+        lambda: stop.cancel(task_id=task.id, tenant_id=other.id, reason="", now=timezone.now()),
+        lambda: runs.retry(task_id=task.id, tenant_id=other.id, now=timezone.now()),
+        lambda: runs.retry(task_id=uuid.uuid4(), tenant_id=None, now=timezone.now()),
     ):
-        with pytest.raises(operations.TaskNotFound):
+        with pytest.raises(locked.TaskNotFound):
             operation()
     task.refresh_from_db()
     assert task.status == Status.PENDING
@@ -256,7 +252,7 @@ def test_only_a_task_that_failed_or_is_incomplete_can_be_retried(status: Status)
     if status == Status.RUNNING:
         values = {"worker": a_worker()}
     task = a_task(status=status, **values)
-    with pytest.raises(operations.RetryRefused):
+    with pytest.raises(runs.RetryRefused):
         retry(task)
     task.refresh_from_db()
     assert (task.status, task.run_number) == (status, 1)

@@ -15,8 +15,8 @@ from django.utils import timezone
 from agent_runtime.net import AddressGuard
 from agent_runtime.testing import ScriptedModel, says
 from agent_runtime.tools.mcp import CatalogueCache
-from tasks_app import operations
 from tasks_app.models import AgentTask, Worker
+from tasks_app.operations import stop
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker import engine as module
 from tasks_app.worker import sweep
@@ -143,7 +143,7 @@ def test_a_cancel_reaches_the_task_in_hand(start: StartEngine) -> None:
     task, model = a_task(), Hanging(())
     start(model)
     eventually(lambda: model.requests, "the model's call")
-    operations.cancel(task_id=task.id, tenant_id=None, reason="enough", now=timezone.now())
+    stop.cancel(task_id=task.id, tenant_id=None, reason="enough", now=timezone.now())
     eventually(lambda: status_of(task) == Status.INCOMPLETE, "the cancelled task's end")
     assert task.stop_reason == "cancelled"
 

@@ -19,8 +19,10 @@ from agent_runtime.messages import CallState, ModelAnswer, ToolResult
 from agent_runtime.ports import ModelRequest
 from agent_runtime.testing import FakeTools, asks, says
 from caylex_project.accounts.models import Navigator
-from tasks_app import operations
 from tasks_app.models import AgentTask, Worker
+from tasks_app.operations import runs, stop
+from tasks_app.operations.submit import Submission
+from tasks_app.operations.submit import submit as submit_task
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claim import Claim
 from tasks_app.worker.database import Database
@@ -151,9 +153,9 @@ class Play:
         """Submit as a backend does: what got no answer is submitted again if it is not there."""
 
         def submit() -> None:
-            submission = operations.Submission(user_email="jane@example.com", prompt=PROMPT)
+            submission = Submission(user_email="jane@example.com", prompt=PROMPT)
             now = timezone.now()
-            operations.submit(navigator=self.navigator, submission=submission, now=now)
+            submit_task(navigator=self.navigator, submission=submission, now=now)
 
         try:
             await self.database.run(self.failpoints.at("submit", submit))
@@ -165,7 +167,7 @@ class Play:
 
     async def _retry(self, task: AgentTask) -> None:
         def retry() -> None:
-            operations.retry(task_id=task.id, tenant_id=None, now=timezone.now())
+            runs.retry(task_id=task.id, tenant_id=None, now=timezone.now())
 
         try:
             await self.database.run(self.failpoints.at("retry", retry))
@@ -179,7 +181,7 @@ class Play:
     @staticmethod
     def _cancel() -> None:
         task = AgentTask.objects.get()
-        operations.cancel(task_id=task.id, tenant_id=None, reason="enough", now=timezone.now())
+        stop.cancel(task_id=task.id, tenant_id=None, reason="enough", now=timezone.now())
 
     def _bury(self) -> None:
         """Let the dead worker's lease run out, and sweep; another goes on if that one dies."""

@@ -31,7 +31,7 @@ from django.utils import timezone
 
 from caylex_project.accounts.models import Navigator
 from tasks_app.models import SCHEMA, AgentTask, Event, Step, ToolCall, Worker
-from tasks_app.operations import Submission, submit
+from tasks_app.operations.submit import Submission, submit
 from tasks_app.states import TERMINAL, Status, WorkerState
 from tasks_app.worker.claim import claim_due
 from tests.factories import NavigatorFactory, ServerInstanceFactory, WorkerFactory

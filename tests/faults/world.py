@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from demo.run import free_port
 from tasks_app.models import AgentTask, Event, Step, ToolCall
-from tasks_app.operations import Submission, submit
+from tasks_app.operations.submit import Submission, submit
 from tasks_app.states import TERMINAL
 from tests.factories import NavigatorFactory, ServerInstanceFactory
 from tests.faults.ledger import Ledger

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from caylex_project.accounts.models import Tenant
-from tasks_app import operations
 from tasks_app.models import AgentTask, Worker
+from tasks_app.operations import runs, stop, submit
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claim import Claim, LeaseLost, claim_due, claim_quarantined
 from tasks_app.worker.entries import Entry
@@ -135,9 +135,9 @@ class EngineMachine(RuleBasedStateMachine):
     def submit(self) -> None:
         if len(self.rows.tasks) >= MOST_TASKS:
             return
-        made = operations.submit(
+        made = submit.submit(
             navigator=self.dice.choice(self.navigators),
-            submission=operations.Submission(user_email="jane@example.com", prompt="Do it."),
+            submission=submit.Submission(user_email="jane@example.com", prompt="Do it."),
             now=self.now,
         )
         lost_before = self.dice.choice([0, 0, 1, 3, FATAL_AT - 1, FATAL_AT - 1])  # a play is short
@@ -145,7 +145,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def cancel(self) -> None:
         before = self.task()
-        asked = operations.cancel(
+        asked = stop.cancel(
             task_id=before["id"], tenant_id=before["tenant_id"], reason="enough", now=self.now
         )
         after = read_rows().tasks[before["id"]]
@@ -162,11 +162,11 @@ class EngineMachine(RuleBasedStateMachine):
     def retry(self) -> None:
         before = self.task()
         if before["status"] not in (Status.FAILED, Status.INCOMPLETE):
-            with pytest.raises(operations.RetryRefused):
-                operations.retry(task_id=before["id"], tenant_id=None, now=self.now)
+            with pytest.raises(runs.RetryRefused):
+                runs.retry(task_id=before["id"], tenant_id=None, now=self.now)
             assert read_rows() == self.rows
             return
-        operations.retry(task_id=before["id"], tenant_id=None, now=self.now)
+        runs.retry(task_id=before["id"], tenant_id=None, now=self.now)
         after = read_rows().tasks[before["id"]]
         assert (after["status"], after["run_number"]) == (Status.PENDING, before["run_number"] + 1)
         assert (after["attempt"], after["crashes"], after["error"]) == (0, 0, None)

@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from agent_runtime.messages import CallState
 from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
-from tasks_app import operations
 from tasks_app.models import AgentTask, ToolCall
+from tasks_app.operations import runs
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
 from tasks_app.worker.entries import Entry
@@ -43,9 +43,7 @@ async def open_calls(database: Database) -> list[str]:
 
 
 async def assert_that_a_retry_can_go_on(database: Database, task: AgentTask) -> None:
-    await database.run(
-        lambda: operations.retry(task_id=task.id, tenant_id=None, now=timezone.now())
-    )
+    await database.run(lambda: runs.retry(task_id=task.id, tenant_id=None, now=timezone.now()))
     (claim,) = await database.run(lambda: claim_all(a_worker()))
     model, tools = ScriptedModel((says("Done."),)), FakeTools({"write": write})
     await drive(database, model, tools, claim)

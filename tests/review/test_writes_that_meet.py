@@ -13,7 +13,7 @@ from django.utils import timezone
 from agent_runtime.llm.wire import MAX_TOKENS_COUNTED, MOST_COST, read_completion
 from agent_runtime.messages import CallState, Usage
 from tasks_app.models import Step, ToolCall
-from tasks_app.operations import cancel
+from tasks_app.operations.stop import cancel
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.release import end_worker
 from tasks_app.worker.write import write_entries

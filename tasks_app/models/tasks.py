@@ -1,9 +1,4 @@
-"""What is durable: tasks, their steps and tool calls, and the workers that hold them.
-
-These rows are the transcript, the trace and the timeline; memory follows them, never the
-other way round. The engine's only writers are `worker.journal`, `worker.claim`,
-`worker.sweep` and `operations`.
-"""
+"""What a caller submitted, and everything that became of it."""
 
 from __future__ import annotations
 
@@ -14,43 +9,12 @@ from django.db import models
 from django.db.models import F, Q
 
 from agent_runtime.endings import StopReason
-from agent_runtime.messages import CallState
 from caylex_project.accounts.models import EndUser, Navigator, Project, Tenant
-from tasks_app.states import TERMINAL, Status, WorkerState
+from tasks_app.models.workers import Worker
+from tasks_app.states import TERMINAL, Status
 
 _ended = Q(status__in=[status.value for status in TERMINAL])
 _reported = Q(status__in=[Status.COMPLETED.value, Status.INCOMPLETE.value])
-
-
-class Worker(models.Model):
-    """One incarnation of a worker process, and its lease: the right to write."""
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    host = models.CharField(max_length=255)
-    machine = models.CharField(
-        max_length=100, help_text="Boot id and pid namespace: where the pid means something."
-    )
-    pid = models.PositiveIntegerField()
-    pid_started = models.CharField(max_length=30, help_text="Start time of the pid, in ticks.")
-    version = models.CharField(max_length=50)
-    state = models.CharField(max_length=10, choices=WorkerState, default=WorkerState.ALIVE)
-    lease_until = models.DateTimeField()
-    capacity = models.PositiveIntegerField()
-    held = models.PositiveIntegerField(default=0, help_text="Tasks held at the last heartbeat.")
-    started_at = models.DateTimeField()
-
-    class Meta:
-        indexes = [
-            models.Index(
-                fields=["lease_until"],
-                name="worker_living",
-                condition=Q(state__in=[WorkerState.ALIVE.value, WorkerState.DRAINING.value]),
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.pid}"
-
 
 SCHEMA = 1  # of the rows of a task: a worker leaves alone what is newer than it understands
 
@@ -70,6 +34,18 @@ class AgentTask(models.Model):
         null=True, blank=True, help_text="{id, name, slug, source} as resolved at submit."
     )
     limits: models.JSONField[Any, Any] = models.JSONField(default=dict)
+    metadata: models.JSONField[Any, Any] = models.JSONField(
+        default=dict, blank=True, help_text="The caller's own string pairs."
+    )
+    webhook: models.JSONField[Any, Any] = models.JSONField(
+        null=True, blank=True, help_text="{url, events} as asked for at submit."
+    )
+    priority = models.PositiveSmallIntegerField(
+        default=0, help_text="0 to 9; the higher goes first within its project."
+    )
+    rerun_of = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, related_name="reruns", null=True, blank=True
+    )
     schema_version = models.PositiveSmallIntegerField(default=SCHEMA)
 
     # Who may write: the worker that holds the task, and the number of its ownership.
@@ -174,103 +150,3 @@ class AgentTask(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
-
-
-class Step(models.Model):
-    """One turn: a model response and the tool calls that it asked for."""
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    task = models.ForeignKey(AgentTask, on_delete=models.CASCADE, related_name="steps")
-    run_number = models.PositiveIntegerField()
-    index = models.PositiveIntegerField(help_text="From 1 within its run.")
-    epoch = models.PositiveIntegerField()
-    sequence = models.PositiveIntegerField()
-    schema_version = models.PositiveSmallIntegerField(default=1)
-    request: models.JSONField[Any, Any] = models.JSONField(
-        help_text="What was added before the model was asked: notes; in a run's first step the "
-        "system prompt and what is fixed with it."
-    )
-    response: models.JSONField[Any, Any] = models.JSONField(
-        help_text="The assistant's message as received."
-    )
-    finish_reason = models.CharField(max_length=50)
-    model = models.CharField(max_length=200)
-    provider_request_id = models.CharField(max_length=200, blank=True)
-    usage: models.JSONField[Any, Any] = models.JSONField()
-    started_at = models.DateTimeField()
-    completed_at = models.DateTimeField()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["task", "run_number", "index"], name="step_once")
-        ]
-
-    def __str__(self) -> str:
-        return f"step {self.index} of run {self.run_number}"
-
-
-class ToolCall(models.Model):
-    """One tool call of a step. Its id is the idempotency key that goes along."""
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="tool_calls")
-    index = models.PositiveIntegerField(help_text="From 0 within its step.")
-    call_id = models.CharField(max_length=200, help_text="The model's own id of the call.")
-    name = models.CharField(max_length=200, help_text="As the model called it.")
-    server = models.CharField(max_length=63, blank=True, help_text="Empty for a built-in.")
-    tool = models.CharField(max_length=200, blank=True)
-    arguments = models.TextField(help_text="The JSON text as received.")
-    repeatable = models.BooleanField()
-    refused = models.BooleanField(
-        default=False, help_text="The runtime answered instead of the tool."
-    )
-    state = models.CharField(
-        max_length=20, choices=[(each.value, each.value) for each in CallState]
-    )
-    result = models.TextField(null=True, blank=True)
-    started_at = models.DateTimeField(null=True, blank=True)
-    completed_at = models.DateTimeField(null=True, blank=True)
-    started_sequence = models.PositiveIntegerField(null=True)
-    completed_sequence = models.PositiveIntegerField(null=True)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["step", "index"], name="tool_call_once"),
-            models.CheckConstraint(
-                condition=Q(state__in=[each.value for each in CallState]),
-                name="tool_call_state_is_known",
-            ),
-            models.CheckConstraint(
-                condition=Q(state__in=["planned", "started"], result__isnull=True)
-                | (~Q(state__in=["planned", "started"]) & Q(result__isnull=False)),
-                name="tool_call_result_iff_ended",
-            ),
-        ]
-        indexes = [
-            models.Index(
-                fields=["completed_at"],
-                name="tool_call_in_doubt",
-                condition=Q(state=CallState.UNKNOWN_OUTCOME.value),
-            )
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class Event(models.Model):
-    """A change that no other row tells of, numbered with the task's steps and calls."""
-
-    task = models.ForeignKey(AgentTask, on_delete=models.CASCADE, related_name="events")
-    sequence = models.PositiveIntegerField()
-    kind = models.CharField(max_length=50)
-    data: models.JSONField[Any, Any] = models.JSONField(default=dict)
-    at = models.DateTimeField()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["task", "sequence"], name="event_sequence_once")
-        ]
-
-    def __str__(self) -> str:
-        return self.kind

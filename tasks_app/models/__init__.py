@@ -1,0 +1,13 @@
+"""What is durable: tasks, their steps and tool calls, and the workers that hold them.
+
+These rows are the transcript, the trace and the timeline; memory follows them, never the
+other way round. The engine's only writers are `worker.journal`, `worker.claim`,
+`worker.sweep` and `operations`.
+"""
+
+from tasks_app.models.journal import Event, Step, ToolCall
+from tasks_app.models.submissions import IdempotencyKey
+from tasks_app.models.tasks import SCHEMA, AgentTask
+from tasks_app.models.workers import Worker
+
+__all__ = ["SCHEMA", "AgentTask", "Event", "IdempotencyKey", "Step", "ToolCall", "Worker"]

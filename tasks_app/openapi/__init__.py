@@ -1,0 +1,1 @@
+"""The OpenAPI description of the API: what its views say about themselves, and its two pages."""

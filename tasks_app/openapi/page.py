@@ -1,0 +1,36 @@
+"""The description as a file, and the page that shows it."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiYamlRenderer
+
+
+def without_slash_forms(endpoints: list[tuple[str, str, str, Any]]) -> list[Any]:
+    """Leave out the second form of each address; drf-spectacular's preprocessing hook."""
+    return [each for each in endpoints if not each[0].endswith("/")]
+
+
+@functools.cache
+def openapi_yaml() -> bytes:
+    """Return the OpenAPI description, made once for each process."""
+    schema = SchemaGenerator().get_schema(request=None, public=True)
+    return bytes(OpenApiYamlRenderer().render(schema, renderer_context={}))
+
+
+@require_safe
+def openapi(request: HttpRequest) -> HttpResponse:
+    """Serve the OpenAPI description; open to everybody."""
+    return HttpResponse(openapi_yaml(), content_type="application/yaml; charset=utf-8")
+
+
+@require_safe
+def docs(request: HttpRequest) -> HttpResponse:
+    """Serve the page that shows it, all its parts from this server."""
+    return render(request, "docs.html")

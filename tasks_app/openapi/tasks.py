@@ -1,0 +1,77 @@
+"""How submit and poll are described."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+
+from tasks_app.answers import SubmitAnswer
+from tasks_app.openapi import examples
+from tasks_app.openapi.shared import (
+    ALWAYS,
+    NO_TASK,
+    REQUEST_ID_HEADER,
+    TASK_ID,
+    WITH_BODY,
+    described,
+    problem,
+    task_shown,
+)
+from tasks_app.serializers import SubmitRequest
+
+_SUBMIT: dict[str, Any] = {
+    "operation_id": "submitAgentTask",
+    "summary": "Submit a task",
+    "description": "Records a task and answers at once; a worker runs it in the background. "
+    "An unknown field is an error, so that a misspelt option is not dropped in silence.",
+    "tags": ["Agent tasks"],
+    "request": {"application/json": SubmitRequest},
+    "examples": [OpenApiExample("A task with a skill", value=examples.SUBMIT, request_only=True)],
+    "parameters": [
+        OpenApiParameter(
+            name="Location",
+            location=OpenApiParameter.HEADER,
+            response=[202],
+            description="Where to poll.",
+            type=str,
+        ),
+        REQUEST_ID_HEADER,
+    ],
+    "responses": {
+        202: OpenApiResponse(
+            SubmitAnswer,
+            description="The task is recorded.",
+            examples=[OpenApiExample("Queued", value=examples.SUBMITTED)],
+        ),
+        403: problem(
+            "The navigator's key is unknown, expired, revoked or of another tenant.",
+            code="invalid_api_key",
+            detail="The caylex_api_key is not valid.",
+        ),
+        404: problem(
+            "There is no such skill; no task was made.",
+            code="skill_not_found",
+            detail="The project has no skill of that name or slug.",
+        ),
+        **WITH_BODY,
+        **ALWAYS,
+    },
+}
+
+_POLL: dict[str, Any] = {
+    "operation_id": "getAgentTask",
+    "summary": "Poll a task",
+    "description": "Shows where a task stands. Poll until `terminal` is true; `report` then holds "
+    "what the agent has to say.",
+    "tags": ["Agent tasks"],
+    "parameters": [TASK_ID, REQUEST_ID_HEADER],
+    "responses": {
+        200: task_shown("The task.", Completed=examples.COMPLETED),
+        404: NO_TASK,
+        **ALWAYS,
+    },
+}
+
+describe_submit = described(_SUBMIT)
+describe_poll = described(_POLL)

@@ -1,0 +1,116 @@
+"""Taking a task on."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import transaction
+
+from caylex_project.accounts.end_users import end_user
+from caylex_project.accounts.models import Navigator
+from skills_app.operations import ResolvedSkill, resolve_skill
+from tasks_app.doorbell import knock
+from tasks_app.models import AgentTask
+from tasks_app.operations.run_limits import limits_as_json, resolve_limits
+from tasks_app.states import Status
+
+MAX_REFUSED_ID = 200  # characters of a refused model id that the warning repeats
+
+
+class SkillNotFound(Exception):
+    """The project has no such skill, and neither has the navigator; no task was made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a caller asks for; None where the caller did not say."""
+
+    user_email: str
+    prompt: str
+    skill_ref: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """What the caller is told of the new task."""
+
+    task_id: uuid.UUID
+    model: str
+    model_warning: str | None
+    skill: dict[str, str] | None
+    skill_warning: str | None
+
+
+def submit(*, navigator: Navigator, submission: Submission, now: datetime.datetime) -> Submitted:
+    """Make a task and ring the doorbell, in one transaction; returns after the commit.
+
+    `navigator` has its project loaded.
+
+    Raises SkillNotFound; EmailRefused where the address is none.
+    """
+    skill = _required_skill(navigator=navigator, ref=submission.skill_ref)
+    model, model_warning = choose_model(
+        asked=submission.model,
+        configured=navigator.model or settings.ENVIRONMENT.caylex_default_model,
+        allowed=settings.ENVIRONMENT.caylex_allowed_models,
+    )
+    required = None if skill is None else skill_as_json(skill)
+    with transaction.atomic():
+        task = AgentTask.objects.create(
+            tenant_id=navigator.project.tenant_id,
+            project=navigator.project,
+            navigator=navigator,
+            end_user=end_user(project=navigator.project, email=submission.user_email),
+            prompt=submission.prompt,
+            model=model,
+            required_skill=required,
+            limits=limits_as_json(resolve_limits(project=navigator.project.limits)),
+            status=Status.PENDING,
+            next_attempt_at=now,
+            created_at=now,
+        )
+        knock(task_id=task.id)
+    return Submitted(
+        task_id=task.id,
+        model=model,
+        model_warning=model_warning,
+        skill=required,
+        skill_warning=None if skill is None else skill.warning,
+    )
+
+
+def _required_skill(*, navigator: Navigator, ref: str | None) -> ResolvedSkill | None:
+    if ref is None:
+        return None
+    skill = resolve_skill(project=navigator.project, navigator=navigator, ref=ref)
+    if skill is None:
+        raise SkillNotFound
+    return skill
+
+
+def skill_as_json(skill: ResolvedSkill) -> dict[str, str]:
+    """Return the skill as the task's row keeps it and the answers show it."""
+    return {
+        "id": str(skill.id),
+        "name": skill.name,
+        "slug": skill.slug,
+        "source": str(skill.source),
+    }
+
+
+def choose_model(
+    *, asked: str | None, configured: str, allowed: Sequence[str]
+) -> tuple[str, str | None]:
+    """Return the model that will be used, and a warning where it is not the one asked for."""
+    if asked is None or asked == configured or asked in allowed:
+        return asked or configured, None
+    shown = asked if len(asked) <= MAX_REFUSED_ID else f"{asked[:MAX_REFUSED_ID]}..."
+    return configured, (
+        f"The model '{shown}' is not allowed; '{configured}' is used instead. "
+        f"Allowed models: {', '.join(allowed)}."
+    )

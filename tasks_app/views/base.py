@@ -1,0 +1,66 @@
+"""What the endpoints share."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from caylex_project.accounts.models import PlatformToken
+from tasks_app import queries
+from tasks_app.answers import TaskAnswer
+from tasks_app.problems import Problem
+
+BASE = "/api/v1"
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class APIBase(APIView):
+    """What all endpoints share: they know the methods that they define, and no other."""
+
+    http_method_names = ["get", "head", "post", "put", "patch", "delete"]
+
+    @property
+    def token(self) -> PlatformToken:
+        """The token of this request; authentication has let no request in without one."""
+        token = self.request.auth
+        assert isinstance(token, PlatformToken)
+        return token
+
+    def show(self, task_id: uuid.UUID, *, status: int = 200) -> Response:
+        """Answer with the task. Raises Problem 404 where the caller's tenant has none such."""
+        task = queries.find_task(task_id=task_id, tenant_id=self.token.tenant_id)
+        if task is None:
+            raise task_not_found()
+        return Response(TaskAnswer.of(task).model_dump(mode="json"), status=status)
+
+
+@extend_schema(exclude=True)
+class UnknownView(APIView):
+    """Every other address below `/api/`: 404, whatever the method and whoever asks."""
+
+    authentication_classes = ()
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Answer any method."""
+        self.http_method_not_allowed = self._nothing_here  # type: ignore[method-assign]
+        return super().dispatch(request, *args, **kwargs)
+
+    def _nothing_here(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        raise Problem(status=404, code="not_found", detail="There is nothing at this address.")
+
+
+def task_id_of(text: str) -> uuid.UUID:
+    """Return the id. Raises Problem 404 where it is no UUID: no such task can exist."""
+    if not _UUID.fullmatch(text):
+        raise task_not_found()
+    return uuid.UUID(text)
+
+
+def task_not_found() -> Problem:
+    return Problem(status=404, code="task_not_found", detail="There is no such task.")
