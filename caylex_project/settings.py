@@ -10,6 +10,7 @@ import dj_database_url
 
 from caylex_project.environment import BASE_DIR, VAR_DIR, load_environment
 from caylex_project.logs import logging_settings
+from caylex_project.pooled import PooledConnection
 
 ENVIRONMENT = load_environment()
 
@@ -94,6 +95,9 @@ def _database() -> dict[str, Any]:
             "min_size": 2,
             "max_size": 20,
             "timeout": 10,
+            # Each request that finds none tries anew; long outages make no long pauses.
+            "reconnect_timeout": 2,
+            "connection_class": PooledConnection,
         }
     return database
 
