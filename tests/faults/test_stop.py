@@ -135,7 +135,7 @@ def test_a_rolling_deploy_repeats_no_turn_and_doubles_no_effect(stage: Stage) ->
 
     A task of a newer release, which is not deployed here yet, waits meanwhile.
     """
-    stage.play(turns=8, think=0.1)
+    stage.play(turns=10, think=0.25)
     with running_cluster() as first, running_cluster() as second:
         settled(first)
         settled(second)
