@@ -61,7 +61,9 @@ run: install
 	  .venv/bin/uvicorn caylex_project.asgi:application --port $(or $(PORT),8000) & \
 	  $(PY) manage.py qcluster & wait
 
-test: test-postgresql test-sqlite
+# Both at once: most of the time is waiting for processes that were killed.
+test: install-dev
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-postgresql test-sqlite
 
 # Tests against other people's programs run where these are installed, and say so where not.
 PYTEST := $(if $(wildcard $(PEERS)/.installed),CAYLEX_PEERS=$(CURDIR)/$(PEERS)) $(PY) -m pytest -rs
