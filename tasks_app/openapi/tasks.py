@@ -36,6 +36,25 @@ _SUBMIT: dict[str, Any] = {
             description="Where to poll.",
             type=str,
         ),
+        OpenApiParameter(
+            name="Idempotency-Key",
+            location=OpenApiParameter.HEADER,
+            description="A text of your own, 1 to 255 printable ASCII characters. Sent again with "
+            "the same body, it is answered like the first time and makes no second task.",
+            type={
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 255,
+                "pattern": "^[!-~]([ -~]*[!-~])?$",
+            },
+        ),
+        OpenApiParameter(
+            name="Idempotent-Replayed",
+            location=OpenApiParameter.HEADER,
+            response=[202],
+            description="`true` where the task was made by an earlier request.",
+            type=str,
+        ),
         REQUEST_ID_HEADER,
     ],
     "responses": {
@@ -53,6 +72,11 @@ _SUBMIT: dict[str, Any] = {
             "There is no such skill; no task was made.",
             code="skill_not_found",
             detail="The project has no skill of that name or slug.",
+        ),
+        422: problem(
+            "The Idempotency-Key was sent before with another body.",
+            code="idempotency_key_reused",
+            detail="This Idempotency-Key was sent before with another body. Use a new key.",
         ),
         **WITH_BODY,
         **ALWAYS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -10,10 +12,18 @@ from caylex_project.accounts.keys import find_navigator_key
 from caylex_project.accounts.models import Navigator, PlatformToken
 from tasks_app.answers import SubmitAnswer
 from tasks_app.openapi.tasks import describe_poll, describe_submit
-from tasks_app.operations.submit import SkillNotFound, submit
+from tasks_app.operations.idempotency import (
+    IdempotencyKeyReused,
+    Once,
+    fingerprint,
+    submit_once,
+)
+from tasks_app.operations.submit import SkillNotFound, Submission, Submitted, submit
 from tasks_app.problems import Problem
 from tasks_app.serializers import SubmitRequest, read_body
 from tasks_app.views.base import BASE, APIBase, task_id_of
+
+_PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 class SubmitView(APIBase):
@@ -23,9 +33,19 @@ class SubmitView(APIBase):
     def post(self, request: Request) -> Response:
         """Make a task and answer 202 when it is committed."""
         body = read_body(SubmitRequest, request.data)
+        key = _idempotency_key(request)
         navigator = _navigator_for(body, token=self.token)
+        once = None
+        if key is not None:
+            once = Once(key=key, fingerprint=fingerprint(dict(request.data), navigator=navigator))
         try:
-            task = submit(navigator=navigator, submission=body.submission(), now=timezone.now())
+            task, replayed = _submit(navigator, body.submission(), once)
+        except IdempotencyKeyReused:
+            raise Problem(
+                status=422,
+                code="idempotency_key_reused",
+                detail="This Idempotency-Key was sent before with another body. Use a new key.",
+            ) from None
         except SkillNotFound:
             raise Problem(
                 status=404,
@@ -33,9 +53,10 @@ class SubmitView(APIBase):
                 detail="The project has no skill of that name or slug.",
             ) from None
         answer = SubmitAnswer.of(task).model_dump(mode="json")
-        return Response(
-            answer, status=202, headers={"Location": f"{BASE}/agent-task/{task.task_id}"}
-        )
+        headers = {"Location": f"{BASE}/agent-task/{task.task_id}"}
+        if replayed:
+            headers["Idempotent-Replayed"] = "true"
+        return Response(answer, status=202, headers=headers)
 
 
 class TaskView(APIBase):
@@ -45,6 +66,27 @@ class TaskView(APIBase):
     def get(self, request: Request, task_id: str) -> Response:
         """Show the task."""
         return self.show(task_id_of(task_id))
+
+
+def _submit(
+    navigator: Navigator, submission: Submission, once: Once | None
+) -> tuple[Submitted, bool]:
+    now = timezone.now()
+    if once is None:
+        return submit(navigator=navigator, submission=submission, now=now), False
+    return submit_once(navigator=navigator, submission=submission, once=once, now=now)
+
+
+def _idempotency_key(request: Request) -> str | None:
+    """Return the caller's key, None where there is none. Raises Problem 400."""
+    key: str | None = request.headers.get("Idempotency-Key")
+    if key is not None and not _PRINTABLE.fullmatch(key):
+        raise Problem(
+            status=400,
+            code="invalid_idempotency_key",
+            detail="An Idempotency-Key has 1 to 255 printable ASCII characters.",
+        )
+    return key
 
 
 def _navigator_for(body: SubmitRequest, *, token: PlatformToken) -> Navigator:

@@ -1,0 +1,100 @@
+"""A submission that is sent again makes no second task.
+
+The key is a row in the task's own transaction, under a unique constraint: that alone decides who
+was first. After draft-ietf-httpapi-idempotency-key-header.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from caylex_project.accounts.models import Navigator
+from tasks_app.models import IdempotencyKey
+from tasks_app.operations.submit import Submission, Submitted, submit
+
+PATH = "/agent-task"
+SECRET = "caylex_api_key"  # noqa: S105 - a field's name
+
+
+class IdempotencyKeyReused(Exception):
+    """The key was sent before with another body."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Once:
+    """A key of the caller's, and the SHA-256 of what it stands for."""
+
+    key: str
+    fingerprint: str
+
+
+def fingerprint(body: Mapping[str, Any], *, navigator: Navigator) -> str:
+    """Return the SHA-256 of the body's canonical JSON, hexadecimal.
+
+    The navigator's id stands for its key, so that no digest holds the secret and a rotated key
+    changes nothing. Null stands for absent, as everywhere in the API.
+    """
+    said = {name: value for name, value in body.items() if value is not None}
+    canonical = json.dumps({**said, SECRET: str(navigator.pk)}, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def submit_once(
+    *, navigator: Navigator, submission: Submission, once: Once, now: datetime.datetime
+) -> tuple[Submitted, bool]:
+    """Submit, or return what was said to the same key before; True where it was said before.
+
+    1. Where the key is known, its first answer is the answer, whatever has changed since.
+    2. Else one transaction holds the task, its doorbell and the key.
+    3. Of several at once the unique constraint lets one commit; the others wait for it, undo what
+       they wrote and go back to 1.
+
+    Raises IdempotencyKeyReused, and what `submit` raises; what was refused is not remembered.
+    """
+    tenant_id = navigator.project.tenant_id
+    first = _said_before(tenant_id, once)
+    if first is not None:
+        return first, True
+    try:
+        return _submit_and_remember(navigator, submission, once, now), False
+    except IntegrityError:
+        first = _said_before(tenant_id, once)
+        if first is None:
+            raise
+        return first, True
+
+
+def _submit_and_remember(
+    navigator: Navigator, submission: Submission, once: Once, now: datetime.datetime
+) -> Submitted:
+    with transaction.atomic():
+        row = IdempotencyKey.objects.create(
+            tenant_id=navigator.project.tenant_id,
+            path=PATH,
+            key=once.key,
+            fingerprint=once.fingerprint,
+            answer={},
+            created_at=now,
+        )
+        task = submit(navigator=navigator, submission=submission, now=now)
+        row.task_id = task.task_id
+        row.answer = {**asdict(task), "task_id": str(task.task_id)}
+        row.save(update_fields=["task", "answer"])
+    return task
+
+
+def _said_before(tenant_id: uuid.UUID, once: Once) -> Submitted | None:
+    row = IdempotencyKey.objects.filter(tenant_id=tenant_id, path=PATH, key=once.key).first()
+    if row is None:
+        return None
+    if row.fingerprint != once.fingerprint:
+        raise IdempotencyKeyReused
+    return Submitted(**{**row.answer, "task_id": uuid.UUID(row.answer["task_id"])})
