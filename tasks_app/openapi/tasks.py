@@ -89,9 +89,33 @@ _POLL: dict[str, Any] = {
     "description": "Shows where a task stands. Poll until `terminal` is true; `report` then holds "
     "what the agent has to say.",
     "tags": ["Agent tasks"],
-    "parameters": [TASK_ID, REQUEST_ID_HEADER],
+    "parameters": [
+        TASK_ID,
+        OpenApiParameter(
+            name="If-None-Match",
+            location=OpenApiParameter.HEADER,
+            description="The `ETag` of your last answer: 304 without a body while nothing changed.",
+            type=str,
+        ),
+        OpenApiParameter(
+            name="ETag",
+            location=OpenApiParameter.HEADER,
+            response=[200, 304],
+            description="Changes whenever the body does.",
+            type=str,
+        ),
+        OpenApiParameter(
+            name="Retry-After",
+            location=OpenApiParameter.HEADER,
+            response=[200, 304],
+            description="Seconds until the next poll makes sense; absent once it has ended.",
+            type=int,
+        ),
+        REQUEST_ID_HEADER,
+    ],
     "responses": {
         200: task_shown("The task.", Completed=examples.COMPLETED),
+        304: OpenApiResponse(description="It is as you saw it; there is no body."),
         404: NO_TASK,
         **ALWAYS,
     },

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 
 from django.utils import timezone
+from django.utils.http import parse_etags
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from caylex_project.accounts.keys import find_navigator_key
 from caylex_project.accounts.models import Navigator, PlatformToken
-from tasks_app.answers import SubmitAnswer
+from tasks_app.answers import POLL_AFTER_MS, SubmitAnswer
 from tasks_app.openapi.tasks import describe_poll, describe_submit
 from tasks_app.operations.idempotency import (
     IdempotencyKeyReused,
@@ -64,8 +67,21 @@ class TaskView(APIBase):
 
     @describe_poll
     def get(self, request: Request, task_id: str) -> Response:
-        """Show the task."""
-        return self.show(task_id_of(task_id))
+        """Show the task; 304 where the caller has seen it as it is."""
+        return _politely(request, self.show(task_id_of(task_id)))
+
+
+def _politely(request: Request, shown: Response) -> Response:
+    """Say when to ask again, and send nothing that the caller has already."""
+    said = json.dumps(shown.data, separators=(",", ":")).encode()
+    etag = f'"{hashlib.sha256(said).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if not shown.data["terminal"]:
+        headers["Retry-After"] = str(POLL_AFTER_MS // 1000)
+    known = parse_etags(request.headers.get("If-None-Match", ""))
+    if "*" in known or etag in [each.removeprefix("W/") for each in known]:
+        return Response(status=304, headers=headers)
+    return Response(shown.data, headers=headers)
 
 
 def _submit(
