@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from agent_runtime.endings import StopReason
+from tasks_app.events import EventPage, TaskEvent
 from tasks_app.operations.submit import Submitted
 from tasks_app.queries import TaskView
 from tasks_app.standing import sentence, standing_of
@@ -188,6 +189,45 @@ def _usage(task: TaskView) -> TaskUsage:
         tool_calls=task.tool_calls_made,
         cost_usd=None if task.cost_usd is None else float(task.cost_usd),
     )
+
+
+class EventAnswer(_Answer):
+    """One thing that happened to a task."""
+
+    id: int = Field(description="Rises within the task; numbers may be missing.")
+    type: str = Field(description="Ignore the types that you do not know.")
+    created_at: Moment
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: TaskEvent) -> EventAnswer:
+        """Return the body that shows the event."""
+        return cls(id=event.sequence, type=event.type, created_at=event.at, data=event.data)
+
+
+class EventsAnswer(_Answer):
+    """A page of a task's events, oldest first."""
+
+    task_id: uuid.UUID
+    status: Status
+    terminal: bool
+    events: list[EventAnswer]
+    next_starting_after: int | None = Field(
+        description="Send it as `starting_after` to go on from here; null before the first event."
+    )
+    has_more: bool = Field(description="There are more events now.")
+
+    @classmethod
+    def of(cls, page: EventPage, *, task_id: uuid.UUID, after: int | None) -> EventsAnswer:
+        """Return the body that shows what came after `after`."""
+        return cls(
+            task_id=task_id,
+            status=page.status,
+            terminal=page.status.terminal,
+            events=[EventAnswer.of(each) for each in page.events],
+            next_starting_after=page.events[-1].sequence if page.events else after,
+            has_more=page.has_more,
+        )
 
 
 class FieldProblem(_Answer):

@@ -6,6 +6,7 @@ from django.urls import path, re_path
 
 from tasks_app.openapi.page import docs, openapi
 from tasks_app.views.base import UnknownView
+from tasks_app.views.events import EventsView
 from tasks_app.views.runs import CancelView, RetryView
 from tasks_app.views.tasks import SubmitView, TaskView
 
@@ -13,6 +14,7 @@ submit = SubmitView.as_view()
 task = TaskView.as_view()
 cancel = CancelView.as_view()
 retry = RetryView.as_view()
+events = EventsView.as_view()
 
 urlpatterns = [
     path("v1/agent-task", submit, name="agent-tasks"),
@@ -23,6 +25,8 @@ urlpatterns = [
     path("v1/agent-task/<str:task_id>/cancel/", cancel),
     path("v1/agent-task/<str:task_id>/retry", retry, name="agent-task-retry"),
     path("v1/agent-task/<str:task_id>/retry/", retry),
+    path("v1/agent-task/<str:task_id>/events", events, name="agent-task-events"),
+    path("v1/agent-task/<str:task_id>/events/", events),
     path("v1/docs/openapi.yaml", openapi, name="openapi"),
     path("v1/docs", docs, name="docs"),
     path("v1/docs/", docs),

@@ -17,6 +17,7 @@ from tasks_app.answers import TaskAnswer
 from tasks_app.problems import Problem
 
 BASE = "/api/v1"
+VERSION_HEADER = "X-Task-Version"  # for the layer that waits for changes: it goes no further
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 

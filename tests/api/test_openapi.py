@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from pydantic import BaseModel
 from schemathesis.generation import GenerationMode
 
-from tasks_app.answers import ProblemAnswer, SubmitAnswer, TaskAnswer
+from tasks_app.answers import EventsAnswer, ProblemAnswer, SubmitAnswer, TaskAnswer
 from tasks_app.serializers import CancelRequest, RetryRequest, SubmitRequest
 from tests.api.conftest import Account, Caller
 from tests.api.test_poll import ended, make_task
@@ -88,6 +88,7 @@ def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str,
     assert {(path, *operations) for path, operations in paths.items()} == {
         ("/api/v1/agent-task", "post"),
         (TASK, "get"),
+        (f"{TASK}/events", "get"),
         (f"{TASK}/cancel", "post"),
         (f"{TASK}/retry", "post"),
     }
@@ -101,6 +102,7 @@ def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str,
     assert answers == {
         "submitAgentTask": {"202", "403", "422", *with_body},
         "getAgentTask": {"200", "304", *always},
+        "listAgentTaskEvents": {"200", "400", *always},
         "cancelAgentTask": {"200", "202", *with_body},
         "retryAgentTask": {"202", "409", *with_body},
     }
@@ -121,6 +123,7 @@ def test_every_answer_and_request_has_an_example_that_fits(description: dict[str
     bodies: dict[str, tuple[type[BaseModel] | None, type[BaseModel]]] = {
         "submitAgentTask": (SubmitRequest, SubmitAnswer),
         "getAgentTask": (None, TaskAnswer),
+        "listAgentTaskEvents": (None, EventsAnswer),
         "cancelAgentTask": (CancelRequest, TaskAnswer),
         "retryAgentTask": (RetryRequest, TaskAnswer),
     }

@@ -1,0 +1,22 @@
+"""Reading what stands behind the question mark of an address."""
+
+from __future__ import annotations
+
+import re
+
+from rest_framework.request import Request
+
+from tasks_app.problems import BadFields, FieldError
+
+_WHOLE = re.compile(r"[0-9]{1,10}")
+
+
+def whole_number(request: Request, name: str, *, least: int, most: int) -> int | None:
+    """Return the parameter's value, None where it is absent. Raises BadFields, status 400."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if _WHOLE.fullmatch(text) and least <= int(text) <= most:
+        return int(text)
+    message = f"Send a whole number from {least} to {most}."
+    raise BadFields([FieldError(field=name, code="invalid_parameter", message=message)])

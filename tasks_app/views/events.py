@@ -1,0 +1,37 @@
+"""What happened to a task."""
+
+from __future__ import annotations
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks_app.answers import EventsAnswer
+from tasks_app.events import read_events
+from tasks_app.openapi.events import describe_events
+from tasks_app.parameters import whole_number
+from tasks_app.views.base import VERSION_HEADER, APIBase, task_id_of, task_not_found
+
+DEFAULT_LIMIT = 100
+MOST_EVENTS = 500  # in one page
+MOST_NUMBER = 2_147_483_647  # what the columns hold
+
+
+class EventsView(APIBase):
+    """`/agent-task/{task_id}/events`."""
+
+    @describe_events
+    def get(self, request: Request, task_id: str) -> Response:
+        """Show a page of events."""
+        found = task_id_of(task_id)
+        after = whole_number(request, "starting_after", least=0, most=MOST_NUMBER)
+        limit = whole_number(request, "limit", least=1, most=MOST_EVENTS)
+        page = read_events(
+            task_id=found,
+            tenant_id=self.token.tenant_id,
+            after=after,
+            limit=limit or DEFAULT_LIMIT,
+        )
+        if page is None:
+            raise task_not_found()
+        answer = EventsAnswer.of(page, task_id=found, after=after)
+        return Response(answer.model_dump(mode="json"), headers={VERSION_HEADER: page.version})
