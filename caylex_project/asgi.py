@@ -15,8 +15,11 @@ from django.core import signals
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpResponseBase
 from django.urls import set_script_prefix
+from django.utils.module_loading import import_string
 
 from caylex_project.bodylimit import RequestGuard, whole_body
+from caylex_project.hub import Hub
+from caylex_project.waiting import Waiting
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "caylex_project.settings")
 
@@ -82,4 +85,6 @@ def _headers(response: HttpResponseBase) -> Headers:
 
 
 django.setup(set_prefix=False)
-application = RequestGuard(ThreadedDjango())
+# By name, because models can be imported only after the setup.
+hub = Hub(import_string("tasks_app.listening.ChangeListener"))
+application = RequestGuard(Waiting(ThreadedDjango(), hub=hub))

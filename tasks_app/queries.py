@@ -14,6 +14,7 @@ from django.db.models import F
 
 from agent_runtime.endings import StopReason
 from agent_runtime.messages import CallState
+from tasks_app.events import version_of
 from tasks_app.models import AgentTask, Step, ToolCall
 from tasks_app.states import Status
 
@@ -23,6 +24,7 @@ class TaskView:
     """A task as its submitter may see it; times are in UTC.
 
     `calling` is the first tool call on the wire as `server: tool` while it runs, else None.
+    `version` changes whenever the status or the progress does.
     """
 
     id: uuid.UUID
@@ -51,6 +53,7 @@ class TaskView:
     started_at: datetime.datetime | None
     completed_at: datetime.datetime | None
     calling: str | None = None
+    version: str = ""
 
 
 _SAME = [
@@ -115,4 +118,7 @@ def _view(row: dict[str, Any], *, calling: str | None) -> TaskView:
         authentication_needed=tuple(row["authentication_needed"]),
         user_email=row["user_email"],
         calling=calling,
+        version=version_of(
+            sequence=row["sequence"], cancel_requested_at=row["cancel_requested_at"]
+        ),
     )

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from agent_runtime.endings import Ending, StopReason
 from agent_runtime.messages import CallState
 from agent_runtime.report import final_report
+from tasks_app.changes import announce
 from tasks_app.models import AgentTask, Event, ToolCall
 from tasks_app.states import Status, check_transition
 from tasks_app.transcripts import steps_of, transcript_of
@@ -78,6 +79,7 @@ def _end(
         data={"status": status.value, "stop_reason": reason.value},
         at=now,
     )
+    announce([task.pk])
 
 
 def _end_open_calls(task: AgentTask, *, now: datetime.datetime) -> int:

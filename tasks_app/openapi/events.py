@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
 from tasks_app.answers import EventsAnswer
@@ -13,8 +14,8 @@ from tasks_app.openapi.shared import (
     NO_TASK,
     REQUEST_ID_HEADER,
     TASK_ID,
+    bad_parameter,
     described,
-    problem,
 )
 
 _CALL = {
@@ -46,24 +47,20 @@ EVENTS: dict[str, Any] = {
     "has_more": False,
 }
 
-BAD_PARAMETER = problem(
-    "A parameter is no whole number, or out of its range.",
-    code="invalid_parameter",
-    detail="limit: Send a whole number from 1 to 500.",
-    errors=[
-        {
-            "field": "limit",
-            "code": "invalid_parameter",
-            "message": "Send a whole number from 1 to 500.",
-        }
-    ],
-)
+STREAM = """id: 3
+event: agent_task.tool_call.started
+data: {"id":3,"type":"agent_task.tool_call.started","created_at":"2026-06-18T15:00:04+00:00"}
+
+: nothing new
+
+"""
 
 _EVENTS: dict[str, Any] = {
     "operation_id": "listAgentTaskEvents",
     "summary": "Events of a task",
     "description": "What happened to a task, oldest first. Ask again with `next_starting_after` "
-    "as `starting_after`, and you get each event once.",
+    "as `starting_after`, and you get each event once. With `Accept: text/event-stream` it is a "
+    "stream that goes on until the task has ended.",
     "tags": ["Agent tasks"],
     "parameters": [
         TASK_ID,
@@ -74,20 +71,34 @@ _EVENTS: dict[str, Any] = {
             type={"type": "integer", "minimum": 0, "maximum": 2_147_483_647},
         ),
         OpenApiParameter(
+            name="Last-Event-ID",
+            location=OpenApiParameter.HEADER,
+            description="Of a stream alone: the id of the last event that arrived. It goes before "
+            "`starting_after`.",
+            type={"type": "integer", "minimum": 0, "maximum": 2_147_483_647},
+        ),
+        OpenApiParameter(
             name="limit",
             location=OpenApiParameter.QUERY,
-            description="How many at most.",
+            description="How many at most; of a page alone.",
             type={"type": "integer", "minimum": 1, "maximum": 500, "default": 100},
         ),
         REQUEST_ID_HEADER,
     ],
     "responses": {
-        200: OpenApiResponse(
+        (200, "application/json"): OpenApiResponse(
             EventsAnswer,
             description="The events.",
             examples=[OpenApiExample("A tool call", value=EVENTS)],
         ),
-        400: BAD_PARAMETER,
+        (200, "text/event-stream"): OpenApiResponse(
+            OpenApiTypes.STR,
+            description="The events.",
+            examples=[
+                OpenApiExample("A stream", value=STREAM, media_type="text/event-stream"),
+            ],
+        ),
+        400: bad_parameter("limit", least=1, most=500),
         404: NO_TASK,
         **ALWAYS,
     },

@@ -75,6 +75,18 @@ _BAD_BODY = problem(
         }
     ],
 )
+
+
+def bad_parameter(name: str, *, least: int, most: int) -> OpenApiResponse:
+    message = f"Send a whole number from {least} to {most}."
+    return problem(
+        "A parameter is no whole number, or out of its range.",
+        code="invalid_parameter",
+        detail=f"{name}: {message}",
+        errors=[{"field": name, "code": "invalid_parameter", "message": message}],
+    )
+
+
 NO_TASK = problem(
     "Your tenant has no such task.", code="task_not_found", detail="There is no such task."
 )

@@ -14,6 +14,7 @@ from tasks_app.openapi.shared import (
     REQUEST_ID_HEADER,
     TASK_ID,
     WITH_BODY,
+    bad_parameter,
     described,
     problem,
     task_shown,
@@ -92,6 +93,13 @@ _POLL: dict[str, Any] = {
     "parameters": [
         TASK_ID,
         OpenApiParameter(
+            name="wait",
+            location=OpenApiParameter.QUERY,
+            description="Seconds to hold the answer until the status or the progress changes: from "
+            "what `If-None-Match` says that you know, else from what it is now.",
+            type={"type": "integer", "minimum": 0, "maximum": 60, "default": 0},
+        ),
+        OpenApiParameter(
             name="If-None-Match",
             location=OpenApiParameter.HEADER,
             description="The `ETag` of your last answer: 304 without a body while nothing changed.",
@@ -115,6 +123,7 @@ _POLL: dict[str, Any] = {
     ],
     "responses": {
         200: task_shown("The task.", Completed=examples.COMPLETED),
+        400: bad_parameter("wait", least=0, most=60),
         304: OpenApiResponse(description="It is as you saw it; there is no body."),
         404: NO_TASK,
         **ALWAYS,

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import transaction
 
 from agent_runtime.endings import SENTENCES, StopReason
+from tasks_app.changes import announce
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask, Event
 from tasks_app.operations.locked import locked_task
@@ -63,6 +64,7 @@ def retry(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None, now: datetime.date
             at=now,
         )
         knock(task_id=task.id)
+        announce([task.pk])
 
 
 def _retry_note(task: AgentTask) -> str:

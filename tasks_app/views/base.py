@@ -35,10 +35,15 @@ class APIBase(APIView):
 
     def show(self, task_id: uuid.UUID, *, status: int = 200) -> Response:
         """Answer with the task. Raises Problem 404 where the caller's tenant has none such."""
+        task = self.find(task_id)
+        return Response(TaskAnswer.of(task).model_dump(mode="json"), status=status)
+
+    def find(self, task_id: uuid.UUID) -> queries.TaskView:
+        """Return the task. Raises Problem 404 where the caller's tenant has none such."""
         task = queries.find_task(task_id=task_id, tenant_id=self.token.tenant_id)
         if task is None:
             raise task_not_found()
-        return Response(TaskAnswer.of(task).model_dump(mode="json"), status=status)
+        return task
 
 
 @extend_schema(exclude=True)

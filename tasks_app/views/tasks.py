@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from caylex_project.accounts.keys import find_navigator_key
 from caylex_project.accounts.models import Navigator, PlatformToken
-from tasks_app.answers import POLL_AFTER_MS, SubmitAnswer
+from tasks_app.answers import POLL_AFTER_MS, SubmitAnswer, TaskAnswer
 from tasks_app.openapi.tasks import describe_poll, describe_submit
 from tasks_app.operations.idempotency import (
     IdempotencyKeyReused,
@@ -22,10 +22,12 @@ from tasks_app.operations.idempotency import (
     submit_once,
 )
 from tasks_app.operations.submit import SkillNotFound, Submission, Submitted, submit
+from tasks_app.parameters import whole_number
 from tasks_app.problems import Problem
 from tasks_app.serializers import SubmitRequest, read_body
-from tasks_app.views.base import BASE, APIBase, task_id_of
+from tasks_app.views.base import BASE, VERSION_HEADER, APIBase, task_id_of
 
+MOST_WAIT = 60  # seconds
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -68,20 +70,23 @@ class TaskView(APIBase):
     @describe_poll
     def get(self, request: Request, task_id: str) -> Response:
         """Show the task; 304 where the caller has seen it as it is."""
-        return _politely(request, self.show(task_id_of(task_id)))
+        whole_number(request, "wait", least=0, most=MOST_WAIT)  # the layer before us waits
+        task = self.find(task_id_of(task_id))
+        return _politely(request, TaskAnswer.of(task), version=task.version)
 
 
-def _politely(request: Request, shown: Response) -> Response:
+def _politely(request: Request, answer: TaskAnswer, *, version: str) -> Response:
     """Say when to ask again, and send nothing that the caller has already."""
-    said = json.dumps(shown.data, separators=(",", ":")).encode()
+    shown = answer.model_dump(mode="json")
+    said = json.dumps(shown, separators=(",", ":")).encode()
     etag = f'"{hashlib.sha256(said).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    if not shown.data["terminal"]:
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache", VERSION_HEADER: version}
+    if not answer.terminal:
         headers["Retry-After"] = str(POLL_AFTER_MS // 1000)
     known = parse_etags(request.headers.get("If-None-Match", ""))
     if "*" in known or etag in [each.removeprefix("W/") for each in known]:
         return Response(status=304, headers=headers)
-    return Response(shown.data, headers=headers)
+    return Response(shown, headers=headers)
 
 
 def _submit(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -19,6 +19,7 @@ BATCH = 64  # tasks in one flush
 FLIGHTS = 2  # flushes under way at once, so that they overlap on disk
 
 Write = Callable[[Sequence[Entry]], dict[uuid.UUID, int]]
+Tell = Callable[[Iterable[uuid.UUID]], None]
 log = structlog.get_logger(__name__)
 
 
@@ -29,9 +30,12 @@ class Fenced(Exception):
 class Journal:
     """Commits entries, each fenced on its own; a task has at most one entry under way."""
 
-    def __init__(self, database: Database, *, write: Write = write_entries) -> None:
+    def __init__(
+        self, database: Database, *, write: Write = write_entries, tell: Tell | None = None
+    ) -> None:
         self._database = database
         self._write = write
+        self._tell = tell  # whom to tell of the tasks that entries landed for
         self._ready: list[tuple[Entry, asyncio.Future[int]]] = []
         self._flights: set[asyncio.Task[None]] = set()
 
@@ -70,6 +74,8 @@ class Journal:
             else:
                 _settle(batch[0][1], refusal)
             return
+        if self._tell is not None:
+            self._tell(landed)
         for entry, future in batch:
             _settle(future, landed.get(entry.task_id, Fenced(str(entry.task_id))))
 

@@ -8,6 +8,7 @@ import uuid
 from django.db import transaction
 from django.db.models import F
 
+from tasks_app.changes import announce
 from tasks_app.models import AgentTask, Event, Worker
 from tasks_app.states import Status, WorkerState
 from tasks_app.stopping import end_failed
@@ -58,6 +59,7 @@ def free_tasks(*, worker_id: uuid.UUID, crashed: bool, now: datetime.datetime) -
         )
         for task_id, sequence in tasks
     )
+    announce(task_id for task_id, _ in tasks)
     if crashed:
         _give_up_fatal([task_id for task_id, _ in tasks], now)
     return [task_id for task_id, _ in tasks]
@@ -102,3 +104,4 @@ def free_broken(*, claim: Claim, max_attempts: int, now: datetime.datetime) -> N
             data={"status": release.status.value, "reason": release.reason},
             at=now,
         )
+        announce([task.pk])

@@ -21,6 +21,7 @@ from tasks_app.worker.held import Held
 from tasks_app.worker.journal import Journal
 from tasks_app.worker.reader import Reader
 from tasks_app.worker.rebuild import Record, fixed_prompt, revision_of
+from tasks_app.worker.tell import Teller
 from tasks_app.worker.toolbox import Toolbox
 
 
@@ -34,6 +35,7 @@ class Resources:
     catalogues: CatalogueCache
     database: Database
     journal: Journal
+    teller: Teller | None = None
     reader: Reader = field(init=False)
 
     def __post_init__(self) -> None:
@@ -44,6 +46,7 @@ class Resources:
         """Return the resources as the settings say."""
         environment: Environment = settings.ENVIRONMENT
         database = Database()
+        teller = Teller()
         return cls(
             environment=environment,
             model=OpenRouter(
@@ -54,7 +57,8 @@ class Resources:
             guard=AddressGuard.of(networks=environment.caylex_private_networks),
             catalogues=CatalogueCache(),
             database=database,
-            journal=Journal(database),
+            journal=Journal(database, tell=teller.tell),
+            teller=teller,
         )
 
     async def take(self, claim: Claim) -> Held:
@@ -107,6 +111,8 @@ class Resources:
         close = getattr(self.model, "close", None)
         if close:
             await close()
+        if self.teller is not None:
+            await self.teller.close()
         self.database.close()
 
 

@@ -101,7 +101,7 @@ def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str,
     }
     assert answers == {
         "submitAgentTask": {"202", "403", "422", *with_body},
-        "getAgentTask": {"200", "304", *always},
+        "getAgentTask": {"200", "304", "400", *always},
         "listAgentTaskEvents": {"200", "400", *always},
         "cancelAgentTask": {"200", "202", *with_body},
         "retryAgentTask": {"202", "409", *with_body},

@@ -26,6 +26,7 @@ from tasks_app.worker.engine import Engine
 from tasks_app.worker.journal import Journal
 from tasks_app.worker.resources import Resources
 from tests.engine.build import a_task
+from tests.engine.conftest import Heard
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -117,6 +118,14 @@ def test_a_ring_is_answered_at_once_and_the_rows_are_looked_at_without_one(
     eventually(lambda: status_of(first) == Status.COMPLETED, "the task that was rung for")
     second = a_task()
     eventually(lambda: status_of(second) == Status.COMPLETED, "the task whose knock was lost")
+
+
+@pytest.mark.postgresql
+def test_a_claim_is_told_to_those_who_wait(heard: Heard, start: StartEngine) -> None:
+    task = a_task()
+    start(Hanging(()))
+
+    assert list(heard.changed.get(timeout=PATIENCE)) == [task.id]
 
 
 def test_at_the_drains_deadline_what_still_runs_is_handed_back(start: StartEngine) -> None:

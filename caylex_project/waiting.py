@@ -1,0 +1,133 @@
+"""The layer in which a poll waits for news: no thread and no database connection for each.
+
+A Django view holds a thread for as long as it takes. So this layer asks Django for the first
+answer, with its authentication and ETag, waits here, and asks Django again when there is news.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from typing import Any
+from urllib.parse import parse_qs
+
+from caylex_project.asking import REQUEST_ID, VERSION, Answer, Asker, asking_with
+from caylex_project.bodylimit import Application, Message, Receive, Scope, Send
+from caylex_project.hub import Hub, Watch
+from caylex_project.lifespan import live
+from caylex_project.streaming import stream, wants_stream
+
+_ID = r"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
+_TASK = re.compile(rf"/api/v1/agent-task/{_ID}(/events)?/?\Z")
+_SECONDS = re.compile(r"[0-9]{1,2}\Z")
+MOST_SECONDS = 60
+
+
+class Waiting:
+    """Holds polls with `?wait=`, writes event streams, and passes on everything else."""
+
+    def __init__(self, application: Application, *, hub: Hub) -> None:
+        self._application = application
+        self._asker = Asker(application)
+        self._hub = hub
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's scope."""
+        if scope["type"] == "lifespan":
+            await live(receive, send, hub=self._hub)
+            return
+        place = _TASK.search(scope["path"]) if scope["type"] == "http" else None
+        if place is None:
+            await self._application(scope, receive, send)
+            return
+        seconds = 0 if place[2] else _seconds(scope)
+        streams = bool(place[2]) and wants_stream(scope)
+        if scope["method"] != "GET" or not (seconds or streams):
+            await self._application(scope, receive, _without_version(send))
+            return
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            with self._hub.watch(uuid.UUID(place[1])) as watch:
+                if streams:
+                    answer = await stream(
+                        scope, send, asker=self._asker, hub=self._hub, watch=watch, gone=gone
+                    )
+                else:
+                    answer = await self._hold(scope, watch, gone, seconds=seconds)
+        finally:
+            gone.cancel()
+        if answer is not None:
+            await answer.send(_without_version(send))
+
+    async def _hold(
+        self, scope: Scope, watch: Watch, gone: asyncio.Future[Any], *, seconds: int
+    ) -> Answer | None:
+        """Return the answer once it is another than now, or than the caller knows.
+
+        1. Watch, before asking: what changes after the answer then wakes us.
+        2. Ask. An error, the end of the task and what the caller does not know are told at once.
+        3. Wait to be woken; ask whether it is still the same. If not, that is the answer.
+        4. When the time is up or the process ends, the first answer still holds. None: the
+           caller has gone.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        watch.begin()
+        first = latest = await self._asker.ask(scope)
+        etag = first.header(b"etag")
+        known = any(name == b"if-none-match" for name, _ in scope["headers"])
+        if not _may_change(first) or etag is None or (known and first.status == 200):
+            return first
+        again = asking_with(scope, {b"if-none-match": etag, **first.request_id})
+        while True:
+            watch.saw(latest.version)
+            left = deadline - asyncio.get_running_loop().time()
+            woken = not self._hub.stopping and await watch.wait(gone=gone, timeout=left)
+            if gone.done():
+                return None
+            if not woken or self._hub.stopping:
+                return first
+            watch.begin()
+            latest = await self._asker.ask_together(again)
+            if latest.status != 304:
+                return _as_part_of(first, latest)
+
+
+def _seconds(scope: Scope) -> int:
+    """Return how long to wait; 0 for what Django will refuse, too."""
+    query = scope.get("query_string", b"")
+    if b"wait" not in query:
+        return 0
+    text = parse_qs(query.decode("latin-1")).get("wait", ["0"])[-1]
+    seconds = int(text) if _SECONDS.match(text) and text.isascii() else 0
+    return seconds if seconds <= MOST_SECONDS else 0
+
+
+def _may_change(answer: Answer) -> bool:
+    """Tell whether there is something to wait for; Django says when to ask again if so."""
+    return answer.status in (200, 304) and answer.header(b"retry-after") is not None
+
+
+def _as_part_of(first: Answer, shared: Answer) -> Answer:
+    """Return a shared answer under this request's id; an error names another's in its body."""
+    if shared.status >= 400:
+        return shared
+    headers = [each for each in shared.headers if each[0].lower() != REQUEST_ID]
+    headers += first.request_id.items()
+    return Answer(status=shared.status, headers=headers, body=shared.body)
+
+
+async def _gone(receive: Receive) -> None:
+    """Return when the caller has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _without_version(send: Send) -> Send:
+    async def watch(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            kept = [each for each in message["headers"] if each[0].lower() != VERSION]
+            message = {**message, "headers": kept}
+        await send(message)
+
+    return watch

@@ -1,0 +1,227 @@
+"""Telling those who wait: on PostgreSQL, in few messages, and only of what is committed."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterable
+
+import pytest
+from django.db import OperationalError, connection, transaction
+from django.utils import timezone
+
+from agent_runtime.messages import Usage
+from tasks_app.changes import CHANNEL, MOST_IDS, announce, announced
+from tasks_app.operations.runs import retry
+from tasks_app.operations.stop import cancel
+from tasks_app.states import WorkerState
+from tasks_app.worker import tell as module
+from tasks_app.worker.database import Database
+from tasks_app.worker.entries import Entry, NewStep
+from tasks_app.worker.journal import Fenced, Journal
+from tasks_app.worker.release import end_worker
+from tasks_app.worker.resources import Resources
+from tasks_app.worker.tell import Teller
+from tests.engine.build import a_task, claimed_task
+from tests.engine.conftest import Heard
+from tests.worker_processes.cluster import PATIENCE
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def a_step() -> NewStep:
+    now = timezone.now()
+    return NewStep(
+        id=uuid.uuid4(),
+        run_number=1,
+        index=1,
+        request={"schema": 1, "notes": []},
+        response={"role": "assistant", "content": "words"},
+        finish_reason="stop",
+        model="scripted",
+        provider_request_id="",
+        usage=Usage(),
+        started_at=now,
+        completed_at=now,
+    )
+
+
+def test_ids_come_back_from_a_message_and_odd_ones_are_left_out() -> None:
+    first, second = uuid.uuid4(), uuid.uuid4()
+
+    assert announced(f"{first.hex} {second}  nonsense \u0661") == [first, second]
+    assert announced("") == []
+
+
+@pytest.mark.postgresql
+def test_many_ids_come_in_messages_that_fit(heard: Heard) -> None:
+    ids = {uuid.uuid4() for _ in range(MOST_IDS * 2 + 1)}
+    with transaction.atomic():
+        announce(ids)
+    got: list[uuid.UUID] = []
+    while len(got) < len(ids):
+        got.extend(heard.changed.get(timeout=PATIENCE))
+
+    assert set(got) == ids
+
+
+@pytest.mark.postgresql
+def test_a_listener_whose_connection_was_cut_listens_again_and_looks(heard: Heard) -> None:
+    task = a_task()
+    heard.awaited.append(task.id)
+    heard.found.get(timeout=PATIENCE)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query = %s",
+            [f"LISTEN {CHANNEL}"],
+        )
+        assert cursor.fetchone() == (1,)
+    cancel(task_id=task.id, tenant_id=None, reason="", now=timezone.now())  # told to nobody
+    while heard.found.get(timeout=PATIENCE) != {task.id: "1c"}:
+        pass
+    announce([last := uuid.uuid4()])
+    while last not in heard.changed.get(timeout=PATIENCE):
+        pass
+
+
+@pytest.mark.postgresql
+def test_what_is_rolled_back_is_not_told(heard: Heard) -> None:
+    with transaction.atomic():
+        announce([uuid.uuid4()])
+        transaction.set_rollback(True)
+    announce([last := uuid.uuid4()])
+
+    assert list(heard.changed.get(timeout=PATIENCE)) == [last]
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("change", ["cancel", "cancel_running", "retry", "buried"])
+def test_every_change_outside_the_journal_is_told(heard: Heard, change: str) -> None:
+    now = timezone.now()
+    task = claimed_task()[0] if change in ("cancel_running", "buried") else a_task()
+    if change == "buried":
+        assert task.worker_id
+        end_worker(worker_id=task.worker_id, state=WorkerState.DEAD, now=now)
+    else:
+        cancel(task_id=task.id, tenant_id=None, reason="", now=now)
+    assert task.id in heard.changed.get(timeout=PATIENCE)
+    if change == "retry":
+        retry(task_id=task.id, tenant_id=None, now=now)
+        assert task.id in heard.changed.get(timeout=PATIENCE)
+
+
+def test_looking_tells_the_versions_of_what_is_awaited_and_of_nothing_else(heard: Heard) -> None:
+    task, _ = claimed_task()
+    a_task()
+    heard.awaited[:] = [task.id, uuid.uuid4()]
+
+    assert heard.found.get(timeout=PATIENCE) == {task.id: "1"}
+
+    cancel(task_id=task.id, tenant_id=None, reason="", now=timezone.now())
+    while (versions := heard.found.get(timeout=PATIENCE)) == {task.id: "1"}:
+        pass
+    assert versions == {task.id: "1c"}
+
+
+@pytest.mark.postgresql
+async def test_the_journal_tells_of_what_landed_and_not_of_what_was_fenced(
+    database: Database,
+) -> None:
+    told: list[uuid.UUID] = []
+    journal = Journal(database, tell=told.extend)
+    task, claim = await database.run(claimed_task)
+    entry = Entry(
+        task_id=task.id,
+        epoch=claim.epoch,
+        sequence=task.sequence,
+        at=timezone.now(),
+        step=a_step(),
+    )
+    await journal.commit(entry)
+    assert told == [task.id]
+
+    with pytest.raises(Fenced):
+        await journal.commit(Entry(task_id=task.id, epoch=99, sequence=0, at=timezone.now()))
+    assert told == [task.id]
+
+
+@pytest.mark.postgresql
+async def test_a_worker_s_journal_tells_those_who_wait(heard: Heard) -> None:
+    resources = Resources.from_settings()
+    task, claim = await resources.database.run(claimed_task)
+    await resources.journal.commit(
+        Entry(
+            task_id=task.id,
+            epoch=claim.epoch,
+            sequence=task.sequence,
+            at=timezone.now(),
+            step=a_step(),
+        )
+    )
+    assert list(await asyncio.to_thread(heard.changed.get, timeout=PATIENCE)) == [task.id]
+    await resources.close()
+    resources.database.join()
+
+
+class Told:
+    """Stands for the database: counts messages, fails as often as it is told to."""
+
+    def __init__(self, *, failures: int = 0) -> None:
+        self.messages: list[set[uuid.UUID]] = []
+        self.failures = failures
+
+    def __call__(self, task_ids: Iterable[uuid.UUID]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OperationalError
+        self.messages.append(set(task_ids))
+
+
+MakeTeller = Callable[[Told], Teller]
+
+
+@pytest.fixture
+def teller(monkeypatch: pytest.MonkeyPatch) -> MakeTeller:
+    """Make a teller that speaks on any database and does not pause after a failure."""
+    monkeypatch.setattr(module, "AWAY", 0.0)
+
+    def make(told: Told) -> Teller:
+        made = Teller(tell=told)
+        made._useful = True
+        return made
+
+    return make
+
+
+async def test_a_burst_is_two_messages_the_first_at_once(teller: MakeTeller) -> None:
+    told = Told()
+    made = teller(told)
+    ids = [uuid.uuid4() for _ in range(300)]
+    made.tell(ids[:1])
+    while not told.messages:
+        await asyncio.sleep(0)
+    for each in ids:  # within the pause after the first
+        made.tell([each])
+    await made.close()
+
+    assert told.messages == [{ids[0]}, set(ids)]
+
+
+async def test_what_could_not_be_told_is_told_later(teller: MakeTeller) -> None:
+    told = Told(failures=3)
+    made = teller(told)
+    made.tell([first := uuid.uuid4()])
+    await made.close()
+
+    assert told.messages == [{first}]
+
+
+async def test_nothing_is_nothing_to_tell(teller: MakeTeller) -> None:
+    told = Told()
+    made = teller(told)
+    made.tell([])
+    await made.close()
+
+    assert told.messages == []
+    assert CHANNEL == "caylex_changes"  # of its own, beside the doorbell's
