@@ -33,9 +33,8 @@ def test_who_dies_at_a_commit_is_replaced_and_his_tasks_end_as_scripted(
     stage: Stage, tmp_path: Path, failpoint: str
 ) -> None:
     switch = {"FAILPOINT": failpoint, "FAILPOINT_DONE": str(tmp_path / "done")}
+    ids = stage.submit(TASKS)  # before anybody looks: no claim falls between two looks
     with running_cluster(**SETTINGS, **switch) as cluster:
-        cluster.wait_for("engine.started")
-        ids = stage.submit(TASKS)
         cluster.wait_for(f"ended with code {DIED}")
         stage.wait(ids, cluster)
         assert cluster.stop() == 0, cluster.log
