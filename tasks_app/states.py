@@ -1,4 +1,4 @@
-"""The states of a task and of a worker, and the transitions that are allowed."""
+"""The states of a task, a worker and a delivery, and the transitions that are allowed."""
 
 from __future__ import annotations
 
@@ -52,3 +52,11 @@ class WorkerState(models.TextChoices):
     DRAINING = "draining"  # finishes turns, claims nothing
     GONE = "gone"  # ended in good order, holds nothing
     DEAD = "dead"  # declared dead; what it held was taken over
+
+
+class DeliveryState(models.TextChoices):
+    """Where a webhook's message stands."""
+
+    WAITING = "waiting"  # due now, or at its next attempt
+    DELIVERED = "delivered"  # the address took it
+    FAILED = "failed"  # given up after a day of tries, or the address said that it is gone

@@ -6,8 +6,10 @@ import datetime
 import uuid
 from typing import Any
 
+from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
+from django.db.models import F
 from django.db.models.functions import Lower
 
 slug_like = RegexValidator(
@@ -22,6 +24,11 @@ class Tenant(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=63, unique=True, validators=[slug_like])
+    limits: models.JSONField[Any, Any] = models.JSONField(
+        default=dict, blank=True, help_text="Caps for all tasks of this tenant together."
+    )
+    paused = models.BooleanField(default=False, help_text="Nothing of it is claimed.")
+    disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
@@ -81,6 +88,8 @@ class Project(models.Model):
     limits: models.JSONField[Any, Any] = models.JSONField(
         default=dict, blank=True, help_text="Caps for the tasks of this project."
     )
+    paused = models.BooleanField(default=False, help_text="Nothing of it is claimed.")
+    disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -129,6 +138,7 @@ class EndUser(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="end_users")
     email = models.EmailField(max_length=254)
+    disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -141,3 +151,44 @@ class EndUser(models.Model):
 
     def __str__(self) -> str:
         return self.email
+
+
+class StaffScope(models.Model):
+    """The projects that a staff user is limited to; without a row he sees them all."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="staff_scope"
+    )
+    projects: models.ManyToManyField[Project, Any] = models.ManyToManyField(
+        Project, related_name="+"
+    )
+
+    def __str__(self) -> str:
+        return f"projects of {self.user}"
+
+
+class AuditEntry(models.Model):
+    """What a staff user did, and why. Append-only: the database refuses changes, too.
+
+    It names things by text and id, without foreign keys, so that it outlives them.
+    """
+
+    at = models.DateTimeField()
+    actor = models.CharField(max_length=150, help_text="The staff user's name.")
+    action = models.CharField(max_length=50)
+    object_type = models.CharField(max_length=50)
+    object_id = models.CharField(max_length=64)
+    object_name = models.CharField(max_length=300)
+    project_id = models.UUIDField(null=True, blank=True, help_text="Null where it is of none.")
+    reason = models.CharField(max_length=500, blank=True)
+    details: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        indexes = [
+            models.Index(F("at").desc(), F("id").desc(), name="audit_newest"),
+            models.Index(fields=["object_type", "object_id", "at"], name="audit_of_object"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.actor}: {self.action} {self.object_name}"

@@ -44,6 +44,7 @@ class Server(models.Model):
         blank=True,
         help_text="Tools that may be called twice with no harm, where the server gives no hint.",
     )
+    paused = models.BooleanField(default=False, help_text="It shows no tools to anybody.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

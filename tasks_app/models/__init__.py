@@ -5,9 +5,24 @@ other way round. The engine's only writers are `worker.journal`, `worker.claim`,
 `worker.sweep` and `operations`.
 """
 
+from tasks_app.models.bulk import BulkOperation
 from tasks_app.models.journal import Event, Step, ToolCall
 from tasks_app.models.submissions import IdempotencyKey
-from tasks_app.models.tasks import SCHEMA, AgentTask
+from tasks_app.models.tasks import SCHEMA, AgentTask, TaskMetadata
+from tasks_app.models.webhooks import WebhookDelivery, WebhookEndpoint, WebhookSecret
 from tasks_app.models.workers import Worker
 
-__all__ = ["SCHEMA", "AgentTask", "Event", "IdempotencyKey", "Step", "ToolCall", "Worker"]
+__all__ = [
+    "SCHEMA",
+    "AgentTask",
+    "BulkOperation",
+    "Event",
+    "IdempotencyKey",
+    "Step",
+    "TaskMetadata",
+    "ToolCall",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookSecret",
+    "Worker",
+]

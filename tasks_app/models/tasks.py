@@ -33,6 +33,9 @@ class AgentTask(models.Model):
     required_skill: models.JSONField[Any, Any] = models.JSONField(
         null=True, blank=True, help_text="{id, name, slug, source} as resolved at submit."
     )
+    skill_slug = models.CharField(
+        max_length=64, blank=True, help_text="The required skill's slug, to find its tasks by."
+    )
     limits: models.JSONField[Any, Any] = models.JSONField(default=dict)
     metadata: models.JSONField[Any, Any] = models.JSONField(
         default=dict, blank=True, help_text="The caller's own string pairs."
@@ -133,6 +136,20 @@ class AgentTask(models.Model):
                 condition=Q(status=Status.PENDING.value),
             ),
             models.Index(
+                F("project"),
+                F("priority").desc(),
+                F("next_attempt_at"),
+                F("id"),
+                name="task_lane",
+                condition=Q(status=Status.PENDING.value),
+            ),
+            *(
+                models.Index(
+                    fields=[scope, "status"], name=f"task_open_of_{scope}", condition=~_ended
+                )
+                for scope in ("tenant", "project", "end_user")
+            ),
+            models.Index(
                 fields=["crashes", "next_attempt_at"],
                 name="task_quarantine",
                 condition=Q(status=Status.PENDING.value, crashes__gte=2),
@@ -146,7 +163,62 @@ class AgentTask(models.Model):
                 condition=Q(cancel_requested_at__isnull=False, completed_at__isnull=True),
             ),
             models.Index(F("created_at").desc(), F("id").desc(), name="task_newest"),
+            models.Index(
+                F("tenant"), F("created_at").desc(), F("id").desc(), name="task_newest_of_tenant"
+            ),
+            models.Index(
+                F("project"), F("created_at").desc(), F("id").desc(), name="task_newest_of_project"
+            ),
+            models.Index(
+                F("end_user"), F("created_at").desc(), F("id").desc(), name="task_newest_of_user"
+            ),
+            models.Index(
+                F("tenant"),
+                F("status"),
+                F("created_at").desc(),
+                F("id").desc(),
+                name="task_newest_by_status",
+            ),
+            models.Index(
+                F("tenant"),
+                F("skill_slug"),
+                F("created_at").desc(),
+                F("id").desc(),
+                name="task_newest_by_skill",
+                condition=~Q(skill_slug=""),
+            ),
+            models.Index(
+                fields=["completed_at"], name="task_ended", condition=Q(completed_at__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class TaskMetadata(models.Model):
+    """One of the pairs in `AgentTask.metadata`, to find tasks by: the newest first."""
+
+    task = models.ForeignKey(AgentTask, on_delete=models.CASCADE, related_name="metadata_rows")
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=64)
+    value = models.CharField(max_length=512)
+    created_at = models.DateTimeField(help_text="The task's.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["task", "key"], name="metadata_key_once_per_task")
+        ]
+        indexes = [
+            models.Index(
+                F("tenant"),
+                F("key"),
+                F("value"),
+                F("created_at").desc(),
+                F("task").desc(),
+                name="task_newest_by_metadata",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.value}"
