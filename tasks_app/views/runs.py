@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db import transaction
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -44,9 +45,10 @@ class RetryView(APIBase):
         read_body(RetryRequest, request.data)
         found = task_id_of(task_id)
         try:
-            retry(task_id=found, tenant_id=self.token.tenant_id, now=timezone.now())
+            with transaction.atomic():  # shown as this leaves it: a worker is quick to take it
+                retry(task_id=found, tenant_id=self.token.tenant_id, now=timezone.now())
+                return self.show(found, status=202)
         except TaskNotFound:
             raise task_not_found() from None
         except RetryRefused as refused:
             raise Problem(status=409, code="not_retryable", detail=str(refused)) from None
-        return self.show(found, status=202)
