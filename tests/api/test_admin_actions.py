@@ -307,7 +307,7 @@ def test_what_names_no_task_is_404(
 def test_more_than_the_most_at_a_time_are_refused_as_a_whole(
     operator: Client, acme: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks_app.admin_actions.MOST_TASKS", 2)
+    monkeypatch.setattr("tasks_app.admin.actions.MOST_TASKS", 2)
     tasks = [make_task(acme) for _ in range(3)]
     before = rows()
     sentence = ("warning", "Choose at most 2 tasks at a time.")
@@ -331,7 +331,7 @@ def test_a_history_line_that_cannot_be_written_undoes_the_action(
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("no history")
 
-    monkeypatch.setattr("tasks_app.admin.AgentTaskAdmin.log_change", broken)
+    monkeypatch.setattr("tasks_app.admin.tasks.AgentTaskAdmin.log_change", broken)
     with pytest.raises(RuntimeError, match="no history"):
         do(operator, "cancel", task)
 
