@@ -72,7 +72,7 @@ test-postgresql: install-dev
 	CAYLEX_TEST_DATABASE=postgresql $(PYTEST)
 
 # What needs no database has run by then.
-NO_DATABASE := tests/demo tests/llm tests/runtime tests/tools tests/test_house_style.py tests/test_net.py
+NO_DATABASE := tests/demo tests/llm tests/runtime tests/tools tests/test_docs.py tests/test_house_style.py tests/test_net.py
 
 test-sqlite: install-dev
 	CAYLEX_TEST_DATABASE=sqlite $(PYTEST) $(addprefix --ignore=,$(NO_DATABASE))
