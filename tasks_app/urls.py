@@ -8,6 +8,7 @@ from tasks_app.openapi.page import docs, openapi
 from tasks_app.views.base import UnknownView
 from tasks_app.views.events import EventsView
 from tasks_app.views.runs import CancelView, RetryView
+from tasks_app.views.sessions import TraceView, TranscriptView
 from tasks_app.views.tasks import SubmitView, TaskView
 
 submit = SubmitView.as_view()
@@ -15,6 +16,8 @@ task = TaskView.as_view()
 cancel = CancelView.as_view()
 retry = RetryView.as_view()
 events = EventsView.as_view()
+transcript = TranscriptView.as_view()
+trace = TraceView.as_view()
 
 urlpatterns = [
     path("v1/agent-task", submit, name="agent-tasks"),
@@ -27,6 +30,10 @@ urlpatterns = [
     path("v1/agent-task/<str:task_id>/retry/", retry),
     path("v1/agent-task/<str:task_id>/events", events, name="agent-task-events"),
     path("v1/agent-task/<str:task_id>/events/", events),
+    path("v1/agent-task/<str:task_id>/transcript", transcript, name="agent-task-transcript"),
+    path("v1/agent-task/<str:task_id>/transcript/", transcript),
+    path("v1/queries/query-logs/<str:session_id>/trace", trace, name="session-trace"),
+    path("v1/queries/query-logs/<str:session_id>/trace/", trace),
     path("v1/docs/openapi.yaml", openapi, name="openapi"),
     path("v1/docs", docs, name="docs"),
     path("v1/docs/", docs),

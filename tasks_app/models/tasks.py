@@ -27,7 +27,7 @@ class AgentTask(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="tasks")
     navigator = models.ForeignKey(Navigator, on_delete=models.CASCADE, related_name="tasks")
     end_user = models.ForeignKey(EndUser, on_delete=models.CASCADE, related_name="tasks")
-    session_id = models.UUIDField(default=uuid.uuid4, editable=False)
+    session_id = models.UUIDField(default=uuid.uuid4, editable=False, db_index=True)
     prompt = models.TextField()
     model = models.CharField(max_length=200)
     required_skill: models.JSONField[Any, Any] = models.JSONField(

@@ -61,11 +61,17 @@ class UnknownView(APIView):
         raise Problem(status=404, code="not_found", detail="There is nothing at this address.")
 
 
+def id_of(text: str) -> uuid.UUID | None:
+    """Return the id, or None where it is no UUID: nothing can have it."""
+    return uuid.UUID(text) if _UUID.fullmatch(text) else None
+
+
 def task_id_of(text: str) -> uuid.UUID:
     """Return the id. Raises Problem 404 where it is no UUID: no such task can exist."""
-    if not _UUID.fullmatch(text):
+    found = id_of(text)
+    if found is None:
         raise task_not_found()
-    return uuid.UUID(text)
+    return found
 
 
 def task_not_found() -> Problem:

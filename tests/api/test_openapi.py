@@ -21,7 +21,9 @@ from schemathesis.generation import GenerationMode
 
 from tasks_app.answers import EventsAnswer, ProblemAnswer, SubmitAnswer, TaskAnswer
 from tasks_app.serializers import CancelRequest, RetryRequest, SubmitRequest
+from tasks_app.session_answers import TraceAnswer, TranscriptAnswer
 from tests.api.conftest import Account, Caller
+from tests.api.journal import lived
 from tests.api.test_poll import ended, make_task
 
 OPENAPI = "/api/v1/docs/openapi.yaml"
@@ -70,6 +72,8 @@ def test_every_generated_request_is_answered_as_described(case: Any, acme: Accou
         retried = case.path.endswith("/retry")
         task = ended(acme, **FAILED) if retried else make_task(acme)
         case.path_parameters["task_id"] = str(task.id)
+    if positive and "session_id" in case.path_parameters:
+        case.path_parameters["session_id"] = str(lived(acme).session_id)
     case.call_and_validate(headers=acme.bearer)
 
 
@@ -91,6 +95,8 @@ def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str,
         (f"{TASK}/events", "get"),
         (f"{TASK}/cancel", "post"),
         (f"{TASK}/retry", "post"),
+        (f"{TASK}/transcript", "get"),
+        ("/api/v1/queries/query-logs/{session_id}/trace", "get"),
     }
     always = {"401", "404", "406", "431", "503"}
     with_body = {*always, "400", "413", "415"}
@@ -105,6 +111,8 @@ def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str,
         "listAgentTaskEvents": {"200", "400", *always},
         "cancelAgentTask": {"200", "202", *with_body},
         "retryAgentTask": {"202", "409", *with_body},
+        "getAgentTaskTranscript": {"200", "400", *always},
+        "getSessionTrace": {"200", "400", *always},
     }
     for each in paths.values():
         for operation in each.values():
@@ -126,6 +134,8 @@ def test_every_answer_and_request_has_an_example_that_fits(description: dict[str
         "listAgentTaskEvents": (None, EventsAnswer),
         "cancelAgentTask": (CancelRequest, TaskAnswer),
         "retryAgentTask": (RetryRequest, TaskAnswer),
+        "getAgentTaskTranscript": (None, TranscriptAnswer),
+        "getSessionTrace": (None, TraceAnswer),
     }
     for each in description["paths"].values():
         for operation in each.values():

@@ -1,0 +1,199 @@
+"""A task's transcript for those who ask about it: a page of messages in their order.
+
+It is read from the rows of the journal and only grows: the prompt, then of each step what was
+said to the model before it, the model's words, and the results once all of its calls have ended.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+
+from django.db.models import Exists, OuterRef
+
+from agent_runtime.messages import CallState, text_of
+from agent_runtime.prompt import skill_order
+from agent_runtime.transcript import RequiredSkill
+from tasks_app.models import AgentTask, Event, Step, ToolCall
+from tasks_app.states import Status
+
+_OPEN = [each.value for each in CallState if not each.ended]
+_CURSOR = re.compile(r"([0-9]{1,9})-([0-9]{1,9})-([0-9]{1,9})")
+
+
+class MessageType(StrEnum):
+    """Who speaks, more exactly than the role that the model is told."""
+
+    USER_MESSAGE = "user_message"  # the prompt, and what the caller said to continue
+    RUNTIME_NOTE = "runtime_note"  # the service's own words, in the role of the user
+    ASSISTANT_MESSAGE = "assistant_message"  # the model, without asking for a tool
+    TOOL_CALLS = "tool_calls"  # the model, asking for tools: the trace shows which
+    TOOL_RESULT = "tool_result"  # what one of them came to
+
+
+_ROLES = {
+    MessageType.USER_MESSAGE: "user",
+    MessageType.RUNTIME_NOTE: "user",
+    MessageType.ASSISTANT_MESSAGE: "assistant",
+    MessageType.TOOL_CALLS: "assistant",
+    MessageType.TOOL_RESULT: "tool",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """One message of the transcript."""
+
+    id: uuid.UUID
+    type: MessageType
+    text: str
+    at: datetime.datetime
+
+    @property
+    def role(self) -> str:
+        """The role in which the model reads it."""
+        return _ROLES[self.type]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the next page begins: so many messages into a step, so many in all before it."""
+
+    step: int = 0  # the step's sequence; 0 stands for what is said before any
+    skipped: int = 0
+    told: int = 0
+
+    @classmethod
+    def of(cls, cursor: str) -> Place | None:
+        """Return the place that a cursor names, or None where it names none."""
+        found = _CURSOR.fullmatch(cursor)
+        return found and cls(step=int(found[1]), skipped=int(found[2]), told=int(found[3]))
+
+    @property
+    def cursor(self) -> str:
+        """The place as text."""
+        return f"{self.step}-{self.skipped}-{self.told}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptPage:
+    """Messages in their order, and where the next page begins if there is more."""
+
+    status: Status
+    place: Place
+    messages: Sequence[Said]
+    next: Place | None
+
+
+def read_transcript(
+    *, task_id: uuid.UUID, tenant_id: uuid.UUID, place: Place, limit: int
+) -> TranscriptPage | None:
+    """Return up to `limit` messages from `place` on, or None: the tenant has no such task.
+
+    As many steps are read as there are messages, and no more calls than that: a page costs the
+    same in a long task as in a short one.
+    """
+    task = AgentTask.objects.filter(id=task_id, tenant_id=tenant_id).first()
+    if task is None:
+        return None
+    found = list(islice(_told(task, place, limit=limit), limit + 1))
+    following = None
+    if len(found) > limit:
+        step, skipped, _ = found[limit]
+        following = Place(step=step, skipped=skipped, told=place.told + limit)
+    return TranscriptPage(
+        status=Status(task.status),
+        place=place,
+        messages=[said for _, _, said in found[:limit]],
+        next=following,
+    )
+
+
+def _told(task: AgentTask, place: Place, *, limit: int) -> Iterator[tuple[int, int, Said]]:
+    """Yield messages from `place` on, each with its step and its number there."""
+    if place.step == 0:
+        yield from _from(0, place.skipped, _opening(task))
+    steps = (
+        Step.objects.filter(task=task, sequence__gte=place.step)
+        .annotate(is_open=Exists(ToolCall.objects.filter(step=OuterRef("pk"), state__in=_OPEN)))
+        .order_by("sequence")[: limit + 1]
+    )
+    ended = [step for step in steps if not step.is_open]
+    results = _results(ended, most=place.skipped + limit + 1)
+    continued = _continued_runs(task) if any(step.request["notes"] for step in steps) else set()
+    for step in steps:
+        by_user = step.index == 1 and step.run_number in continued
+        skipped = place.skipped if step.sequence == place.step else 0
+        messages = [*_notes(step, by_user=by_user), _answer(step), *results[step.pk]]
+        yield from _from(step.sequence, skipped, messages)
+
+
+def _from(step: int, skipped: int, messages: Sequence[Said]) -> Iterator[tuple[int, int, Said]]:
+    for number, said in enumerate(messages[skipped:], start=skipped):
+        yield step, number, said
+
+
+def _opening(task: AgentTask) -> list[Said]:
+    """Return what is said before the first step: the order to load a skill, and the prompt."""
+    prompt = Said(id=task.id, type=MessageType.USER_MESSAGE, text=task.prompt, at=task.created_at)
+    if task.required_skill is None:
+        return [prompt]
+    skill = RequiredSkill(id=task.required_skill["id"], name=task.required_skill["name"])
+    order = dataclasses.replace(
+        prompt,
+        id=uuid.uuid5(task.id, "skill"),
+        type=MessageType.RUNTIME_NOTE,
+        text=skill_order(skill),
+    )
+    return [order, prompt]
+
+
+def _continued_runs(task: AgentTask) -> set[int]:
+    """Return the runs that a caller's message began: it is the last note of their first step."""
+    events = Event.objects.filter(task=task, kind="continued")
+    return {data["run_number"] for data in events.values_list("data", flat=True)}
+
+
+def _notes(step: Step, *, by_user: bool) -> list[Said]:
+    notes: Sequence[str] = step.request["notes"]
+    last = len(notes) - 1
+    return [
+        Said(
+            id=uuid.uuid5(step.pk, str(number)),
+            type=(
+                MessageType.USER_MESSAGE if by_user and number == last else MessageType.RUNTIME_NOTE
+            ),
+            text=text,
+            at=step.started_at,
+        )
+        for number, text in enumerate(notes)
+    ]
+
+
+def _answer(step: Step) -> Said:
+    asks = step.response.get("tool_calls")
+    return Said(
+        id=step.pk,
+        type=MessageType.TOOL_CALLS if asks else MessageType.ASSISTANT_MESSAGE,
+        text=text_of(step.response),
+        at=step.completed_at,
+    )
+
+
+def _results(steps: Sequence[Step], *, most: int) -> Mapping[uuid.UUID, Sequence[Said]]:
+    calls = ToolCall.objects.filter(step__in=steps).order_by("step__sequence", "index")
+    results: dict[uuid.UUID, list[Said]] = defaultdict(list)
+    for call in calls.only("id", "step", "result", "completed_at")[:most]:
+        assert call.result is not None
+        assert call.completed_at is not None
+        results[call.step_id].append(
+            Said(id=call.pk, type=MessageType.TOOL_RESULT, text=call.result, at=call.completed_at)
+        )
+    return results

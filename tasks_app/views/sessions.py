@@ -1,0 +1,66 @@
+"""What was said and done in a session."""
+
+from __future__ import annotations
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tasks_app.openapi.sessions import describe_trace, describe_transcript
+from tasks_app.parameters import whole_number
+from tasks_app.problems import BadFields, FieldError, Problem
+from tasks_app.session_answers import TraceAnswer, TranscriptAnswer
+from tasks_app.traces import read_trace
+from tasks_app.transcript_pages import Place, read_transcript
+from tasks_app.views.base import APIBase, id_of, task_id_of, task_not_found
+
+DEFAULT_LIMIT = 50
+MOST_ON_A_PAGE = 100
+MOST_OFFSET = 1_000_000
+
+
+class TranscriptView(APIBase):
+    """`/agent-task/{task_id}/transcript`."""
+
+    @describe_transcript
+    def get(self, request: Request, task_id: str) -> Response:
+        """Show a page of messages."""
+        found = task_id_of(task_id)
+        limit = whole_number(request, "limit", least=1, most=MOST_ON_A_PAGE)
+        page = read_transcript(
+            task_id=found,
+            tenant_id=self.token.tenant_id,
+            place=_place(request),
+            limit=limit or DEFAULT_LIMIT,
+        )
+        if page is None:
+            raise task_not_found()
+        return Response(TranscriptAnswer.of(page, task_id=found).model_dump(mode="json"))
+
+
+class TraceView(APIBase):
+    """`/queries/query-logs/{session_id}/trace`."""
+
+    @describe_trace
+    def get(self, request: Request, session_id: str) -> Response:
+        """Show a page of tool calls, a group for each step."""
+        offset = whole_number(request, "offset", least=0, most=MOST_OFFSET) or 0
+        limit = whole_number(request, "limit", least=1, most=MOST_ON_A_PAGE) or DEFAULT_LIMIT
+        found = id_of(session_id)
+        page = None
+        if found is not None:
+            page = read_trace(
+                session_id=found, tenant_id=self.token.tenant_id, offset=offset, limit=limit
+            )
+        if page is None:
+            raise Problem(status=404, code="session_not_found", detail="There is no such session.")
+        return Response(TraceAnswer.of(page, offset=offset, limit=limit).model_dump(mode="json"))
+
+
+def _place(request: Request) -> Place:
+    """Return where the page begins. Raises BadFields, status 400."""
+    cursor = request.query_params.get("cursor")
+    place = Place() if cursor is None else Place.of(cursor)
+    if place is None:
+        message = "Send the next_cursor of a page of this transcript."
+        raise BadFields([FieldError(field="cursor", code="invalid_parameter", message=message)])
+    return place
