@@ -12,6 +12,7 @@ from skills_app.models import Skill, SkillFile, SkillRevision
 class SkillAdmin(ReadOnlyAdmin):
     """Skills."""
 
+    project_paths = ("project", "navigator__project")
     list_display = ("slug", "project", "navigator", "current", "created_at")
     list_select_related = ("project__tenant", "navigator", "current")
     search_fields = ("slug",)
@@ -22,6 +23,7 @@ class SkillAdmin(ReadOnlyAdmin):
 class SkillRevisionAdmin(ReadOnlyAdmin):
     """Each version of a skill."""
 
+    project_paths = ("skill__project", "skill__navigator__project")
     list_display = ("skill", "number", "name", "created_at")
     list_select_related = ("skill",)
     search_fields = ("name", "skill__slug")
@@ -32,6 +34,7 @@ class SkillRevisionAdmin(ReadOnlyAdmin):
 class SkillFileAdmin(ReadOnlyAdmin):
     """The files of the revisions."""
 
+    project_paths = ("revision__skill__project", "revision__skill__navigator__project")
     list_display = ("path", "revision")
     list_select_related = ("revision",)
     search_fields = ("path",)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
-from django.contrib.auth import get_permission_codename
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
@@ -15,6 +14,7 @@ from django.utils import timezone
 
 from caylex_project.accounts.keys import give_secret
 from caylex_project.accounts.models import (
+    AuditEntry,
     EndUser,
     Navigator,
     NavigatorKey,
@@ -23,6 +23,7 @@ from caylex_project.accounts.models import (
     Tenant,
 )
 from caylex_project.accounts.readonly import ReadOnlyAdmin
+from caylex_project.accounts.staff import visible_projects
 
 if TYPE_CHECKING:
     BaseForm = ModelForm[Model]
@@ -51,15 +52,11 @@ class SecretAdmin(ReadOnlyAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Whoever has the permission to add one."""
-        return self._permitted(request, "add")
+        return self.permitted(request, "add")
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         """Whoever has the permission to change one."""
-        return self._permitted(request, "change")
-
-    def _permitted(self, request: HttpRequest, what: str) -> bool:
-        codename = get_permission_codename(what, self.opts)
-        return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
+        return self.permitted(request, "change")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """The form's fields for a new one; never the digest."""
@@ -98,18 +95,23 @@ class SecretAdmin(ReadOnlyAdmin):
 
 @admin.register(PlatformToken)
 class PlatformTokenAdmin(SecretAdmin):
-    """Tokens of backends."""
+    """Tokens of backends. They open a whole tenant: staff of single projects make none."""
 
     list_display = ("name", "tenant", "created_at", "expires_at", "revoked_at")
     list_select_related = ("tenant",)
     search_fields = ("name", "tenant__name")
     made = ("tenant", "name", "expires_at")
 
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Whoever may add one and is not limited to projects."""
+        return super().has_add_permission(request) and visible_projects(request.user) is None
+
 
 @admin.register(NavigatorKey)
 class NavigatorKeyAdmin(SecretAdmin):
     """Keys of navigators."""
 
+    project_paths = ("navigator__project",)
     list_display = ("__str__", "navigator", "created_at", "expires_at", "revoked_at")
     list_select_related = ("navigator",)
     search_fields = ("navigator__name",)
@@ -120,6 +122,7 @@ class NavigatorKeyAdmin(SecretAdmin):
 class TenantAdmin(ReadOnlyAdmin):
     """Tenants."""
 
+    project_paths = ("projects",)
     list_display = ("name", "created_at")
     search_fields = ("name",)
     fields = ("id", "name", "created_at")
@@ -129,6 +132,7 @@ class TenantAdmin(ReadOnlyAdmin):
 class ProjectAdmin(ReadOnlyAdmin):
     """Projects."""
 
+    project_paths = ("pk",)
     list_display = ("name", "tenant", "timezone", "created_at")
     list_select_related = ("tenant",)
     search_fields = ("name", "tenant__name")
@@ -139,6 +143,7 @@ class ProjectAdmin(ReadOnlyAdmin):
 class NavigatorAdmin(ReadOnlyAdmin):
     """Navigators."""
 
+    project_paths = ("project",)
     list_display = ("name", "project", "model", "created_at")
     list_select_related = ("project__tenant",)
     search_fields = ("name", "project__name")
@@ -149,7 +154,23 @@ class NavigatorAdmin(ReadOnlyAdmin):
 class EndUserAdmin(ReadOnlyAdmin):
     """End users."""
 
+    project_paths = ("project",)
     list_display = ("email", "project", "created_at")
     list_select_related = ("project__tenant",)
     search_fields = ("email",)
     fields = ("id", "project", "email", "created_at")
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    """What staff did, and why."""
+
+    project_paths = ("project_id",)
+    list_display = ("at", "actor", "action", "object_name", "object_type", "reason")
+    list_filter = ("action", "object_type")
+    search_fields = ("=actor", "=object_id")
+    ordering = ("-at", "-id")
+    fields = (
+        *("at", "actor", "action", "object_type", "object_id", "object_name", "project_id"),
+        *("reason", "details"),
+    )

@@ -1,12 +1,15 @@
-"""The base of every admin page here: rows can be read, and nothing else."""
+"""The base of every admin page here: rows of projects that the user sees can be read, no more."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.auth import get_permission_codename
 from django.db import models
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
+
+from caylex_project.accounts.staff import visible_projects
 
 if TYPE_CHECKING:
     BaseAdmin = admin.ModelAdmin[models.Model]
@@ -14,7 +17,53 @@ else:
     BaseAdmin = admin.ModelAdmin
 
 
-class ReadOnlyAdmin(BaseAdmin):
+class ScopedAdmin(BaseAdmin):
+    """Staff who are limited to projects see, choose and touch rows of these alone.
+
+    `project_paths` are the lookups from a row to its project. Without one the rows are of no
+    project, and not for limited staff. What is hidden answers 404.
+    """
+
+    project_paths: ClassVar[tuple[str, ...]] = ()
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        """Rows of the user's projects."""
+        rows = super().get_queryset(request)
+        visible = visible_projects(request.user)
+        if visible is None:
+            return rows
+        if not self.project_paths:
+            return rows.none()
+        wanted = models.Q()
+        for each in self.project_paths:
+            wanted |= models.Q(**{f"{each}__in": visible})
+        # A path may lead over many rows: by key, so that none comes twice.
+        model: Any = self.model
+        return rows.filter(pk__in=model._default_manager.filter(wanted).values("pk"))
+
+    def get_field_queryset(
+        self, db: str | None, db_field: Any, request: HttpRequest
+    ) -> models.QuerySet[Any] | None:
+        """What a form offers and takes: rows that the user sees in their own list."""
+        rows = super().get_field_queryset(db, db_field, request)
+        owner: Any = self.admin_site._registry.get(db_field.remote_field.model)
+        if not isinstance(owner, ScopedAdmin):
+            return rows
+        seen = owner.get_queryset(request)
+        return seen if rows is None else seen.order_by(*rows.query.order_by)
+
+    def _get_obj_does_not_exist_redirect(
+        self, request: HttpRequest, opts: Any, object_id: str
+    ) -> HttpResponse:
+        raise Http404
+
+    def permitted(self, request: HttpRequest, what: str) -> bool:
+        """Whether the user has Django's permission to add, change, view or delete."""
+        codename = get_permission_codename(what, self.opts)
+        return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
+
+
+class ReadOnlyAdmin(ScopedAdmin):
     """Nobody adds, changes or deletes; each class that opens one of these says so itself."""
 
     show_full_result_count = False

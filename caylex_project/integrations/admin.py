@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.auth import get_permission_codename
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import method_decorator
@@ -57,6 +56,7 @@ class CredentialForm(BaseForm):
 class CredentialAdmin(ReadOnlyAdmin):
     """Credentials: whose they are and whether they open."""
 
+    project_paths = ("instance__project",)
     form = CredentialForm
     list_display = ("__str__", "instance", "end_user", "opens", "updated_at")
     list_select_related = ("instance__server", "instance__project", "end_user")
@@ -70,15 +70,11 @@ class CredentialAdmin(ReadOnlyAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Whoever has the permission to add one."""
-        return self._permitted(request, "add")
+        return self.permitted(request, "add")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whoever has the permission to change one: only the value can be."""
-        return self._permitted(request, "change")
-
-    def _permitted(self, request: HttpRequest, what: str) -> bool:
-        codename = get_permission_codename(what, self.opts)
-        return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
+        return self.permitted(request, "change")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Never the sealed value; an input for a new one where it may be changed."""
@@ -109,6 +105,7 @@ class CredentialAdmin(ReadOnlyAdmin):
 class ServerAdmin(ReadOnlyAdmin):
     """Servers."""
 
+    project_paths = ("instances__project",)
     list_display = ("name", "tenant", "url", "auth_kind", "created_at")
     list_select_related = ("tenant",)
     search_fields = ("name", "tenant__name")
@@ -129,6 +126,7 @@ class ServerAdmin(ReadOnlyAdmin):
 class ServerInstanceAdmin(ReadOnlyAdmin):
     """Servers as they are connected to projects."""
 
+    project_paths = ("project",)
     list_display = ("server", "project", "auth_level", "paused", "created_at")
     list_select_related = ("server", "project__tenant")
     search_fields = ("server__name", "project__name")
@@ -139,6 +137,7 @@ class ServerInstanceAdmin(ReadOnlyAdmin):
 class ToolPermissionAdmin(ReadOnlyAdmin):
     """What navigators may do with tools."""
 
+    project_paths = ("navigator__project",)
     list_display = ("tool", "permission", "navigator", "instance")
     list_select_related = ("navigator", "instance__server", "instance__project")
     search_fields = ("tool",)
