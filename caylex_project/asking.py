@@ -36,6 +36,12 @@ class Answer:
         found = self.header(REQUEST_ID)
         return {} if found is None else {REQUEST_ID: found}
 
+    def under(self, request_id: bytes) -> Answer:
+        """Return the same answer to another request."""
+        headers = [each for each in self.headers if each[0].lower() != REQUEST_ID]
+        headers.append((REQUEST_ID, request_id))
+        return Answer(status=self.status, headers=headers, body=self.body)
+
     async def send(self, send: Send) -> None:
         """Send it."""
         start = {"type": "http.response.start", "status": self.status, "headers": self.headers}

@@ -14,6 +14,10 @@ Keys = Sequence[uuid.UUID]
 class Source(Protocol):
     """Hears of changes on a thread of its own."""
 
+    @property
+    def hears(self) -> bool:
+        """Tell whether what changes now will be heard of soon."""
+
     def start(self) -> None:
         """Begin."""
 
@@ -43,17 +47,17 @@ class Watch:
     changes after `begin` ends the wait, however early it came.
     """
 
-    __slots__ = ("_changed", "_waiter", "seen")
+    __slots__ = ("_waiter", "changed", "seen")
 
     def __init__(self) -> None:
         self.seen: str | None = None
-        self._changed = False
+        self.changed = False
         self._waiter: asyncio.Future[None] | None = None
 
     def begin(self) -> None:
         """From now on every change counts."""
         self.seen = None
-        self._changed = False
+        self.changed = False
 
     def saw(self, version: str) -> None:
         """Remember the version that was told."""
@@ -61,18 +65,18 @@ class Watch:
 
     def wake(self) -> None:
         """End the wait, or the next one."""
-        self._changed = True
+        self.changed = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def wait(self, *, gone: asyncio.Future[Any], timeout: float) -> bool:
         """Return True when woken; False when `gone` is done, or after `timeout` seconds."""
-        if not self._changed and not gone.done() and timeout > 0:
+        if not self.changed and not gone.done() and timeout > 0:
             self._waiter = asyncio.get_running_loop().create_future()
             waited_for: set[asyncio.Future[Any]] = {self._waiter, gone}
             await asyncio.wait(waited_for, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             self._waiter = None
-        return self._changed
+        return self.changed
 
 
 class Hub:
@@ -98,6 +102,15 @@ class Hub:
             others.discard(watch)
             if not others:
                 del self._watches[key]
+
+    @property
+    def hears(self) -> bool:
+        """Tell whether who watches will be woken by what changes now."""
+        return self._source is not None and self._source.hears
+
+    def news(self, key: uuid.UUID) -> None:
+        """Wake those who watch the key: something has changed it in this process."""
+        self._wake([key])
 
     def start(self) -> None:
         """Have the source begin, if it has not."""

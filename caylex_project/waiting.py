@@ -17,20 +17,26 @@ from caylex_project.bodylimit import Application, Message, Receive, Scope, Send
 from caylex_project.hub import Hub, Watch
 from caylex_project.lifespan import live
 from caylex_project.streaming import stream, wants_stream
+from caylex_project.unchanged import Unchanged
 
 _ID = r"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
-_TASK = re.compile(rf"/api/v1/agent-task/{_ID}(/events)?/?\Z")
+_TASK = re.compile(rf"/api/v1/agent-task/{_ID}(/.*)?\Z")
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _SECONDS = re.compile(r"[0-9]{1,2}\Z")
 MOST_SECONDS = 60
 
 
 class Waiting:
-    """Holds polls with `?wait=`, writes event streams, and passes on everything else."""
+    """Holds polls with `?wait=`, writes event streams, and passes on everything else.
+
+    A poll for what its caller knows, and that still holds, is not passed on either.
+    """
 
     def __init__(self, application: Application, *, hub: Hub) -> None:
         self._application = application
         self._asker = Asker(application)
         self._hub = hub
+        self._unchanged = Unchanged(self._asker, hub=hub)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
@@ -41,24 +47,47 @@ class Waiting:
         if place is None:
             await self._application(scope, receive, send)
             return
-        seconds = 0 if place[2] else _seconds(scope)
-        streams = bool(place[2]) and wants_stream(scope)
-        if scope["method"] != "GET" or not (seconds or streams):
+        task_id, below = uuid.UUID(place[1]), (place[2] or "").removesuffix("/")
+        reads = scope["method"] == "GET"
+        seconds = 0 if below else _seconds(scope)
+        streams = below == "/events" and wants_stream(scope)
+        if scope["method"] not in _READING:
+            await self._application(scope, receive, self._with_news(send, task_id))
+        elif reads and (seconds or streams):
+            await self._wait(scope, receive, send, task_id=task_id, seconds=seconds)
+        elif reads and not below and _knows(scope):
+            answer = await self._unchanged.poll(scope, task_id=task_id)
+            await answer.send(_without_version(send))
+        else:
             await self._application(scope, receive, _without_version(send))
-            return
+
+    async def _wait(
+        self, scope: Scope, receive: Receive, send: Send, *, task_id: uuid.UUID, seconds: int
+    ) -> None:
+        """Hold the poll for so many seconds; a stream where there are none."""
         gone = asyncio.ensure_future(_gone(receive))
         try:
-            with self._hub.watch(uuid.UUID(place[1])) as watch:
-                if streams:
+            with self._hub.watch(task_id) as watch:
+                if seconds:
+                    answer = await self._hold(scope, watch, gone, seconds=seconds)
+                else:
                     answer = await stream(
                         scope, send, asker=self._asker, hub=self._hub, watch=watch, gone=gone
                     )
-                else:
-                    answer = await self._hold(scope, watch, gone, seconds=seconds)
         finally:
             gone.cancel()
         if answer is not None:
             await answer.send(_without_version(send))
+
+    def _with_news(self, send: Send, task_id: uuid.UUID) -> Send:
+        """Tell of what may have changed, before the caller hears that it has."""
+
+        async def tell(message: Message) -> None:
+            if not 400 <= message.get("status", 400) < 500:
+                self._hub.news(task_id)
+            await send(message)
+
+        return _without_version(tell)
 
     async def _hold(
         self, scope: Scope, watch: Watch, gone: asyncio.Future[Any], *, seconds: int
@@ -75,8 +104,7 @@ class Waiting:
         watch.begin()
         first = latest = await self._asker.ask(scope)
         etag = first.header(b"etag")
-        known = any(name == b"if-none-match" for name, _ in scope["headers"])
-        if not _may_change(first) or etag is None or (known and first.status == 200):
+        if not _may_change(first) or etag is None or (_knows(scope) and first.status == 200):
             return first
         again = asking_with(scope, {b"if-none-match": etag, **first.request_id})
         while True:
@@ -103,6 +131,11 @@ def _seconds(scope: Scope) -> int:
     return seconds if seconds <= MOST_SECONDS else 0
 
 
+def _knows(scope: Scope) -> bool:
+    """Tell whether the caller says what it has seen."""
+    return any(name == b"if-none-match" for name, _ in scope["headers"])
+
+
 def _may_change(answer: Answer) -> bool:
     """Tell whether there is something to wait for; Django says when to ask again if so."""
     return answer.status in (200, 304) and answer.header(b"retry-after") is not None
@@ -110,11 +143,8 @@ def _may_change(answer: Answer) -> bool:
 
 def _as_part_of(first: Answer, shared: Answer) -> Answer:
     """Return a shared answer under this request's id; an error names another's in its body."""
-    if shared.status >= 400:
-        return shared
-    headers = [each for each in shared.headers if each[0].lower() != REQUEST_ID]
-    headers += first.request_id.items()
-    return Answer(status=shared.status, headers=headers, body=shared.body)
+    own = first.header(REQUEST_ID)
+    return shared if shared.status >= 400 or own is None else shared.under(own)
 
 
 async def _gone(receive: Receive) -> None:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY = 1.0  # seconds between looks at the rows behind LISTEN
 LOOK_EVERY_ALONE = 0.15  # seconds, where looking is all there is
 EAR = 0.2  # seconds of listening after which it is asked whether to end
+FRESH = 3.0  # seconds after a look in which nobody can have gone unheard for long
 AWAY = 1.0  # seconds until a database that failed is tried again
 ROWS = 500  # in one look's query; SQLite takes so many parameters
 
@@ -48,6 +49,12 @@ class ChangeListener(threading.Thread):
         self._found = found
         self._ending = threading.Event()
         self._away = False
+        self._looked_at = -FRESH
+
+    @property
+    def hears(self) -> bool:
+        """Tell whether it has looked lately: a connection may hang without an error."""
+        return time.monotonic() - self._looked_at < FRESH
 
     def stop(self) -> None:
         """End soon; join to wait for it."""
@@ -101,8 +108,11 @@ class ChangeListener(threading.Thread):
 
     def _look(self) -> None:
         awaited = self._awaited()
-        if not awaited:
-            return
+        if awaited:
+            self._found(awaited, self._versions(awaited))
+        self._looked_at = time.monotonic()
+
+    def _versions(self, awaited: TaskIds) -> dict[uuid.UUID, str]:
         versions: dict[uuid.UUID, str] = {}
         for start in range(0, len(awaited), ROWS):
             rows = AgentTask.objects.filter(pk__in=awaited[start : start + ROWS])
@@ -110,12 +120,13 @@ class ChangeListener(threading.Thread):
                 versions[pk] = version_of(sequence=sequence, cancel_requested_at=asked)
         if connection.vendor == "postgresql":
             connection.close()  # it was lent by the pool
-        self._found(awaited, versions)
+        return versions
 
     def _failed(self, error: Exception) -> None:
         if not self._away:
             logger.warning("Nobody hears of changes, the database failed: %s", error)
         self._away = True
+        self._looked_at = -FRESH
 
     def _worked(self) -> None:
         if self._away:

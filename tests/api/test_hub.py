@@ -26,6 +26,7 @@ class ByHand:
 
     def __init__(self) -> None:
         self.running = False
+        self.hears = True
 
     def __call__(
         self,

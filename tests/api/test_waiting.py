@@ -120,6 +120,37 @@ def test_what_the_caller_knows_is_waited_for_and_what_it_does_not_is_told_at_onc
     assert body(ask(f"{task.id}?wait=60", **{"If-None-Match": etag}))["status"] == "RUNNING"
 
 
+def test_a_known_poll_is_answered_before_django_until_there_is_news(
+    web: Web, account: Account, ask: Ask
+) -> None:
+    task = make_task(account)
+    etag = ask(f"{task.id}").result(PATIENCE).headers["ETag"]
+
+    def known() -> int:
+        return ask(f"{task.id}", **{"If-None-Match": etag}).result(PATIENCE).status_code
+
+    def early() -> bool:
+        return any(str(task.id) in each and "milliseconds" not in each for each in list(web.lines))
+
+    eventually(lambda: known() == 304 and early(), what="Django answered each of them")
+    url = f"{web.address}{SUBMIT}/{task.id}/cancel"
+    assert httpx.post(url, headers=account.bearer, json={}, trust_env=False).status_code == 202
+    assert known() == 200
+
+
+def test_a_known_poll_does_not_miss_what_another_process_does(account: Account, ask: Ask) -> None:
+    task = make_task(account)
+    etag = ask(f"{task.id}").result(PATIENCE).headers["ETag"]
+    known = {"If-None-Match": etag}
+    assert [ask(f"{task.id}", **known).result(PATIENCE).status_code for _ in range(9)] == [304] * 9
+    claim(task)
+
+    eventually(
+        lambda: ask(f"{task.id}", **known).result(PATIENCE).status_code == 200,
+        what="the claim was never seen",
+    )
+
+
 def test_when_the_time_is_up_the_answer_is_what_it_was(account: Account, ask: Ask) -> None:
     task = make_task(account)
     answer = ask(f"{task.id}?wait=1").result(PATIENCE)
