@@ -17,7 +17,9 @@ from bench import machine
 from bench.figures import Section, render
 from bench.stage import Stage
 
-MEASUREMENTS = ("steps", "growth", "waiting", "latency", "requests", "memory", "recovery")
+MEASUREMENTS = (
+    *("steps", "growth", "waiting", "latency", "requests", "clients", "memory", "recovery"),
+)
 
 Measure = Callable[..., Section]
 

@@ -17,14 +17,21 @@ from bench.stage import Stage
 @contextlib.contextmanager
 def running_web(stage: Stage) -> Iterator[str]:
     """Run one uvicorn process as the documentation says; yields its address."""
+    with web_process(stage) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def web_process(stage: Stage) -> Iterator[tuple[str, int]]:
+    """Run one uvicorn process; yields its address and its process id."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = (OURS, "-m", "uvicorn", "caylex_project.asgi:application")
     options = ("--host", "127.0.0.1", "--port", str(port), "--no-access-log")
-    with running(*command, *options, log=stage.log):
+    with running(*command, *options, log=stage.log) as process:
         wait_until(lambda: _listens(port), what="the web process", every=0.05)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", process.pid
 
 
 def headers(stage: Stage) -> dict[str, str]:
@@ -48,16 +55,20 @@ def load(
     *,
     method: str = "GET",
     body: Any = None,
+    known: str = "",
     connections: int = 32,
     seconds: float = 5.0,
 ) -> dict[str, Any]:
-    """Ask as fast as the web process answers, from a process of its own; return what it saw."""
+    """Ask as fast as the web process answers, from a process of its own; return what it saw.
+
+    `known` is what the callers say that they have seen.
+    """
     order = {
         "host": urlsplit(address).hostname,
         "port": urlsplit(address).port,
         "method": method,
         "paths": paths,
-        "headers": headers(stage),
+        "headers": {**headers(stage), **({"If-None-Match": known} if known else {})},
         "body": json.dumps(body) if body is not None else "",
         "connections": connections,
         "seconds": seconds,

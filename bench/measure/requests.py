@@ -1,4 +1,4 @@
-"""Submits and polls a second that one web process answers, from 32 connections."""
+"""Submits, polls and known polls a second that one web process answers, from 32 connections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.stage import Stage
 
 
 def measure(stage: Stage, *, quick: bool) -> Section:
-    """Return the medians of some rounds, submits and polls in turns; no worker runs."""
+    """Return the medians of some rounds, each kind in turns; no worker runs."""
     rounds, seconds = (1, 2.0) if quick else (3, 4.0)
     section = Section(title="Requests: one uvicorn process, 32 connections")
     with ours.workers(stage, count=1) as workers:
@@ -19,7 +19,7 @@ def measure(stage: Stage, *, quick: bool) -> Section:
         assert workers.pids
     polls = [f"/api/v1/agent-task/{task}" for task in done]
     body = web.submission(stage, ours.script(steps=1))
-    rates: dict[str, list[float]] = {"submits": [], "polls": []}
+    rates: dict[str, list[float]] = {"submits": [], "polls": [], "known polls": []}
     with web.running_web(stage) as address:
         web.load(stage, address, polls, seconds=1)
         for _ in range(rounds):
@@ -33,6 +33,7 @@ def measure(stage: Stage, *, quick: bool) -> Section:
                     seconds=seconds,
                 ),
                 "polls": web.load(stage, address, polls, seconds=seconds),
+                "known polls": web.load(stage, address, polls, known="*", seconds=seconds),
             }
             for name, seen in answers.items():
                 rates[name].append(seen["rate"])
@@ -49,6 +50,9 @@ def _rows(rates: dict[str, list[float]]) -> list[Row]:
     return [
         at_least("submits a second", median(rates["submits"]), must=200, aim=500),
         at_least("polls a second", median(rates["polls"]), must=300, aim=600),
+        at_least(
+            "polls a second that end in 304", median(rates["known polls"]), must=1000, aim=3000
+        ),
     ]
 
 

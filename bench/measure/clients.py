@@ -1,0 +1,92 @@
+"""What 1,000 clients that wait cost a web process: memory, threads, database connections.
+
+Each waits for a task of its own that no worker takes, in a poll with `?wait=` or on a stream of
+events; a web process for each of the two kinds.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+import socket
+import time
+import uuid
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.db import connection
+
+from bench import ours, web
+from bench.figures import Section, at_most
+from bench.machine import cpu_seconds, resident_bytes
+from bench.processes import wait_until
+from bench.stage import Stage
+
+CLIENTS = 1000
+KINDS = {"?wait=": ("?wait=60", "application/json"), "streams": ("/events", "text/event-stream")}
+
+
+def measure(stage: Stage, *, quick: bool) -> Section:
+    """Return what is held for the clients of each kind beyond a process that has served some."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the web process inherits it
+    section = Section(title=f"Clients: {CLIENTS:,} that wait, one uvicorn process")
+    tasks = ours.submit_many([ours.script(steps=1)] * CLIENTS)
+    for kind, (below, accept) in KINDS.items():
+        with web.web_process(stage) as (address, pid):
+            paths = [f"/api/v1/agent-task/{task}" for task in tasks]
+            web.load(stage, address, paths, seconds=2)
+            before = _held(pid)
+            clients = [_ask(stage, address, f"{path}{below}", accept) for path in paths]
+            wait_until(lambda pid=pid: _is_quiet(pid), what="the first answers to all")
+            after = _held(pid)
+            for each in clients:
+                each.close()
+        memory, threads, connections = (
+            late - early for early, late in zip(before, after, strict=True)
+        )
+        section.rows += [
+            at_most(f"1,000 clients, {kind}: memory", memory / 1e6, must=100, aim=30, unit=" MB"),
+            at_most(f"1,000 clients, {kind}: threads more", threads, must=20, aim=0),
+            at_most(f"1,000 clients, {kind}: connections more", connections, must=20, aim=0),
+        ]
+        section.lines.append(
+            f"- {kind}: {before[0] / 1e6:.0f} MB, {before[1]} threads and {before[2]} database "
+            f"connections before, {after[0] / 1e6:.0f} MB, {after[1]} and {after[2]} with them"
+        )
+    _forget(tasks)
+    return section
+
+
+def _ask(stage: Stage, address: str, path: str, accept: str) -> socket.socket:
+    place = urlsplit(address)
+    client = socket.create_connection((place.hostname, place.port), timeout=60)
+    headers = {"Host": place.hostname, "Accept": accept, **web.headers(stage)}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    client.sendall(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
+    return client
+
+
+def _is_quiet(pid: int) -> bool:
+    """Tell whether the process does next to nothing for a second."""
+    before = cpu_seconds(pid)
+    time.sleep(1)
+    return cpu_seconds(pid) - before < 0.1
+
+
+def _held(pid: int) -> tuple[int, int, int]:
+    """Return the process's memory and threads, and the database's connections but for ours."""
+    found = re.search(r"Threads:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return resident_bytes(pid), int(found[1]), int(cursor.fetchone()[0])
+
+
+def _forget(tasks: list[uuid.UUID]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM tasks_app_agenttask WHERE id = ANY(%s)", [tasks])
+        cursor.execute("DELETE FROM django_q_ormq")
