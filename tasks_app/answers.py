@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSche
 from agent_runtime.endings import StopReason
 from tasks_app.events import EventPage, TaskEvent
 from tasks_app.operations.submit import Submitted
-from tasks_app.queries import TaskView
+from tasks_app.queries import TaskSummary, TaskView
 from tasks_app.standing import sentence, standing_of
 from tasks_app.states import Status
 
@@ -31,11 +31,13 @@ Moment = Annotated[
 ]
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """A frozen body; its description names every key as always there."""
+
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
 
-class SkillReference(_Answer):
+class SkillReference(Answer):
     """The skill that a task must load, as it was resolved when the task was submitted."""
 
     id: uuid.UUID
@@ -44,7 +46,7 @@ class SkillReference(_Answer):
     source: Literal["project", "global"]
 
 
-class SubmitAnswer(_Answer):
+class SubmitAnswer(Answer):
     """What a caller gets for a new task."""
 
     task_id: uuid.UUID
@@ -66,7 +68,7 @@ class SubmitAnswer(_Answer):
         )
 
 
-class Result(_Answer):
+class Result(Answer):
     """What a task came to."""
 
     text: str | None = Field(description="The same text as `report`.")
@@ -77,7 +79,7 @@ class Result(_Answer):
     )
 
 
-class Progress(_Answer):
+class Progress(Answer):
     """How far a task has come."""
 
     steps_completed: int
@@ -85,7 +87,7 @@ class Progress(_Answer):
     current: str = Field(description="One line: what it is doing, or why it ended.")
 
 
-class TaskUsage(_Answer):
+class TaskUsage(Answer):
     """What a task has used up so far, all its runs together."""
 
     input_tokens: int
@@ -97,15 +99,29 @@ class TaskUsage(_Answer):
     tool_calls: int
     cost_usd: float | None = Field(description="As the provider told it; null where it did not.")
 
+    @classmethod
+    def of(cls, task: TaskSummary) -> TaskUsage:
+        """Return the part of a body that shows what the task has used up."""
+        return cls(
+            input_tokens=task.input_tokens,
+            output_tokens=task.output_tokens,
+            cached_input_tokens=task.cached_input_tokens,
+            reasoning_tokens=task.reasoning_tokens,
+            total_tokens=task.input_tokens + task.output_tokens,
+            llm_calls=task.steps_completed,
+            tool_calls=task.tool_calls_made,
+            cost_usd=None if task.cost_usd is None else float(task.cost_usd),
+        )
 
-class AuthenticationNeeded(_Answer):
+
+class AuthenticationNeeded(Answer):
     """A server that the end user has to connect before the agent can use it."""
 
     server: str
     link: str | None
 
 
-class TaskAnswer(_Answer):
+class TaskAnswer(Answer):
     """A task as its submitter sees it."""
 
     task_id: uuid.UUID
@@ -149,13 +165,13 @@ class TaskAnswer(_Answer):
             model=task.model,
             skill=None if skill is None else SkillReference.model_validate(skill),
             user_email=task.user_email,
-            metadata={},
+            metadata=dict(task.metadata),
             progress=Progress(
                 steps_completed=task.steps_completed,
                 tool_calls_made=task.tool_calls_made,
                 current=sentence(standing_of(task)),
             ),
-            usage=_usage(task),
+            usage=TaskUsage.of(task),
             attempt=task.attempt,
             next_attempt_at=task.next_attempt_at if waiting else None,
             cancel_requested_at=task.cancel_requested_at,
@@ -178,20 +194,7 @@ def _result(task: TaskView) -> Result:
     )
 
 
-def _usage(task: TaskView) -> TaskUsage:
-    return TaskUsage(
-        input_tokens=task.input_tokens,
-        output_tokens=task.output_tokens,
-        cached_input_tokens=task.cached_input_tokens,
-        reasoning_tokens=task.reasoning_tokens,
-        total_tokens=task.input_tokens + task.output_tokens,
-        llm_calls=task.steps_completed,
-        tool_calls=task.tool_calls_made,
-        cost_usd=None if task.cost_usd is None else float(task.cost_usd),
-    )
-
-
-class EventAnswer(_Answer):
+class EventAnswer(Answer):
     """One thing that happened to a task."""
 
     id: int = Field(description="Rises within the task; numbers may be missing.")
@@ -205,7 +208,7 @@ class EventAnswer(_Answer):
         return cls(id=event.sequence, type=event.type, created_at=event.at, data=event.data)
 
 
-class EventsAnswer(_Answer):
+class EventsAnswer(Answer):
     """A page of a task's events, oldest first."""
 
     task_id: uuid.UUID
@@ -230,7 +233,7 @@ class EventsAnswer(_Answer):
         )
 
 
-class FieldProblem(_Answer):
+class FieldProblem(Answer):
     """What is wrong with one field."""
 
     field: str

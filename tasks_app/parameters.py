@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+import uuid
 
 from rest_framework.request import Request
 
 from tasks_app.problems import BadFields, FieldError
 
 _WHOLE = re.compile(r"[0-9]{1,10}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def uuid_of(text: str) -> uuid.UUID | None:
+    """Return the id that the text is in the one form that the API writes, or None."""
+    return uuid.UUID(text) if _UUID.fullmatch(text) else None
 
 
 def whole_number(request: Request, name: str, *, least: int, most: int) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -20,28 +20,20 @@ from tasks_app.states import Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskView:
-    """A task as its submitter may see it; times are in UTC.
-
-    `calling` is the first tool call on the wire as `server: tool` while it runs, else None.
-    `version` changes whenever the status or the progress does.
-    """
+class TaskSummary:
+    """What a list shows of a task: all that is in its row and short; times are in UTC."""
 
     id: uuid.UUID
     session_id: uuid.UUID
+    project_id: uuid.UUID
     status: Status
     stop_reason: StopReason | None
     model: str
     user_email: str
     required_skill: Mapping[str, str] | None
-    report: str | None
-    final_report_produced: bool | None
+    metadata: Mapping[str, str]
     error: str | None
-    attempt: int
-    waiting_reason: str
-    next_attempt_at: datetime.datetime
     cancel_requested_at: datetime.datetime | None
-    authentication_needed: tuple[str, ...]
     steps_completed: int
     tool_calls_made: int
     input_tokens: int
@@ -52,21 +44,34 @@ class TaskView:
     created_at: datetime.datetime
     started_at: datetime.datetime | None
     completed_at: datetime.datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskView(TaskSummary):
+    """A task as its submitter may see it.
+
+    `calling` is the first tool call on the wire as `server: tool` while it runs, else None.
+    `version` changes whenever the status or the progress does.
+    """
+
+    report: str | None
+    final_report_produced: bool | None
+    attempt: int
+    waiting_reason: str
+    next_attempt_at: datetime.datetime
+    authentication_needed: tuple[str, ...]
     calling: str | None = None
     version: str = ""
 
 
-_SAME = [
+_SHORT = [
     "id",
     "session_id",
+    "project_id",
     "model",
     "required_skill",
-    "report",
-    "final_report_produced",
+    "metadata",
     "error",
-    "attempt",
-    "waiting_reason",
-    "next_attempt_at",
     "cancel_requested_at",
     "steps_completed",
     "tool_calls_made",
@@ -79,6 +84,8 @@ _SAME = [
     "started_at",
     "completed_at",
 ]
+_LONG = ["report", "final_report_produced", "attempt", "waiting_reason", "next_attempt_at"]
+_READ = ["status", "stop_reason", "user_email"]  # and shown as something else
 
 
 def find_task(*, task_id: uuid.UUID, tenant_id: uuid.UUID) -> TaskView | None:
@@ -89,12 +96,23 @@ def find_task(*, task_id: uuid.UUID, tenant_id: uuid.UUID) -> TaskView | None:
     rows = (
         AgentTask.objects.filter(id=task_id, tenant_id=tenant_id)
         .annotate(user_email=F("end_user__email"))
-        .values(*_SAME, "status", "stop_reason", "authentication_needed", "user_email", "sequence")
+        .values(*_SHORT, *_LONG, *_READ, "authentication_needed", "sequence")
     )
     for row in rows:
         running = row["status"] == Status.RUNNING
         return _view(row, calling=_calling(task_id, row["sequence"]) if running else None)
     return None
+
+
+def find_summaries(*, task_ids: Sequence[uuid.UUID]) -> list[TaskSummary]:
+    """Return those of the tasks that there are, the newest first, in one query."""
+    rows = (
+        AgentTask.objects.filter(id__in=task_ids)
+        .annotate(user_email=F("end_user__email"))
+        .order_by("-created_at", "-id")
+        .values(*_SHORT, *_READ)
+    )
+    return [TaskSummary(**_short(row)) for row in rows]
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -112,13 +130,20 @@ def _calling(task_id: uuid.UUID, sequence: int) -> str | None:
 
 def _view(row: dict[str, Any], *, calling: str | None) -> TaskView:
     return TaskView(
-        **{name: row[name] for name in _SAME},
-        status=Status(row["status"]),
-        stop_reason=StopReason(row["stop_reason"]) if row["stop_reason"] else None,
+        **_short(row),
+        **{name: row[name] for name in _LONG},
         authentication_needed=tuple(row["authentication_needed"]),
-        user_email=row["user_email"],
         calling=calling,
         version=version_of(
             sequence=row["sequence"], cancel_requested_at=row["cancel_requested_at"]
         ),
     )
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **{name: row[name] for name in _SHORT},
+        "status": Status(row["status"]),
+        "stop_reason": StopReason(row["stop_reason"]) if row["stop_reason"] else None,
+        "user_email": row["user_email"],
+    }

@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from caylex_project.accounts.end_users import MAX_LENGTH, EmailRefused, normalise_email
+from tasks_app.operations.metadata import MAX_KEY, MAX_PAIRS, MAX_VALUE
 from tasks_app.operations.stop import MAX_REASON
 from tasks_app.operations.submit import Submission
 from tasks_app.problems import BadFields, FieldError
@@ -54,6 +55,21 @@ def _supported(value: Any) -> Any:
     if value in ("exclude", False):
         return value
     raise PydanticCustomError("not_supported", "This value is not supported yet.")
+
+
+Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
+Value = Annotated[str, Field(max_length=MAX_VALUE)]
+Pairs = Annotated[dict[Key, Value], Field(max_length=MAX_PAIRS)]
+Changes = Annotated[dict[Key, Value | None], Field(max_length=MAX_PAIRS)]
+
+
+def _pairs_schema(*, of: list[JsonValue], or_null: bool = False) -> dict[str, Any]:
+    return {
+        "type": ["object", "null"] if or_null else "object",
+        "maxProperties": MAX_PAIRS,
+        "propertyNames": {"minLength": 1, "maxLength": MAX_KEY, **_NO_NUL},
+        "additionalProperties": {"type": of, "maxLength": MAX_VALUE, **_NO_NUL},
+    }
 
 
 class SubmitRequest(BaseModel):
@@ -103,6 +119,13 @@ class SubmitRequest(BaseModel):
         "`model_warning` in the answer.",
         examples=["anthropic/claude-opus-4.8"],
     )
+    metadata: Annotated[
+        Pairs | None, WithJsonSchema(_pairs_schema(of=["string"], or_null=True))
+    ] = Field(
+        default=None,
+        description="Pairs of your own, shown in every answer and to list tasks by.",
+        examples=[{"order": "17"}],
+    )
     approval_mode: Annotated[
         str | None,
         AfterValidator(lambda value: value if value is None else _supported(value)),
@@ -125,6 +148,7 @@ class SubmitRequest(BaseModel):
             prompt=self.prompt,
             skill_ref=self.skill_ref,
             model=self.model,
+            metadata=self.metadata or {},
         )
 
 
@@ -154,6 +178,17 @@ class RetryRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+class MetadataRequest(BaseModel):
+    """What is to change in a task's metadata."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    metadata: Annotated[Changes, WithJsonSchema(_pairs_schema(of=["string", "null"]))] = Field(
+        description="Keys to set, and with null those to remove; the others stay.",
+        examples=[{"order": "18", "draft": None}],
+    )
+
+
 Body = TypeVar("Body", bound=BaseModel)
 
 _WORDS: dict[str, tuple[str, str]] = {
@@ -162,6 +197,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "extra_forbidden": ("unknown_field", "This field is not known here."),
     "string_type": ("invalid_type", "This must be a text."),
     "bool_type": ("invalid_type", "This must be true or false."),
+    "dict_type": ("invalid_type", "This must be an object."),
     "string_pattern_mismatch": ("blank", "This must not be blank."),
     "string_too_short": ("blank", "This must not be empty."),
 }
@@ -180,11 +216,17 @@ def read_body(kind: type[Body], data: Any) -> Body:
 
 
 def _field_error(error: Any) -> FieldError:
+    path, in_key = error["loc"], error["loc"][2:] == ("[key]",)
     if error["type"] == "string_too_long":
         limit = error["ctx"]["max_length"]
-        code, message = "too_long", f"This has at most {limit:,} characters."
+        what = "A key" if in_key else "This"
+        code, message = "too_long", f"{what} has at most {limit:,} characters."
+    elif error["type"] == "too_long":
+        code, message = "too_long", f"This has at most {error['ctx']['max_length']} pairs."
     else:
         code, message = _WORDS.get(error["type"], (error["type"], error["msg"]))
     return FieldError(
-        field=".".join(str(part) for part in error["loc"]), code=code, message=message
+        field=".".join(str(part) for part in (path[:-1] if in_key else path)),
+        code=code,
+        message=message,
     )

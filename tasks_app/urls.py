@@ -9,9 +9,9 @@ from tasks_app.views.base import UnknownView
 from tasks_app.views.events import EventsView
 from tasks_app.views.runs import CancelView, RetryView
 from tasks_app.views.sessions import TraceView, TranscriptView
-from tasks_app.views.tasks import SubmitView, TaskView
+from tasks_app.views.tasks import TasksView, TaskView
 
-submit = SubmitView.as_view()
+tasks = TasksView.as_view()
 task = TaskView.as_view()
 cancel = CancelView.as_view()
 retry = RetryView.as_view()
@@ -20,8 +20,8 @@ transcript = TranscriptView.as_view()
 trace = TraceView.as_view()
 
 urlpatterns = [
-    path("v1/agent-task", submit, name="agent-tasks"),
-    path("v1/agent-task/", submit),
+    path("v1/agent-task", tasks, name="agent-tasks"),
+    path("v1/agent-task/", tasks),
     path("v1/agent-task/<str:task_id>", task, name="agent-task"),
     path("v1/agent-task/<str:task_id>/", task),
     path("v1/agent-task/<str:task_id>/cancel", cancel, name="agent-task-cancel"),

@@ -20,6 +20,7 @@ SUBMIT = {
     "user_email": "jane@example.com",
     "prompt": "Count last week's tickets by area and name the three largest.",
     "skill_ref": "weekly-report",
+    "metadata": {"order": "17"},
 }
 SUBMITTED = {
     "task_id": TASK_ID,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from django.conf import settings
 from django.db import transaction
@@ -15,6 +15,7 @@ from caylex_project.accounts.models import Navigator
 from skills_app.operations import ResolvedSkill, resolve_skill
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask
+from tasks_app.operations.metadata import index_metadata
 from tasks_app.operations.run_limits import limits_as_json, resolve_limits
 from tasks_app.states import Status
 
@@ -33,6 +34,7 @@ class Submission:
     prompt: str
     skill_ref: str | None = None
     model: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +71,14 @@ def submit(*, navigator: Navigator, submission: Submission, now: datetime.dateti
             prompt=submission.prompt,
             model=model,
             required_skill=required,
+            skill_slug="" if skill is None else skill.slug,
+            metadata=dict(submission.metadata),
             limits=limits_as_json(resolve_limits(project=navigator.project.limits)),
             status=Status.PENDING,
             next_attempt_at=now,
             created_at=now,
         )
+        index_metadata(task, keys=submission.metadata)
         knock(task_id=task.id)
     return Submitted(
         task_id=task.id,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from typing import Any
 
@@ -14,11 +13,11 @@ from rest_framework.views import APIView
 from caylex_project.accounts.models import PlatformToken
 from tasks_app import queries
 from tasks_app.answers import TaskAnswer
+from tasks_app.parameters import uuid_of
 from tasks_app.problems import Problem
 
 BASE = "/api/v1"
 VERSION_HEADER = "X-Task-Version"  # for the layer that waits for changes: it goes no further
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 class APIBase(APIView):
@@ -61,14 +60,9 @@ class UnknownView(APIView):
         raise Problem(status=404, code="not_found", detail="There is nothing at this address.")
 
 
-def id_of(text: str) -> uuid.UUID | None:
-    """Return the id, or None where it is no UUID: nothing can have it."""
-    return uuid.UUID(text) if _UUID.fullmatch(text) else None
-
-
 def task_id_of(text: str) -> uuid.UUID:
     """Return the id. Raises Problem 404 where it is no UUID: no such task can exist."""
-    found = id_of(text)
+    found = uuid_of(text)
     if found is None:
         raise task_not_found()
     return found

@@ -6,12 +6,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tasks_app.openapi.sessions import describe_trace, describe_transcript
-from tasks_app.parameters import whole_number
+from tasks_app.parameters import uuid_of, whole_number
 from tasks_app.problems import BadFields, FieldError, Problem
 from tasks_app.session_answers import TraceAnswer, TranscriptAnswer
 from tasks_app.traces import read_trace
 from tasks_app.transcript_pages import Place, read_transcript
-from tasks_app.views.base import APIBase, id_of, task_id_of, task_not_found
+from tasks_app.views.base import APIBase, task_id_of, task_not_found
 
 DEFAULT_LIMIT = 50
 MOST_ON_A_PAGE = 100
@@ -45,7 +45,7 @@ class TraceView(APIBase):
         """Show a page of tool calls, a group for each step."""
         offset = whole_number(request, "offset", least=0, most=MOST_OFFSET) or 0
         limit = whole_number(request, "limit", least=1, most=MOST_ON_A_PAGE) or DEFAULT_LIMIT
-        found = id_of(session_id)
+        found = uuid_of(session_id)
         page = None
         if found is not None:
             page = read_trace(

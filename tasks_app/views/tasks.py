@@ -1,4 +1,4 @@
-"""Submit and poll."""
+"""Submit, list, poll, change and delete."""
 
 from __future__ import annotations
 
@@ -14,25 +14,42 @@ from rest_framework.response import Response
 from caylex_project.accounts.keys import find_navigator_key
 from caylex_project.accounts.models import Navigator, PlatformToken
 from tasks_app.answers import POLL_AFTER_MS, SubmitAnswer, TaskAnswer
+from tasks_app.list_answers import TasksAnswer
+from tasks_app.list_parameters import read_cursor, read_filter, read_size
+from tasks_app.listing import list_tasks
+from tasks_app.openapi.lists import describe_change, describe_delete, describe_list
 from tasks_app.openapi.tasks import describe_poll, describe_submit
+from tasks_app.operations.erase import NotFinished, erase
 from tasks_app.operations.idempotency import (
     IdempotencyKeyReused,
     Once,
     fingerprint,
     submit_once,
 )
+from tasks_app.operations.locked import TaskNotFound
+from tasks_app.operations.metadata import TooManyPairs, change_metadata
 from tasks_app.operations.submit import SkillNotFound, Submission, Submitted, submit
 from tasks_app.parameters import whole_number
 from tasks_app.problems import Problem
-from tasks_app.serializers import SubmitRequest, read_body
-from tasks_app.views.base import BASE, VERSION_HEADER, APIBase, task_id_of
+from tasks_app.serializers import MetadataRequest, SubmitRequest, read_body
+from tasks_app.views.base import BASE, VERSION_HEADER, APIBase, task_id_of, task_not_found
 
 MOST_WAIT = 60  # seconds
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
 
 
-class SubmitView(APIBase):
+class TasksView(APIBase):
     """`/agent-task`."""
+
+    @describe_list
+    def get(self, request: Request) -> Response:
+        """Show a page of the tenant's tasks."""
+        size, after = read_size(request), read_cursor(request)
+        page = list_tasks(
+            tenant_id=self.token.tenant_id, wanted=read_filter(request), after=after, size=size
+        )
+        answer = TasksAnswer.of(page, size=size, first=after is None)
+        return Response(answer.model_dump(mode="json"))
 
     @describe_submit
     def post(self, request: Request) -> Response:
@@ -73,6 +90,34 @@ class TaskView(APIBase):
         whole_number(request, "wait", least=0, most=MOST_WAIT)  # the layer before us waits
         task = self.find(task_id_of(task_id))
         return _politely(request, TaskAnswer.of(task), version=task.version)
+
+    @describe_change
+    def patch(self, request: Request, task_id: str) -> Response:
+        """Change the task's metadata."""
+        body = read_body(MetadataRequest, request.data)
+        found = task_id_of(task_id)
+        try:
+            change_metadata(task_id=found, tenant_id=self.token.tenant_id, changes=body.metadata)
+        except TaskNotFound:
+            raise task_not_found() from None
+        except TooManyPairs as refused:
+            raise Problem(status=409, code="metadata_full", detail=str(refused)) from None
+        return self.show(found)
+
+    @describe_delete
+    def delete(self, request: Request, task_id: str) -> Response:
+        """Delete the task, where it has ended."""
+        try:
+            erase(task_id=task_id_of(task_id), tenant_id=self.token.tenant_id)
+        except TaskNotFound:
+            raise task_not_found() from None
+        except NotFinished:
+            raise Problem(
+                status=409,
+                code="not_finished",
+                detail="Only a task that has ended can be deleted. Cancel it first.",
+            ) from None
+        return Response(status=204)
 
 
 def _politely(request: Request, answer: TaskAnswer, *, version: str) -> Response:

@@ -20,7 +20,8 @@ from pydantic import BaseModel
 from schemathesis.generation import GenerationMode
 
 from tasks_app.answers import EventsAnswer, ProblemAnswer, SubmitAnswer, TaskAnswer
-from tasks_app.serializers import CancelRequest, RetryRequest, SubmitRequest
+from tasks_app.list_answers import TasksAnswer
+from tasks_app.serializers import CancelRequest, MetadataRequest, RetryRequest, SubmitRequest
 from tasks_app.session_answers import TraceAnswer, TranscriptAnswer
 from tests.api.conftest import Account, Caller
 from tests.api.journal import lived
@@ -69,8 +70,8 @@ def test_every_generated_request_is_answered_as_described(case: Any, acme: Accou
         if case.headers and "Idempotency-Key" in case.headers:  # one key, one body
             case.headers["Idempotency-Key"] = uuid.uuid4().hex
     if positive and "task_id" in case.path_parameters:
-        retried = case.path.endswith("/retry")
-        task = ended(acme, **FAILED) if retried else make_task(acme)
+        over = case.path.endswith("/retry") or case.method == "DELETE"
+        task = ended(acme, **FAILED) if over else make_task(acme)
         case.path_parameters["task_id"] = str(task.id)
     if positive and "session_id" in case.path_parameters:
         case.path_parameters["session_id"] = str(lived(acme).session_id)
@@ -90,8 +91,8 @@ def test_it_is_valid_and_complete_for_the_generator(
 def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str, Any]) -> None:
     paths = description["paths"]
     assert {(path, *operations) for path, operations in paths.items()} == {
-        ("/api/v1/agent-task", "post"),
-        (TASK, "get"),
+        ("/api/v1/agent-task", "get", "post"),
+        (TASK, "get", "patch", "delete"),
         (f"{TASK}/events", "get"),
         (f"{TASK}/cancel", "post"),
         (f"{TASK}/retry", "post"),
@@ -107,7 +108,10 @@ def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str,
     }
     assert answers == {
         "submitAgentTask": {"202", "403", "422", *with_body},
+        "listAgentTasks": {"200", "400", *always} - {"404"},
         "getAgentTask": {"200", "304", "400", *always},
+        "changeAgentTask": {"200", "409", *with_body},
+        "deleteAgentTask": {"204", "409", *always},
         "listAgentTaskEvents": {"200", "400", *always},
         "cancelAgentTask": {"200", "202", *with_body},
         "retryAgentTask": {"202", "409", *with_body},
@@ -130,7 +134,10 @@ def test_a_body_is_required_where_it_says_what_to_do(description: dict[str, Any]
 def test_every_answer_and_request_has_an_example_that_fits(description: dict[str, Any]) -> None:
     bodies: dict[str, tuple[type[BaseModel] | None, type[BaseModel]]] = {
         "submitAgentTask": (SubmitRequest, SubmitAnswer),
+        "listAgentTasks": (None, TasksAnswer),
         "getAgentTask": (None, TaskAnswer),
+        "changeAgentTask": (MetadataRequest, TaskAnswer),
+        "deleteAgentTask": (None, TaskAnswer),
         "listAgentTaskEvents": (None, EventsAnswer),
         "cancelAgentTask": (CancelRequest, TaskAnswer),
         "retryAgentTask": (RetryRequest, TaskAnswer),
@@ -145,7 +152,7 @@ def test_every_answer_and_request_has_an_example_that_fits(description: dict[str
                 for value in _examples(operation["requestBody"]):
                     request.model_validate(value)
             for status, described in operation["responses"].items():
-                if status == "304":
+                if status in ("204", "304"):
                     assert "content" not in described
                     continue
                 kind = answer if status.startswith("2") else ProblemAnswer

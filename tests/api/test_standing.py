@@ -20,6 +20,8 @@ def a_task(**fields: Any) -> TaskView:
     given: dict[str, Any] = {
         "id": uuid.UUID(int=1),
         "session_id": uuid.UUID(int=2),
+        "project_id": uuid.UUID(int=3),
+        "metadata": {},
         "status": Status.PENDING,
         "stop_reason": None,
         "model": "a/model",
