@@ -19,6 +19,7 @@ from bench.stage import Stage
 
 MEASUREMENTS = (
     *("steps", "growth", "waiting", "latency", "requests", "clients", "memory", "recovery"),
+    "listing",  # the last: its million rows stay
 )
 
 Measure = Callable[..., Section]
