@@ -65,6 +65,8 @@ class Environment(BaseSettings):
     caylex_model_stall_seconds: float = Field(default=60, gt=0)
     caylex_direct_tools: int = Field(default=40, ge=1)
 
+    caylex_retention_days: int = Field(default=90, ge=0, le=36_500)  # 0: tasks are kept for ever
+
     caylex_private_networks: CommaList = ()
     caylex_metrics_token: SecretStr = SecretStr("")  # empty: there is no /metrics
 

@@ -20,7 +20,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from tasks_app.states import WorkerState
-from tasks_app.worker import sweep
+from tasks_app.worker import retention, sweep
 from tasks_app.worker.claim import (
     MOST_SLICE,
     SLICE,
@@ -145,7 +145,12 @@ class Engine:
         )
         heartbeat.start()
         log.info("engine.started", worker=str(worker_id), pid=os.getpid())
-        duties = (self._tick(), self._sweep(resources), self._watch_cancels(resources, worker_id))
+        duties = (
+            self._tick(),
+            self._sweep(resources),
+            _retire(resources),
+            self._watch_cancels(resources, worker_id),
+        )
         helpers = [asyncio.create_task(duty) for duty in duties]
         for helper in helpers:
             helper.add_done_callback(_must_not_break)
@@ -307,6 +312,22 @@ class Engine:
             except DatabaseError:  # one row that cannot be swept must not end every worker
                 log.exception("sweep.refused")
             await asyncio.sleep(sweep.EVERY)
+
+
+async def _retire(resources: Resources) -> None:
+    """Delete what is old, a portion at a time, now and then."""
+    days = resources.environment.caylex_retention_days
+    pause = retention.EVERY
+    while True:
+        await asyncio.sleep(pause)
+        pause = retention.EVERY
+        try:
+            if await resources.database.run(retention.retire, days=days):
+                pause = retention.PAUSE
+        except LOST:
+            log.warning("retention.database_away")
+        except DatabaseError:  # one row that cannot be deleted must not end every worker
+            log.exception("retention.refused")
 
 
 def _must_not_break(duty: asyncio.Task[None]) -> None:

@@ -32,7 +32,7 @@ def sweep(*, now: datetime.datetime | None = None) -> int:
     4. A task that was asked to stop and whose owner did not end it in time is ended here.
     """
     with transaction.atomic():
-        if not _alone():
+        if not alone(_LOCK):
             return 0
         moment = now or database_now()
         freed = 0
@@ -45,11 +45,12 @@ def sweep(*, now: datetime.datetime | None = None) -> int:
         return freed
 
 
-def _alone() -> bool:
+def alone(lock: int) -> bool:
+    """Take an advisory lock until the transaction ends; False where another holds it."""
     if connection.vendor != "postgresql":
         return True  # every transaction is immediate: there is one writer
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [lock])
         return bool(cursor.fetchone()[0])
 
 

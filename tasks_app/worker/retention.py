@@ -1,0 +1,66 @@
+"""Retention: what is old enough goes, a portion at a time."""
+
+from __future__ import annotations
+
+import datetime
+
+import structlog
+from django.db import transaction
+
+from tasks_app.models import AgentTask, IdempotencyKey, Worker
+from tasks_app.states import WorkerState
+from tasks_app.worker.claim import database_now
+from tasks_app.worker.sweep import alone
+
+EVERY = 60.0  # seconds between looks, when there is nothing more to delete
+PAUSE = 1.0  # seconds between portions, when there is
+PORTION = 200  # tasks of one transaction
+MOST_KEYS = 5_000  # idempotency keys of one transaction
+KEYS_LIVE = datetime.timedelta(hours=48)
+WORKERS_STAY = datetime.timedelta(days=7)
+_LOCK = 0x0CA71F  # the advisory lock that lets one loop delete at a time
+
+log = structlog.get_logger(__name__)
+
+
+def retire(*, days: int, now: datetime.datetime | None = None) -> bool:
+    """Delete a portion of what is old; True when there may be more.
+
+    One loop at a time; whoever comes second does nothing.
+    1. Up to PORTION tasks that ended more than `days` ago, the oldest first, with all that was
+       written of them; 0 keeps tasks for ever. One whose row is locked, by a retry perhaps, is
+       left for the next time.
+    2. Idempotency keys older than two days.
+    3. Rows of workers that ended, whose lease ran out more than a week ago.
+    """
+    with transaction.atomic():
+        if not alone(_LOCK):
+            return False
+        moment = now or database_now()
+        tasks = _retire_tasks(moment - datetime.timedelta(days=days)) if days else 0
+        keys = _retire_keys(moment - KEYS_LIVE)
+        _retire_workers(moment - WORKERS_STAY)
+        return tasks == PORTION or keys == MOST_KEYS
+
+
+def _retire_tasks(before: datetime.datetime) -> int:
+    """Delete tasks that ended before then: none that has not ended has a `completed_at`."""
+    old = AgentTask.objects.filter(completed_at__lt=before).order_by("completed_at")
+    locked = old.select_for_update(skip_locked=True).values_list("pk", flat=True)
+    ids = list(locked[:PORTION])
+    if ids:
+        AgentTask.objects.filter(pk__in=ids).delete()
+        log.info("retention.deleted", tasks=len(ids), ended_before=before.isoformat())
+    return len(ids)
+
+
+def _retire_keys(before: datetime.datetime) -> int:
+    old = IdempotencyKey.objects.filter(created_at__lt=before).order_by("created_at")
+    ids = list(old.values_list("pk", flat=True)[:MOST_KEYS])
+    IdempotencyKey.objects.filter(pk__in=ids).delete()
+    return len(ids)
+
+
+def _retire_workers(before: datetime.datetime) -> None:
+    ended = Worker.objects.filter(state__in=[WorkerState.GONE, WorkerState.DEAD])
+    ended.filter(lease_until__lt=before, tasks__isnull=True).delete()
