@@ -84,7 +84,8 @@ def find_navigator_key(text: str, *, tenant: Tenant, now: datetime.datetime) -> 
 def _find(rows: QuerySet[Row], text: str, *, prefix: str, now: datetime.datetime) -> Row | None:
     shape = _SHAPE.fullmatch(text) if len(text) <= _LENGTH else None
     well_formed = shape is not None and shape[1] == prefix
-    row = rows.filter(pk=uuid.UUID(shape[2]) if shape and well_formed else _NOBODY).first()
+    found = rows.filter(pk=uuid.UUID(shape[2]) if shape and well_formed else _NOBODY)
+    row = next(iter(found), None)  # first() would sort the one row
     presented = _digest(text if well_formed else f"{prefix}_{_NOBODY.hex}.{'-' * 43}")
     same = hmac.compare_digest(presented, _NO_DIGEST if row is None else row.digest)
     return row if row is not None and same and row.usable(now) else None
