@@ -17,8 +17,8 @@ from caylex_project.problem import (
     BY_STATUS,
     INTERNAL_ERROR,
     Plain,
+    Shape,
     plain_problem,
-    problem_body,
     request_id_for,
 )
 
@@ -141,6 +141,12 @@ async def whole_body(receive: Receive, *, limit: int | None = None) -> bytes | N
             return bytes(body)
 
 
+def accept_of(scope: Scope) -> str:
+    """Return the request's `Accept`, its lines joined as one."""
+    lines = [value for name, value in scope["headers"] if name == b"accept"]
+    return b",".join(lines).decode("latin-1")
+
+
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
@@ -175,12 +181,13 @@ async def _answer(
     scope: Scope, send: Send, *, status: int, words: Plain, more: bool = False
 ) -> None:
     request_id = _request_id(scope)
+    shape = Shape.for_request(accept=accept_of(scope), path=scope["path"])
     body = json.dumps(
-        problem_body(detail=words.detail, code=words.code, request_id=request_id)
+        shape.body(status=status, detail=words.detail, code=words.code, request_id=request_id)
     ).encode()
     logger.info("request", method=scope["method"], path=scope["path"], status=status)
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", shape.content_type.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"x-request-id", request_id.encode()),
         (b"x-content-type-options", b"nosniff"),

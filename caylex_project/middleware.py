@@ -10,7 +10,14 @@ import structlog
 from django.http import HttpRequest, HttpResponseBadRequest, HttpResponseBase, JsonResponse
 from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-untyped]
 
-from caylex_project.problem import REQUEST_ID, plain_problem, problem_body, request_id_for
+from caylex_project.problem import (
+    JSON,
+    PROBLEM_JSON,
+    REQUEST_ID,
+    Shape,
+    plain_problem,
+    request_id_for,
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -39,7 +46,7 @@ class RequestIdMiddleware:
             else:
                 response = self.get_response(request)
             if request.path_info.startswith("/api/"):
-                response = _in_our_shape(response, request_id=request_id)
+                response = _in_our_shape(request, response)
             logger.info(
                 "request",
                 method=request.method,
@@ -60,12 +67,19 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
             super().add_files(root, prefix)
 
 
-def _in_our_shape(response: HttpResponseBase, *, request_id: str) -> HttpResponseBase:
-    if response.status_code < 400 or response.get("Content-Type", "") == "application/json":
+def _in_our_shape(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    status = response.status_code
+    if status < 400 or response.get("Content-Type", "") in (JSON, PROBLEM_JSON):
         return response
-    words = plain_problem(response.status_code)
-    body = problem_body(detail=words.detail, code=words.code, request_id=request_id)
-    replaced = JsonResponse(body, status=response.status_code)
+    shape = Shape.for_request(accept=request.META.get("HTTP_ACCEPT", ""), path=request.path)
+    words = plain_problem(status)
+    body = shape.body(
+        status=status,
+        detail=words.detail,
+        code=words.code,
+        request_id=request.META[REQUEST_ID],
+    )
+    replaced = JsonResponse(body, status=status, content_type=shape.content_type)
     replaced["Content-Length"] = str(len(replaced.content))
     response.close()
     return replaced

@@ -6,9 +6,15 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 REQUEST_ID = "caylex.request_id"  # where the id of a request stands in its META
+JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+_TYPES = "/api/v1/docs#"  # where the kinds of problem are explained
+_ZERO = re.compile(r"0(\.0{0,3})?\Z")
 _SANE = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}\Z")
 
 
@@ -42,14 +48,62 @@ def plain_problem(status: int) -> Plain:
     return BY_STATUS.get(status, INTERNAL_ERROR if status >= 500 else BAD_REQUEST)
 
 
-def problem_body(
-    *, detail: str, code: str, request_id: str, errors: Sequence[Mapping[str, str]] = ()
-) -> dict[str, Any]:
-    """Return `{"detail", "code", "request_id"}`, and `errors` where single fields are wrong."""
-    body: dict[str, Any] = {"detail": detail, "code": code, "request_id": request_id}
-    if errors:
-        body["errors"] = list(errors)
-    return body
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """In which form an error goes to whoever asked: ours, or that of RFC 9457 around it."""
+
+    instance: str | None  # the address that was asked, where RFC 9457 is wanted
+
+    @classmethod
+    def for_request(cls, *, accept: str, path: str) -> Shape:
+        """Return the form that `Accept` asks for."""
+        wanted = accepts(accept, frozenset({PROBLEM_JSON}))
+        return cls(instance=quote(path, errors="replace") if wanted else None)
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the form."""
+        return JSON if self.instance is None else PROBLEM_JSON
+
+    def body(
+        self,
+        *,
+        status: int,
+        detail: str,
+        code: str,
+        request_id: str,
+        errors: Sequence[Mapping[str, str]] = (),
+    ) -> dict[str, Any]:
+        """Return `{"detail", "code", "request_id"}`, and `errors` where single fields are wrong.
+
+        RFC 9457 adds `type`, `title`, `status` and `instance` (section 3.1).
+        """
+        body: dict[str, Any] = {"detail": detail, "code": code, "request_id": request_id}
+        if errors:
+            body["errors"] = list(errors)
+        if self.instance is None:
+            return body
+        title = HTTPStatus(status).phrase
+        return {
+            "type": f"{_TYPES}{code}",
+            "title": title,
+            "status": status,
+            "instance": self.instance,
+            **body,
+        }
+
+
+def accepts(header: str, kinds: frozenset[str]) -> bool:
+    """Tell whether an `Accept` header names one of the media ranges, and not to refuse it."""
+    for each in header.lower().split(","):
+        kind, *parameters = each.split(";")
+        pairs = (part.partition("=") for part in parameters)
+        refused = any(
+            name.strip() == "q" and _ZERO.match(value.strip()) for name, _, value in pairs
+        )
+        if kind.strip() in kinds and not refused:
+            return True
+    return False
 
 
 def request_id_for(sent: str | None) -> str:

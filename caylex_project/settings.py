@@ -148,7 +148,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "PREPROCESSING_HOOKS": ["tasks_app.openapi.page.without_slash_forms"],
-    "POSTPROCESSING_HOOKS": [],  # pydantic names its enumerations itself
+    # pydantic names its enumerations itself
+    "POSTPROCESSING_HOOKS": ["tasks_app.openapi.page.with_problem_details"],
 }
 
 LANGUAGE_CODE = "en-us"

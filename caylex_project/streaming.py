@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from caylex_project.asking import VERSION, Answer, Asker, asking_with
-from caylex_project.bodylimit import Scope, Send
+from caylex_project.bodylimit import Scope, Send, accept_of
 from caylex_project.hub import Hub, Watch
+from caylex_project.problem import JSON, PROBLEM_JSON, accepts
 
 MEDIA_TYPE = "text/event-stream"
 SILENCE = 15.0  # seconds after which a comment says that the stream is alive
@@ -25,12 +26,7 @@ _OF_PAGES = (b"content-type", b"content-length", b"cache-control", b"etag", b"al
 
 def wants_stream(scope: Scope) -> bool:
     """Tell whether `Accept` names the media type."""
-    accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
-    for each in accept.decode("latin-1").lower().split(","):
-        kind, *parameters = (part.replace(" ", "") for part in each.split(";"))
-        if kind == MEDIA_TYPE:
-            return not any(part in ("q=0", "q=0.0", "q=0.00", "q=0.000") for part in parameters)
-    return False
+    return accepts(accept_of(scope), frozenset({MEDIA_TYPE}))
 
 
 async def stream(
@@ -106,9 +102,9 @@ def _last_id(scope: Scope) -> str | int | None:
 
 def _page_after(scope: Scope, after: str | int | None) -> Scope:
     query = [] if after is None else [("starting_after", str(after))]
-    return asking_with(
-        scope, {b"accept": b"application/json"}, query=urlencode(query).encode("ascii")
-    )
+    problems = accepts(accept_of(scope), frozenset({PROBLEM_JSON}))  # the form of an error
+    accept = f"{JSON}, {PROBLEM_JSON}" if problems else JSON
+    return asking_with(scope, {b"accept": accept.encode()}, query=urlencode(query).encode("ascii"))
 
 
 async def _start(send: Send, answer: Answer) -> None:

@@ -20,18 +20,19 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from caylex_project.problem import JSON, PROBLEM_JSON, accepts
 from tasks_app.problems import BadFields, FieldError, Problem
 
-MEDIA_TYPE = "application/json"
 MAX_DEPTH = 64  # objects and arrays within each other
 MAX_DIGITS = 100  # of a whole number; reading a longer one takes quadratic time
-_ACCEPTABLE = frozenset({"*/*", "application/*", MEDIA_TYPE})
+# Who asks for problems alone asks for the form of an error; a success is JSON all the same.
+_ACCEPTABLE = frozenset({"*/*", "application/*", JSON, PROBLEM_JSON})
 
 
 class StrictJSONParser(BaseParser):
     """The API's one parser."""
 
-    media_type = MEDIA_TYPE
+    media_type = JSON
 
     def parse(
         self,
@@ -51,7 +52,7 @@ class JSONAlone(BaseContentNegotiation):
         kind, *parameters = request.content_type.lower().split(";")
         charsets = [each.strip() for each in parameters if each.strip().startswith("charset")]
         in_utf8 = all(each.partition("=")[2].strip('" ') in ("utf-8", "utf8") for each in charsets)
-        return parsers[0] if kind.strip() == MEDIA_TYPE and in_utf8 else None
+        return parsers[0] if kind.strip() == JSON and in_utf8 else None
 
     def select_renderer(  # type: ignore[override]
         self,
@@ -61,18 +62,9 @@ class JSONAlone(BaseContentNegotiation):
     ) -> tuple[BaseRenderer, str]:
         """Return the JSON renderer. Raises NotAcceptable where `Accept` excludes JSON."""
         header = force_str(request.META.get("HTTP_ACCEPT", "")) or "*/*"
-        if not any(_accepts(each) for each in header.split(",")):
+        if not accepts(header, _ACCEPTABLE):
             raise NotAcceptable("Answers are application/json.")
-        return renderers[0], MEDIA_TYPE
-
-
-def _accepts(media_range: str) -> bool:
-    kind, *parameters = media_range.lower().split(";")
-    refused = any(
-        name.strip() == "q" and value.strip() in ("0", "0.0", "0.00", "0.000")
-        for name, _, value in (each.partition("=") for each in parameters)
-    )
-    return kind.strip() in _ACCEPTABLE and not refused
+        return renderers[0], JSON
 
 
 @dataclass(frozen=True, slots=True)

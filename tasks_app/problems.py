@@ -13,7 +13,7 @@ from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from caylex_project.problem import INTERNAL_ERROR, REQUEST_ID, plain_problem, problem_body
+from caylex_project.problem import INTERNAL_ERROR, REQUEST_ID, Shape, plain_problem
 
 DATABASE_RETRY_AFTER = 5  # seconds
 MAX_ERRORS = 20  # named in one answer
@@ -72,7 +72,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
     What nobody foresaw is logged (frames, never local variables) and answered with
     `internal_error` and no further word.
     """
-    request_id = str(context["request"].META.get(REQUEST_ID, ""))
+    request = context["request"]
+    shape = Shape.for_request(accept=request.META.get("HTTP_ACCEPT", ""), path=request.path)
     headers: dict[str, str] = {}
     errors: Sequence[dict[str, str]] = ()
     if isinstance(error, Problem):
@@ -93,8 +94,14 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
     else:
         logger.error("A view ended in an exception.", exc_info=error)
         status, code, detail = 500, INTERNAL_ERROR.code, INTERNAL_ERROR.detail
-    body = problem_body(detail=detail, code=code, request_id=request_id, errors=errors)
-    return Response(body, status=status, headers=headers)
+    body = shape.body(
+        status=status,
+        detail=detail,
+        code=code,
+        request_id=str(request.META.get(REQUEST_ID, "")),
+        errors=errors,
+    )
+    return Response(body, status=status, headers=headers, content_type=shape.content_type)
 
 
 def _from_framework(error: exceptions.APIException) -> tuple[int, str, str]:

@@ -11,10 +11,42 @@ from django.views.decorators.http import require_safe
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiYamlRenderer
 
+from caylex_project.problem import PROBLEM_JSON
+
+PROBLEM_DETAILS = {
+    "description": "An error as RFC 9457 has it, for who sends `Accept: application/problem+json`.",
+    "allOf": [
+        {"$ref": "#/components/schemas/ProblemAnswer"},
+        {
+            "type": "object",
+            "properties": {
+                "type": {"type": "string", "format": "uri-reference"},
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "instance": {"type": "string", "format": "uri-reference"},
+            },
+            "required": ["type", "title", "status", "instance"],
+        },
+    ],
+}
+
 
 def without_slash_forms(endpoints: list[tuple[str, str, str, Any]]) -> list[Any]:
     """Leave out the second form of each address; drf-spectacular's preprocessing hook."""
     return [each for each in endpoints if not each[0].endswith("/")]
+
+
+def with_problem_details(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Add to each error its other form; drf-spectacular's postprocessing hook."""
+    schemas = result["components"]["schemas"]
+    schemas["ProblemDetails"] = PROBLEM_DETAILS
+    for path in result["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                if status >= "400":
+                    reference = {"$ref": "#/components/schemas/ProblemDetails"}
+                    response["content"][PROBLEM_JSON] = {"schema": reference}
+    return result
 
 
 @functools.cache
