@@ -1,0 +1,260 @@
+// A client for the agent-task API, to copy into a project: node 18 or later, and nothing else.
+// The types are JSDoc: TypeScript reads them as they are (`allowJs`, `checkJs`).
+//
+//   const caylex = new Caylex("https://tasks.example.com/api/v1", { token: "cpt_…", apiKey: "ck_…" });
+//   const taskId = await caylex.submit({ user_email: "jane@example.com", prompt: "Count the tickets." });
+//   for await (const event of caylex.events(taskId)) console.log(event.type);
+//   console.log((await caylex.wait(taskId)).report);
+
+import { createHmac, randomUUID, timingSafeEqual } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+
+/**
+ * @typedef {"PENDING" | "RUNNING" | "COMPLETED" | "INCOMPLETE" | "FAILED"} Status
+ * @typedef {{ task_id: string, session_id: string, status: Status, terminal: boolean,
+ *   stop_reason: string | null, report: string | null, error: string | null,
+ *   [more: string]: unknown }} Task
+ * @typedef {{ id: number, type: string, created_at: string, data: Record<string, unknown> }} Event
+ * @typedef {{ user_email: string, prompt: string, skill_ref?: string, model?: string,
+ *   [option: string]: unknown }} Submission
+ */
+
+const ATTEMPTS = 5; // of a request that is safe to send again
+const BUSY = new Set([429, 502, 503, 504]); // the service asks to come again
+const HOLD = 30; // seconds that a poll may be held
+const TOLERANCE = 300; // seconds that a webhook's clock may differ from ours
+
+/** The service refused; `status`, `code` and `requestId` say what and which. */
+export class CaylexError extends Error {
+  /** @param {number} status @param {{ code?: string, detail?: string, request_id?: string }} body */
+  constructor(status, body) {
+    super(`${status} ${body.code ?? ""}: ${body.detail ?? "no words of the service"}`);
+    this.status = status;
+    this.code = body.code ?? "";
+    this.requestId = body.request_id ?? "";
+  }
+}
+
+/** The webhook is not from the service, or too old. */
+export class BadSignature extends Error {}
+
+/** One service, one tenant's token, one navigator's key. */
+export class Caylex {
+  #base;
+  #token;
+  #apiKey;
+
+  /** @param {string} url @param {{ token: string, apiKey: string }} secrets */
+  constructor(url, { token, apiKey }) {
+    this.#base = url.replace(/\/*$/, "/");
+    this.#token = token;
+    this.#apiKey = apiKey;
+  }
+
+  /**
+   * Submit a task and return its id; fields as the API guide lists them. Where no answer comes it
+   * is sent again under the same key, so there is one task. Keep a key of your own with your order
+   * if your process may die in between.
+   *
+   * @param {Submission} fields @param {{ idempotencyKey?: string }} [options]
+   * @returns {Promise<string>}
+   */
+  async submit(fields, { idempotencyKey = randomUUID() } = {}) {
+    const body = { caylex_api_key: this.#apiKey, ...fields };
+    const headers = { "Idempotency-Key": idempotencyKey };
+    const response = await this.#ask("POST", "agent-task", { body, headers });
+    return (await response.json()).task_id;
+  }
+
+  /** The task as it stands. @param {string} taskId @returns {Promise<Task>} */
+  async get(taskId) {
+    return (await this.#ask("GET", `agent-task/${taskId}`)).json();
+  }
+
+  /**
+   * The task once it has ended; throws after `timeout` seconds.
+   *
+   * @param {string} taskId @param {{ timeout?: number }} [options] @returns {Promise<Task>}
+   */
+  async wait(taskId, { timeout = Infinity } = {}) {
+    const deadline = Date.now() + timeout * 1000;
+    /** @type {Record<string, string>} */
+    let headers = {};
+    for (let left = timeout; left > 0; left = (deadline - Date.now()) / 1000) {
+      const hold = Math.floor(Math.min(HOLD, left));
+      const response = await this.#ask("GET", `agent-task/${taskId}?wait=${hold}`, { headers });
+      if (response.status === 200) {
+        const task = await response.json();
+        if (task.terminal) return task;
+        headers = { "If-None-Match": response.headers.get("ETag") ?? "" };
+      }
+      if (hold === 0) await sleep(Math.min(1000, Math.max(0, deadline - Date.now())));
+    }
+    throw new Error(`The task ${taskId} has not ended in time.`);
+  }
+
+  /**
+   * Each event once, as it happens, until the task has ended; cuts are mended. `after` is the id
+   * of the last event that you have.
+   *
+   * @param {string} taskId @param {{ after?: number }} [options] @returns {AsyncGenerator<Event>}
+   */
+  async *events(taskId, { after } = {}) {
+    let last = after;
+    for (let fruitless = 1; fruitless <= ATTEMPTS; fruitless += 1) {
+      let pause = 100 * 2 ** fruitless;
+      try {
+        for await (const [name, value] of this.#stream(taskId, last)) {
+          if (name === "data") {
+            const event = JSON.parse(value);
+            last = event.id;
+            fruitless = 0;
+            yield event;
+          } else {
+            pause = Number(value);
+          }
+        }
+        if (await this.#isOver(taskId, last)) return;
+      } catch (error) {
+        if (!isCut(error)) throw error;
+      }
+      await sleep(pause);
+    }
+    throw new Error(`The events of ${taskId} cannot be read.`);
+  }
+
+  /**
+   * Ask the task to stop; it has ended where `terminal` is true, else it soon will.
+   *
+   * @param {string} taskId @param {{ reason?: string }} [options] @returns {Promise<Task>}
+   */
+  async cancel(taskId, { reason } = {}) {
+    return (await this.#ask("POST", `agent-task/${taskId}/cancel`, { body: { reason } })).json();
+  }
+
+  /**
+   * Let a FAILED or INCOMPLETE task go on; 409 in any other state.
+   *
+   * @param {string} taskId @returns {Promise<Task>}
+   */
+  async retry(taskId) {
+    const response = await this.#send("POST", `agent-task/${taskId}/retry`); // a second is refused
+    return (await checked(response)).json();
+  }
+
+  /**
+   * The answer to a request that does no harm when it is sent again.
+   *
+   * @param {string} method @param {string} path
+   * @param {{ body?: object, headers?: Record<string, string> }} [options]
+   */
+  async #ask(method, path, options) {
+    for (let attempt = 1; ; attempt += 1) {
+      let pause = 100 * 2 ** attempt;
+      try {
+        const response = await this.#send(method, path, options);
+        if (!BUSY.has(response.status) || attempt === ATTEMPTS) return await checked(response);
+        pause = Number(response.headers.get("Retry-After")) * 1000 || pause;
+        await response.body?.cancel();
+      } catch (error) {
+        if (!isCut(error) || attempt === ATTEMPTS) throw error;
+      }
+      await sleep(pause);
+    }
+  }
+
+  /**
+   * @param {string} method @param {string} path
+   * @param {{ body?: object, headers?: Record<string, string> }} [options]
+   */
+  #send(method, path, { body, headers = {} } = {}) {
+    return fetch(new URL(path, this.#base), {
+      method,
+      body: body && JSON.stringify(body),
+      headers: {
+        Authorization: `Bearer ${this.#token}`,
+        ...(body && { "Content-Type": "application/json" }),
+        ...headers,
+      },
+    });
+  }
+
+  /**
+   * The fields of one stream that the reader needs, whole ones only.
+   *
+   * @param {string} taskId @param {number | undefined} last
+   * @returns {AsyncGenerator<[string, string]>}
+   */
+  async *#stream(taskId, last) {
+    /** @type {Record<string, string>} */
+    const headers = { Accept: "text/event-stream" };
+    if (last !== undefined) headers["Last-Event-ID"] = String(last);
+    const response = await this.#send("GET", `agent-task/${taskId}/events`, { headers });
+    if (BUSY.has(response.status)) return void (await response.body?.cancel());
+    const decoder = new TextDecoder();
+    let text = "";
+    for await (const part of (await checked(response)).body ?? []) {
+      const events = (text + decoder.decode(part, { stream: true })).split("\n\n");
+      text = events.pop() ?? "";
+      for (const line of events.join("\n").split("\n")) {
+        const found = /^(data|retry): (.*)$/.exec(line);
+        if (found) yield [found[1], found[2]];
+      }
+    }
+  }
+
+  /**
+   * Tell whether a stream ended because there is no more to come.
+   *
+   * @param {string} taskId @param {number | undefined} last
+   */
+  async #isOver(taskId, last) {
+    const place = last === undefined ? "" : `&starting_after=${last}`;
+    const response = await this.#ask("GET", `agent-task/${taskId}/events?limit=1${place}`);
+    const page = await response.json();
+    return page.terminal && page.events.length === 0;
+  }
+}
+
+/**
+ * What a webhook says once it is known to be from the service. `secret` is the endpoint's
+ * (`whsec_…`), `body` the bytes as they came: do not parse them before. The form is that of
+ * Standard Webhooks. An event may come more than once, with the same `webhook-id`.
+ *
+ * @param {string} secret @param {Record<string, string | string[] | undefined>} headers
+ * @param {Buffer} body @param {{ now?: number }} [options] seconds since 1970
+ * @returns {Record<string, unknown>}
+ */
+export function verifyWebhook(secret, headers, body, { now = Date.now() / 1000 } = {}) {
+  const given = Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name.toLowerCase(), String(value ?? "")]),
+  );
+  const sentAt = given["webhook-timestamp"] ?? "";
+  if (!/^[0-9]+$/.test(sentAt)) throw new BadSignature("There is no webhook-timestamp.");
+  if (Math.abs(now - Number(sentAt)) > TOLERANCE) {
+    throw new BadSignature("The webhook is too old, or the clocks differ.");
+  }
+  const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
+  const expected = createHmac("sha256", key)
+    .update(`${given["webhook-id"] ?? ""}.${sentAt}.`)
+    .update(body)
+    .digest();
+  for (const each of (given["webhook-signature"] ?? "").split(" ")) {
+    const [version, signature = ""] = each.split(",");
+    const received = Buffer.from(signature, "base64");
+    if (version !== "v1" || received.length !== expected.length) continue;
+    if (timingSafeEqual(received, expected)) return JSON.parse(body.toString());
+  }
+  throw new BadSignature("No signature fits.");
+}
+
+/** @param {Response} response */
+async function checked(response) {
+  if (response.ok || response.status === 304) return response;
+  throw new CaylexError(response.status, await response.json().catch(() => ({})));
+}
+
+/** A connection that could not be made or broke. @param {unknown} error */
+function isCut(error) {
+  return error instanceof TypeError;
+}

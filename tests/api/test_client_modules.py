@@ -1,0 +1,304 @@
+"""The two client modules to copy, each driven by a script against a real web process."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection
+from standardwebhooks import Webhook
+
+from tasks_app.models import AgentTask
+from tests.api.conftest import Account, make_account
+from tests.api.cutting import cutting
+from tests.api.journal import ENDING, a_step, claim, commit
+from tests.api.test_clients import CLIENTS, NODE
+from tests.api.test_poll import ended, make_task
+from tests.api.web import Web, running_web
+from tests.worker_processes.cluster import database_url
+
+pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
+
+PYTHON_HEAD = """
+import json, os, sys
+from caylex_tasks import BadSignature, Caylex, CaylexError, verify_webhook
+caylex = Caylex(os.environ["URL"], token=os.environ["TOKEN"], api_key=os.environ["KEY"])
+given = json.loads(sys.stdin.read())
+def show(**said): print(json.dumps(said))
+"""
+NODE_HEAD = """
+import { readFileSync } from "node:fs";
+const module = await import(`${process.env.CLIENTS}/caylex_tasks.mjs`);
+const { Caylex, verifyWebhook } = module;
+const { URL: url, TOKEN: token, KEY: apiKey } = process.env;
+const caylex = new Caylex(url, { token, apiKey });
+const given = JSON.parse(readFileSync(0, "utf8"));
+const show = (said) => console.log(JSON.stringify(said));
+"""
+SCRIPTS = {
+    "main job": (
+        """
+fields = dict(user_email="jane@example.com", prompt="Count.")
+first = caylex.submit(**fields, idempotency_key="order 17")
+again = caylex.submit(**fields, idempotency_key="order 17")
+types = [event["type"] for event in caylex.events(first)]
+task = caylex.wait(first, timeout=60)
+over = caylex.cancel(first, reason="late")
+show(ids=[first, again], types=types, report=task["report"], over=over["status"])
+""",
+        """
+const fields = { user_email: "jane@example.com", prompt: "Count." };
+const first = await caylex.submit(fields, { idempotencyKey: "order 17" });
+const again = await caylex.submit(fields, { idempotencyKey: "order 17" });
+const types = [];
+for await (const event of caylex.events(first)) types.push(event.type);
+const task = await caylex.wait(first, { timeout: 60 });
+const over = await caylex.cancel(first, { reason: "late" });
+show({ ids: [first, again], types, report: task.report, over: over.status });
+""",
+    ),
+    "wait": (
+        """
+task_id = caylex.submit(user_email="jane@example.com", prompt="Count.")
+show(report=caylex.wait(task_id, timeout=60)["report"])
+""",
+        """
+const id = await caylex.submit({ user_email: "jane@example.com", prompt: "Count." });
+show({ report: (await caylex.wait(id, { timeout: 60 })).report });
+""",
+    ),
+    "events": (
+        'show(ids=[event["id"] for event in caylex.events(given["task"])])',
+        """
+const ids = [];
+for await (const event of caylex.events(given.task)) ids.push(event.id);
+show({ ids });
+""",
+    ),
+    "retry": (
+        """
+status = caylex.retry(given["task"])["status"]
+try:
+    caylex.retry(given["task"])
+except CaylexError as error:
+    show(status=status, refused=[error.status, error.code, bool(error.request_id)])
+""",
+        """
+const { status } = await caylex.retry(given.task);
+const error = await caylex.retry(given.task).catch((error) => error);
+show({ status, refused: [error.status, error.code, error.requestId !== ""] });
+""",
+    ),
+    "timeout": (
+        """
+try:
+    caylex.wait(given["task"], timeout=1)
+except TimeoutError:
+    show(late=True)
+""",
+        """
+const said = await caylex.wait(given.task, { timeout: 1 }).catch(String);
+show({ late: said.includes("in time") });
+""",
+    ),
+    "webhooks": (
+        """
+def told(headers, body):
+    try:
+        return verify_webhook(given["secret"], headers, body.encode(), now=given["now"])["type"]
+    except BadSignature as error:
+        return str(error)
+show(told=[told(*each) for each in given["sent"]])
+""",
+        """
+const told = ([headers, body]) => {
+  try {
+    return verifyWebhook(given.secret, headers, Buffer.from(body), { now: given.now }).type;
+  } catch (error) {
+    if (error instanceof module.BadSignature) return error.message;
+    throw error;
+  }
+};
+show({ told: given.sent.map(told) });
+""",
+    ),
+}
+
+
+@pytest.fixture
+def account(transactional_db: None) -> Account:
+    """An account that other processes can see."""
+    return make_account("acme")
+
+
+@pytest.fixture(scope="module")
+def web(django_db_setup: None) -> Iterator[Web]:
+    """A web process on the tests' database."""
+    with running_web(database=database_url()) as running:
+        yield running
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """Claim each task that appears and end it with a report, as a worker would."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(0.05):
+            for task in AgentTask.objects.filter(status="PENDING"):
+                claim(task)
+                commit(task, step=a_step(1), release=ENDING)
+        connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def run(language: int, script: str, account: Account, url: str, **given: Any) -> dict[str, Any]:
+    """Run a script in one of the two languages and return what it shows."""
+    code = (PYTHON_HEAD, NODE_HEAD)[language] + SCRIPTS[script][language]
+    command = ([sys.executable, "-c"], [NODE or "node", "--input-type=module", "-e"])[language]
+    done = subprocess.run(
+        [*command, code],
+        input=json.dumps(given),
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(CLIENTS),
+            "CLIENTS": str(CLIENTS),
+            "URL": f"{url}/api/v1/",
+            "TOKEN": account.token,
+            "KEY": account.key,
+        },
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    shown: dict[str, Any] = json.loads(done.stdout)
+    return shown
+
+
+@pytest.mark.parametrize(
+    "language",
+    [
+        pytest.param(0, id="python"),
+        pytest.param(
+            1,
+            id="javascript",
+            marks=pytest.mark.skipif(NODE is None, reason="node is not installed"),
+        ),
+    ],
+)
+class TestModule:
+    """Both behave alike."""
+
+    def test_it_submits_once_follows_the_events_and_gets_the_report(
+        self, language: int, web: Web, account: Account
+    ) -> None:
+        with working():
+            shown = run(language, "main job", account, web.address)
+
+        task = AgentTask.objects.get()
+        assert shown == {
+            "ids": [str(task.id)] * 2,
+            "types": [
+                *("agent_task.created", "agent_task.started"),
+                *("agent_task.step.completed", "agent_task.completed"),
+            ],
+            "report": "Counted 61.",
+            "over": "COMPLETED",
+        }
+
+    def test_it_waits_for_the_end(self, language: int, web: Web, account: Account) -> None:
+        with working():
+            assert run(language, "wait", account, web.address) == {"report": "Counted 61."}
+
+    def test_it_gives_up_waiting_when_it_was_told_to(
+        self, language: int, web: Web, account: Account
+    ) -> None:
+        task = make_task(account)
+        shown = run(language, "timeout", account, web.address, task=str(task.id))
+
+        assert shown == {"late": True}
+
+    def test_a_stream_that_is_cut_again_and_again_tells_each_event_once(
+        self, language: int, web: Web, account: Account
+    ) -> None:
+        task = make_task(account)
+        claim(task)
+        for index in range(1, 40):
+            commit(task, step=a_step(index))
+        commit(task, step=a_step(40), release=ENDING)
+        with cutting(web.port, cuts=5, seed=20261125) as proxy:
+            shown = run(language, "events", account, proxy.address, task=str(task.id))
+
+        assert proxy.done == 5
+        assert shown == {"ids": list(range(43))}
+
+    def test_it_retries_a_task_and_tells_why_not(
+        self, language: int, web: Web, account: Account
+    ) -> None:
+        task = ended(account, status="FAILED", stop_reason="error", error="No credit.")
+        shown = run(language, "retry", account, web.address, task=str(task.id))
+
+        assert shown == {"status": "PENDING", "refused": [409, "not_retryable", True]}
+        task.refresh_from_db()
+        assert task.run_number == 2
+
+    def test_it_knows_a_true_webhook_from_a_false_one(
+        self, language: int, web: Web, account: Account
+    ) -> None:
+        secret, body = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", '{"type": "agent_task.completed"}'
+        at = datetime.datetime(2026, 6, 18, 15, tzinfo=datetime.UTC)
+        now = int(at.timestamp())
+        true = Webhook(secret).sign("msg_1", at, body)
+
+        def headers(signature: str = true, **changed: str) -> dict[str, str]:
+            plain = {"Webhook-Id": "msg_1", "webhook-timestamp": str(now)}
+            return {**plain, "webhook-signature": signature, **changed}
+
+        others = [Webhook(secret).sign("msg_1", at + each, body) for each in _FIVE_MINUTES]
+        shown = run(
+            language,
+            "webhooks",
+            account,
+            web.address,
+            secret=secret,
+            now=now,
+            sent=[
+                (headers(), body),
+                (headers(f"v1,AAAA v1a,x {true}"), body),
+                (headers(), body + " "),
+                (headers(**{"Webhook-Id": "msg_2"}), body),
+                (headers("v2" + true[2:]), body),
+                (headers(""), body),
+                (headers(others[0], **{"webhook-timestamp": str(now - 301)}), body),
+                (headers(others[1], **{"webhook-timestamp": str(now + 301)}), body),
+                (headers(others[2], **{"webhook-timestamp": str(now - 300)}), body),
+                (headers(**{"webhook-timestamp": "soon"}), body),
+            ],
+        )
+
+        good, none = "agent_task.completed", "No signature fits."
+        late = "The webhook is too old, or the clocks differ."
+        assert shown["told"] == [
+            *(good, good, none, none, none, none, late, late, good),
+            "There is no webhook-timestamp.",
+        ]
+
+
+_FIVE_MINUTES = [datetime.timedelta(seconds=each) for each in (-301, 301, -300)]
