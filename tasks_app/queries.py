@@ -62,6 +62,7 @@ class TaskView(TaskSummary):
     authentication_needed: tuple[str, ...]
     calling: str | None = None
     version: str = ""
+    crashes: int = 0
 
 
 _SHORT = [
@@ -84,7 +85,10 @@ _SHORT = [
     "started_at",
     "completed_at",
 ]
-_LONG = ["report", "final_report_produced", "attempt", "waiting_reason", "next_attempt_at"]
+_LONG = [
+    *("report", "final_report_produced"),
+    *("attempt", "crashes", "waiting_reason", "next_attempt_at"),
+]
 _READ = ["status", "stop_reason", "user_email"]  # and shown as something else
 
 
@@ -113,6 +117,17 @@ def find_summaries(*, task_ids: Sequence[uuid.UUID]) -> list[TaskSummary]:
         .values(*_SHORT, *_READ)
     )
     return [TaskSummary(**_short(row)) for row in rows]
+
+
+def view_of(task: AgentTask) -> TaskView:
+    """Return the view of a row that was read before, with its end user."""
+    names = (*_SHORT, *_LONG, "status", "stop_reason", "authentication_needed", "sequence")
+    row = {name: getattr(task, name) for name in names}
+    running = task.status == Status.RUNNING
+    return _view(
+        {**row, "user_email": task.end_user.email},
+        calling=_calling(task.pk, task.sequence) if running else None,
+    )
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -1,31 +1,43 @@
 """Why a task stands where it stands: one code with parameters, and one line made of them.
 
-The line has no durations and no ranks, so that it changes only when the task does.
+The line has no durations and no ranks, so that it changes only when the task does. Staff are told
+more: what changes with the clock, with the workers and with other tasks.
 """
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from agent_runtime.endings import SENTENCES, StopReason
 from tasks_app.queries import TaskView
-from tasks_app.states import Status
+from tasks_app.states import Status, WorkerState
 
 
 class Code(StrEnum):
     """What a task is doing, or why it ended."""
 
     QUEUED = "queued"  # never started
-    RESUMING = "resuming"  # handed back or taken over; goes on from its last step
+    RESUMING = "resuming"  # handed back, or retried; goes on from its last step
+    TAKEN_OVER = "taken_over"  # its worker died; goes on from its last step
     WAITING_TO_RETRY = "waiting_to_retry"  # the world failed; due again at next_attempt_at
     STOPPING = "stopping"  # runs, and was asked to stop
     THINKING = "thinking"  # the model was asked
     CALLING = "calling"  # a tool call is on the wire
     COMPLETED = "completed"  # the agent finished
     INCOMPLETE = "incomplete"  # it stopped with partial work
+    NEEDS_CONNECTION = "needs_connection"  # it stopped, and lacked what the user must connect
     FAILED = "failed"  # it errored
+    # Told from more than the row:
+    PAUSED = "paused"  # the project or its tenant is; nothing of it is claimed
+    NO_WORKER = "no_worker"  # it is due, and there is nobody to claim it
+    WORKER_SILENT = "worker_silent"  # the worker that holds it misses its heartbeats
+    HANDING_OVER = "handing_over"  # the worker that holds it shuts down
+
+
+SWEPT_WITHIN = 3  # seconds after the end of a lease until its tasks are free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,18 +51,75 @@ class Standing:
 _SENTENCES: Mapping[Code, str] = {
     Code.QUEUED: "Waiting for a worker.",
     Code.RESUMING: "Waiting for a worker to go on after step {steps}.",
+    Code.TAKEN_OVER: "Its worker stopped; waiting for another to go on after step {steps}.",
     Code.WAITING_TO_RETRY: "Waiting to try step {step} again after attempt {attempt}: {reason}",
     Code.STOPPING: "Stopping, as asked.",
     Code.THINKING: "Step {step}: waiting for the model's answer.",
     Code.CALLING: "Step {step}: waiting for {call}.",
     Code.COMPLETED: "Finished: the agent has reported.",
     Code.INCOMPLETE: "Stopped: {why}.",
+    Code.NEEDS_CONNECTION: "Stopped: {why}. {user} must connect {servers}.",
     Code.FAILED: "Failed: {error}",
+    Code.PAUSED: "Its project is paused.",
+    Code.NO_WORKER: "No worker is running.",
+    Code.WORKER_SILENT: "Its worker stopped answering.",
+    Code.HANDING_OVER: "Its worker is shutting down and hands it over after this step.",
 }
 
 
-def standing_of(task: TaskView) -> Standing:
-    """Return where the task stands, told from its row alone."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What staff are told beyond the row.
+
+    `ahead` are the due tasks of the tenant before this one, `workers` those that claim. Of the
+    worker that holds it: its state, and the seconds since its last heartbeat and to the end of
+    its lease; `silent_after` is how many of the former are too many. `since` is when what it
+    does began.
+    """
+
+    now: datetime.datetime
+    since: datetime.datetime
+    ahead: int = 0
+    workers: int = 1
+    paused: bool = False
+    worker_state: WorkerState | None = None
+    heartbeat_age: int = 0
+    lease_left: int = 0
+    silent_after: float = 10.0
+
+
+def standing_of(task: TaskView, around: Surroundings | None = None) -> Standing:
+    """Return where the task stands, told from its row alone or from its surroundings, too."""
+    standing = _alone(task)
+    if around is None or task.status.terminal:
+        return standing
+    if task.status is Status.RUNNING:
+        return _held(standing, around)
+    return _waiting(standing, task, around)
+
+
+def _waiting(standing: Standing, task: TaskView, around: Surroundings) -> Standing:
+    if around.paused:
+        return Standing(code=Code.PAUSED)
+    left = (task.next_attempt_at - around.now).total_seconds()
+    if left <= 0 and not around.workers:
+        return Standing(code=Code.NO_WORKER, parameters={"seconds": int(-left)})
+    more = {"seconds": int(abs(left)), "due": int(left <= 0), "ahead": around.ahead}
+    return replace(standing, parameters={**standing.parameters, **more})
+
+
+def _held(standing: Standing, around: Surroundings) -> Standing:
+    if around.heartbeat_age > around.silent_after:
+        within = max(0, around.lease_left) + SWEPT_WITHIN
+        seconds = {"seconds": around.heartbeat_age, "within": within}
+        return Standing(code=Code.WORKER_SILENT, parameters=seconds)
+    if around.worker_state is WorkerState.DRAINING and standing.code is not Code.STOPPING:
+        return Standing(code=Code.HANDING_OVER)
+    seconds = {"seconds": max(0, int((around.now - around.since).total_seconds()))}
+    return replace(standing, parameters={**standing.parameters, **seconds})
+
+
+def _alone(task: TaskView) -> Standing:
     match task.status:
         case Status.PENDING:
             return _pending(task)
@@ -60,6 +129,10 @@ def standing_of(task: TaskView) -> Standing:
             return Standing(code=Code.COMPLETED)
         case Status.INCOMPLETE:
             why = SENTENCES[task.stop_reason or StopReason.NO_FINAL_REPORT]
+            if task.authentication_needed and task.stop_reason is not StopReason.CANCELLED:
+                servers = ", ".join(task.authentication_needed)
+                who = {"why": why, "user": task.user_email, "servers": servers}
+                return Standing(code=Code.NEEDS_CONNECTION, parameters=who)
             return Standing(code=Code.INCOMPLETE, parameters={"why": why})
     return Standing(code=Code.FAILED, parameters={"error": task.error or ""})
 
@@ -75,6 +148,8 @@ def _pending(task: TaskView) -> Standing:
                 "reason": reason,
             },
         )
+    if task.crashes:
+        return Standing(code=Code.TAKEN_OVER, parameters={"steps": task.steps_completed})
     if task.started_at is None:
         return Standing(code=Code.QUEUED)
     return Standing(code=Code.RESUMING, parameters={"steps": task.steps_completed})

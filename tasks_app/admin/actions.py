@@ -143,20 +143,19 @@ class OperatedAdmin(BaseAdmin):
         """Add a page for each action."""
         return [self._page(CANCEL), self._page(RETRY), *super().get_urls()]
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        """Offer what can be done with the task."""
-        offered: list[dict[str, str]] = []
-        if self.has_operate_permission(request):
-            task = kwargs["obj"]
-            offered = [
-                {"verb": each.verb, "address": f"{self._address(each.name)}?task={task.pk}"}
-                for each in (CANCEL, RETRY)
-                if task.status in each.applies_in
-            ]
-        context["task_actions"] = offered
-        return super().render_change_form(request, context, *args, **kwargs)
+    def offered(self, request: HttpRequest, task: AgentTask) -> list[dict[str, str]]:
+        """Return what the user can do with the task, each with the page that asks."""
+        if not self.has_operate_permission(request):
+            return []
+        return [
+            {
+                "name": each.name,
+                "verb": each.verb,
+                "address": f"{self._address(each.name)}?task={task.pk}",
+            }
+            for each in (CANCEL, RETRY)
+            if task.status in each.applies_in
+        ]
 
     def _page(self, action: Action) -> URLPattern:
         def page(request: HttpRequest) -> HttpResponse:

@@ -1,37 +1,217 @@
-"""The admin of tasks: the list of them."""
+"""The admin of tasks: the list of them, and the page of each."""
 
 from __future__ import annotations
 
+import uuid
+from typing import Any
+
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.db.models.functions import Substr
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.html import format_html
 
+from caylex_project.accounts.staff import visible_projects
+from tasks_app.admin import live, words
 from tasks_app.admin.actions import OperatedAdmin
-from tasks_app.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
-from tasks_app.models import AgentTask, Event, Step
+from tasks_app.admin.counters import counters_of
+from tasks_app.admin.filters import FILTERS
+from tasks_app.admin.page import addresses, journal_context, may_see_payloads, now_context
+from tasks_app.admin.readonly import ReadOnlyAdmin
+from tasks_app.admin.search import HELP, search
+from tasks_app.models import AgentTask
+
+LINE = 120  # characters of a prompt in the list
+MOST_PAGES = 200
+_NOT_IN_LIST = (
+    *("prompt", "report", "limits", "metadata", "webhook", "required_skill", "opening_notes"),
+    *("authentication_needed", "error", "project__instructions", "project__limits"),
+    "project__tenant__limits",
+)
 
 
-class StepInline(ReadOnlyInline):
-    """A task's steps."""
+class Pages(ChangeList):
+    """A page of the newest tasks; it counts no further than to know whether there is another."""
 
-    model = Step
-    fields = ("run_number", "index", "finish_reason", "model", "started_at", "completed_at")
-    ordering = ["run_number", "index"]
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page and one row more."""
+        page = min(self.page_num, MOST_PAGES)
+        first = (page - 1) * self.list_per_page
+        rows = list(self.queryset[first : first + self.list_per_page + 1])
+        self.page_num = page
+        self.result_list = rows[: self.list_per_page]
+        self.has_older = len(rows) > self.list_per_page and page < MOST_PAGES
+        self.result_count = first + len(rows)
+        self.full_result_count = self.result_count
+        self.show_full_result_count = False
+        self.show_admin_actions = bool(rows)
+        self.can_show_all = False
+        self.multi_page = page > 1 or self.has_older
+        self.paginator = self.model_admin.get_paginator(
+            request, self.result_list, self.list_per_page
+        )
 
+    def older(self) -> str:
+        """The address of the next page, or nothing."""
+        return self.get_query_string({"p": self.page_num + 1}) if self.has_older else ""
 
-class EventInline(ReadOnlyInline):
-    """A task's events."""
-
-    model = Event
-    fields = ("sequence", "kind", "at", "data")
-    ordering = ["sequence"]
+    def newer(self) -> str:
+        """The address of the page before, or nothing."""
+        return self.get_query_string({"p": self.page_num - 1}) if self.page_num > 1 else ""
 
 
 @admin.register(AgentTask)
 class AgentTaskAdmin(OperatedAdmin, ReadOnlyAdmin):
     """Tasks."""
 
-    list_display = ["id", "status", "project", "end_user", "steps_completed", "created_at"]
-    list_filter = ["status", "stop_reason"]
-    list_select_related = ["project__tenant", "end_user"]
-    ordering = ["-created_at", "-id"]
-    inlines = [StepInline, EventInline]
+    list_filter = FILTERS
+    list_select_related = ("project__tenant", "end_user")
+    list_display_links = ("short_id",)
+    sortable_by = ()
+    search_fields = ("pk",)
+    search_help_text = HELP
+    ordering = ("-created_at", "-id")
     actions = ("cancel_tasks", "retry_tasks")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Pages without a count."""
+        return Pages
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """The tasks of the projects that the user may see."""
+        tasks = super().get_queryset(request)
+        visible = visible_projects(request.user)
+        return tasks if visible is None else tasks.filter(project__in=visible)
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """The columns; the prompt's first line for whom may see it."""
+        columns = ["short_id", "state", "project", "end_user", "age", "took", "steps", "cost"]
+        if may_see_payloads(request):
+            columns.insert(4, "first_line")
+        return columns
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """What the text names."""
+        found = search(queryset, search_term).defer(*_NOT_IN_LIST)
+        return found.annotate(line=Substr("prompt", 1, LINE)), False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list below its counters."""
+        context = {**(extra_context or {}), "title": "Agent tasks"}
+        if request.method == "GET" and self.has_view_permission(request):
+            counters, bars = counters_of(self.get_queryset(request), now=timezone.now())
+            context |= {"counters": counters, "bars": bars}
+        return super().changelist_view(request, context)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The page of a task. Raises Http404, PermissionDenied."""
+        if request.method not in ("GET", "HEAD"):
+            raise PermissionDenied
+        task, now = self._task(request, object_id), timezone.now()
+        context = {
+            **self.admin_site.each_context(request),
+            **now_context(task, now=now),
+            **journal_context(request, task, now=now),
+            "addresses": addresses(task),
+            "opts": self.opts,
+            "title": f"Task {str(task.pk)[:8]}",
+            "task_actions": self.offered(request, task),
+        }
+        return TemplateResponse(request, "admin/tasks_app/agenttask/page.html", context)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add what the page fetches."""
+        name = "tasks_app_agenttask"
+        own = self.admin_site.admin_view
+        return [
+            path("<uuid:task_id>/live/", own(self.live_view), name=f"{name}_live"),
+            path("<uuid:task_id>/download/", own(self.download_view), name=f"{name}_download"),
+            path("payload/<slug:part>/<uuid:pk>/", own(self.payload_view), name=f"{name}_payload"),
+            *super().get_urls(),
+        ]
+
+    def live_view(self, request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
+        """The parts of the page that change."""
+        task = self._task(request, task_id)
+        return live.fragment(request, task, self.offered(request, task))
+
+    def download_view(self, request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
+        """The task as a file."""
+        return live.whole_task(request, self._task(request, task_id))
+
+    def payload_view(self, request: HttpRequest, part: str, pk: uuid.UUID) -> HttpResponse:
+        """One payload as a file."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return live.payload(request, self.get_queryset(request), part, pk)
+
+    def _task(self, request: HttpRequest, task_id: Any) -> AgentTask:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        tasks = self.get_queryset(request).select_related(
+            "project__tenant", "navigator", "end_user", "worker"
+        )
+        try:
+            task: AgentTask | None = tasks.filter(pk=uuid.UUID(str(task_id))).first()
+        except ValueError:
+            task = None
+        if task is None:
+            raise Http404
+        return task
+
+    @admin.display(description="Task")
+    def short_id(self, task: AgentTask) -> str:
+        """The first digits of its id."""
+        return str(task.pk)[:8]
+
+    @admin.display(description="State")
+    def state(self, task: AgentTask) -> str:
+        """Where it stands, in a word and a colour."""
+        return format_html('<span class="state {0}">{0}</span>', task.status)
+
+    @admin.display(description="Prompt")
+    def first_line(self, task: Any) -> str:
+        """The beginning of its prompt."""
+        lines = task.line.strip().splitlines()
+        return lines[0] if lines else ""
+
+    @admin.display(description="Age")
+    def age(self, task: AgentTask) -> str:
+        """How long ago it was submitted."""
+        past = (timezone.now() - task.created_at).total_seconds()
+        return format_html(
+            '<time datetime="{}">{}</time>', task.created_at.isoformat(), words.duration(int(past))
+        )
+
+    @admin.display(description="Took")
+    def took(self, task: AgentTask) -> str:
+        """How long it has run."""
+        if task.started_at is None:
+            return "–"
+        seconds = ((task.completed_at or timezone.now()) - task.started_at).total_seconds()
+        return words.duration(round(max(0.0, seconds), 1))
+
+    @admin.display(description="Steps")
+    def steps(self, task: AgentTask) -> int:
+        """How many are through."""
+        return task.steps_completed
+
+    @admin.display(description="Cost")
+    def cost(self, task: AgentTask) -> str:
+        """What was told of it."""
+        return words.money(task.cost_usd)

@@ -100,6 +100,7 @@ class AgentTask(models.Model):
     completed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        permissions = [("view_payload", "Can see prompts, arguments, results and reports")]
         constraints = [
             models.CheckConstraint(
                 condition=Q(status__in=Status.values), name="task_status_is_known"

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from agent_runtime.endings import StopReason
+from tasks_app.admin.words import told
 from tasks_app.queries import TaskView
-from tasks_app.standing import Code, Standing, sentence, standing_of
-from tasks_app.states import Status
+from tasks_app.standing import Code, Standing, Surroundings, sentence, standing_of
+from tasks_app.states import Status, WorkerState
 
 NOON = datetime.datetime(2026, 6, 18, 12, tzinfo=datetime.UTC)
 
@@ -69,6 +70,20 @@ def a_task(**fields: Any) -> TaskView:
             Code.WAITING_TO_RETRY,
             "Waiting to try step 1 again after attempt 1: it did not succeed.",
         ),
+        (
+            {"started_at": NOON, "crashes": 1, "steps_completed": 3},
+            Code.TAKEN_OVER,
+            "Its worker stopped; waiting for another to go on after step 3.",
+        ),
+        (
+            {
+                "status": Status.INCOMPLETE,
+                "stop_reason": StopReason.AGENT_INCOMPLETE,
+                "authentication_needed": ("crm",),
+            },
+            Code.NEEDS_CONNECTION,
+            "Stopped: the agent could not finish. jane@example.com must connect crm.",
+        ),
         ({"status": Status.RUNNING}, Code.THINKING, "Step 1: waiting for the model's answer."),
         (
             {"status": Status.RUNNING, "steps_completed": 2, "calling": "tickets: search"},
@@ -117,3 +132,90 @@ def test_every_way_to_stop_has_words() -> None:
         line = sentence(standing_of(a_task(status=Status.INCOMPLETE, stop_reason=reason)))
         assert line.startswith("Stopped: ")
         assert line.endswith(".")
+
+
+def around(**fields: Any) -> Surroundings:
+    since = NOON + datetime.timedelta(seconds=30)
+    return Surroundings(now=NOON + datetime.timedelta(seconds=42), since=since, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "surroundings", "code", "line"),
+    [
+        ({}, {"ahead": 3}, Code.QUEUED, "Waiting for a free slot for 42 s, 3 ahead."),
+        ({}, {"workers": 0}, Code.NO_WORKER, "Due for 42 s, but no worker is running."),
+        ({}, {"paused": True}, Code.PAUSED, "Its project is paused: nothing of it starts."),
+        (
+            {"started_at": NOON, "steps_completed": 2},
+            {},
+            Code.RESUMING,
+            "Waiting for a free slot for 42 s, 0 ahead; goes on after step 2.",
+        ),
+        (
+            {"started_at": NOON, "steps_completed": 2, "crashes": 1},
+            {"ahead": 1},
+            Code.TAKEN_OVER,
+            "Its worker stopped. Waiting for a free slot for 42 s, 1 ahead; goes on after step 2.",
+        ),
+        (
+            {
+                "attempt": 2,
+                "next_attempt_at": NOON + datetime.timedelta(seconds=100),
+                "waiting_reason": "HTTP {429}.",
+            },
+            {},
+            Code.WAITING_TO_RETRY,
+            "Waiting to try step 1 again in 58 s, after attempt 2: HTTP {429}.",
+        ),
+        (
+            {"attempt": 1, "waiting_reason": "HTTP 429."},
+            {"ahead": 2},
+            Code.WAITING_TO_RETRY,
+            "Due to try step 1 again for 42 s, 2 ahead, after attempt 1: HTTP 429.",
+        ),
+        (
+            {"status": Status.RUNNING},
+            {"worker_state": WorkerState.ALIVE, "heartbeat_age": 4, "lease_left": 26},
+            Code.THINKING,
+            "Step 1: waiting for the model's answer for 12 s.",
+        ),
+        (
+            {"status": Status.RUNNING, "calling": "crm: find", "steps_completed": 1},
+            {"worker_state": WorkerState.ALIVE},
+            Code.CALLING,
+            "Step 1: waiting for crm: find for 12 s.",
+        ),
+        (
+            {"status": Status.RUNNING},
+            {"worker_state": WorkerState.ALIVE, "heartbeat_age": 11, "lease_left": 19},
+            Code.WORKER_SILENT,
+            "Its worker stopped answering 11 s ago; taken over within 22 s.",
+        ),
+        (
+            {"status": Status.RUNNING},
+            {"worker_state": WorkerState.DRAINING},
+            Code.HANDING_OVER,
+            "Its worker is shutting down and hands it over after this step.",
+        ),
+        (
+            {"status": Status.RUNNING, "cancel_requested_at": NOON},
+            {"worker_state": WorkerState.DRAINING},
+            Code.STOPPING,
+            "Stopping, as asked: within two seconds.",
+        ),
+        (
+            {"status": Status.FAILED, "error": "No credit."},
+            {"paused": True, "workers": 0},
+            Code.FAILED,
+            "Failed: No credit.",
+        ),
+    ],
+)
+def test_staff_are_told_how_long_and_how_many_are_ahead(
+    fields: dict[str, Any], surroundings: dict[str, Any], code: Code, line: str
+) -> None:
+    standing = standing_of(a_task(**fields), around(**surroundings))
+
+    assert standing.code is code
+    assert told(standing) == line
+    assert sentence(standing)

@@ -1,0 +1,119 @@
+"""The counters above the list of tasks, and the day's sparkline."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models.functions import TruncHour
+
+from tasks_app.admin import words
+from tasks_app.states import Status
+
+COUNT_TO = 1000  # no count goes on beyond this
+HOURS = 24
+HEIGHT = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """A figure above the list, and the query of the list that it counts."""
+
+    name: str
+    value: str
+    query: str
+    alarming: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """An hour of the sparkline: heights of 20, from the bottom."""
+
+    x: int
+    height: float
+    failed: float
+    title: str
+
+    @property
+    def top(self) -> float:
+        """Where its bar begins, from above."""
+        return HEIGHT - self.height
+
+    @property
+    def failed_top(self) -> float:
+        """Where the part of the failed ones begins."""
+        return HEIGHT - self.failed
+
+
+def counters_of(tasks: QuerySet[Any], *, now: datetime.datetime) -> tuple[list[Counter], list[Bar]]:
+    """Return the counters and the bars of the tasks that a user may see, in five queries."""
+    pending = tasks.filter(status=Status.PENDING).order_by()
+    due = pending.filter(next_attempt_at__lte=now)
+    oldest = due.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
+    hours = _hours(tasks, now)
+    failed = sum(each["failed"] for each in hours.values())
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    spent = sum(each["cost"] or 0 for hour, each in hours.items() if hour >= midnight)
+    waited = (now - oldest).total_seconds() if oldest else 0
+    running = tasks.filter(status=Status.RUNNING).order_by()
+    return [
+        Counter(name="Queued", value=_count(due), query="status=queued"),
+        Counter(name="Running", value=_count(running), query="status=RUNNING"),
+        Counter(
+            name="Waiting to retry",
+            value=_count(pending.filter(next_attempt_at__gt=now)),
+            query="status=waiting",
+        ),
+        Counter(
+            name="Failed in 24 h",
+            value=f"{failed:,}",
+            query="status=FAILED&ended=24h",
+            alarming=failed > 0,
+        ),
+        Counter(
+            name="Oldest queued",
+            value=words.duration(int(waited)) if oldest else "–",
+            query="status=queued",
+            alarming=waited > 60,
+        ),
+        Counter(name="Spent today", value=words.money(spent or None), query="ended=24h"),
+    ], _bars(hours, now)
+
+
+def _count(tasks: QuerySet[Any]) -> str:
+    count = tasks[: COUNT_TO + 1].count()
+    return f"{COUNT_TO:,}+" if count > COUNT_TO else f"{count:,}"
+
+
+def _hours(tasks: QuerySet[Any], now: datetime.datetime) -> dict[datetime.datetime, Any]:
+    ended = tasks.filter(completed_at__gt=now - datetime.timedelta(hours=HOURS)).order_by()
+    rows = (
+        ended.annotate(hour=TruncHour("completed_at", tzinfo=datetime.UTC))
+        .values("hour")
+        .annotate(
+            ended=Count("pk"),
+            failed=Count("pk", filter=Q(status=Status.FAILED)),
+            cost=Sum("cost_usd"),
+        )
+    )
+    return {row["hour"]: row for row in rows}
+
+
+def _bars(hours: dict[datetime.datetime, Any], now: datetime.datetime) -> list[Bar]:
+    this = now.replace(minute=0, second=0, microsecond=0)
+    times = [this - datetime.timedelta(hours=back) for back in reversed(range(HOURS))]
+    most = max((each["ended"] for each in hours.values()), default=0) or 1
+    bars = []
+    for x, hour in enumerate(times):
+        row = hours.get(hour, {"ended": 0, "failed": 0})
+        bars.append(
+            Bar(
+                x=x * 5,
+                height=round(row["ended"] / most * HEIGHT, 2),
+                failed=round(row["failed"] / most * HEIGHT, 2),
+                title=f"{hour:%H}:00 UTC: {row['ended']} ended, {row['failed']} failed",
+            )
+        )
+    return bars

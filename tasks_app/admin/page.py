@@ -1,0 +1,167 @@
+"""What stands on a task's page."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from caylex_project.accounts.models import AuditEntry
+from tasks_app.admin import words
+from tasks_app.admin.markdown import rendered
+from tasks_app.admin.timeline import Timeline, timeline_of
+from tasks_app.models import AgentTask, Step, Worker
+from tasks_app.queries import view_of
+from tasks_app.standing import Surroundings, standing_of
+from tasks_app.states import Status, WorkerState
+
+MOST_AHEAD = 1000  # the count goes no further
+MOST_ENTRIES = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """A figure with its name, and a line below it."""
+
+    name: str
+    value: str
+    more: str = ""
+
+
+def may_see_payloads(request: HttpRequest) -> bool:
+    """Tell whether prompts, arguments, results and reports are shown."""
+    return bool(request.user.has_perm("tasks_app.view_payload"))
+
+
+def now_context(task: AgentTask, *, now: datetime.datetime) -> dict[str, Any]:
+    """Return what changes while a task lives: its sentence and its tiles."""
+    return {
+        "task": task,
+        "version": f"{task.sequence}-{task.status}",
+        "ended": Status(task.status).terminal,
+        "sentence": words.told(standing_of(view_of(task), surroundings(task, now=now))),
+        "tiles": _tiles(task, now),
+    }
+
+
+def journal_context(
+    request: HttpRequest, task: AgentTask, *, now: datetime.datetime
+) -> dict[str, Any]:
+    """Return what grows with a task: timeline, report, deliveries and audit."""
+    payloads = may_see_payloads(request)
+    return {
+        "timeline": _timeline(request, task, payloads, now),
+        "payloads": payloads,
+        "report": _report(task) if payloads else "",
+        "deliveries": list(task.deliveries.order_by("-created_at", "-id")[:MOST_ENTRIES]),
+        "audit": list(
+            AuditEntry.objects.filter(object_type="agenttask", object_id=str(task.pk)).order_by(
+                "-at", "-id"
+            )[:MOST_ENTRIES]
+        ),
+    }
+
+
+def surroundings(task: AgentTask, *, now: datetime.datetime) -> Surroundings:
+    """Return what the task's standing depends on beyond its own row."""
+    if task.worker is not None:
+        left = (task.worker.lease_until - now).total_seconds()
+        return Surroundings(
+            now=now,
+            since=_moved_at(task),
+            worker_state=WorkerState(task.worker.state),
+            heartbeat_age=int(settings.ENVIRONMENT.caylex_lease_seconds - left),
+            lease_left=int(left),
+            silent_after=2 * settings.ENVIRONMENT.caylex_heartbeat_seconds,
+        )
+    if Status(task.status).terminal:
+        return Surroundings(now=now, since=now)
+    before = AgentTask.objects.filter(
+        tenant_id=task.tenant_id,
+        status=Status.PENDING,
+        next_attempt_at__lt=min(now, task.next_attempt_at),
+    )
+    living = Worker.objects.filter(state=WorkerState.ALIVE, lease_until__gt=now)
+    return Surroundings(
+        now=now,
+        since=now,
+        ahead=before[:MOST_AHEAD].count(),
+        workers=living[:1].count(),
+        paused=task.project.paused or task.project.tenant.paused,
+    )
+
+
+def _moved_at(task: AgentTask) -> datetime.datetime:
+    """Return when the step that it is in began."""
+    steps = Step.objects.filter(task=task, run_number=task.run_number).order_by("-index")
+    return (
+        steps.values_list("completed_at", flat=True).first() or task.started_at or task.created_at
+    )
+
+
+def _timeline(
+    request: HttpRequest, task: AgentTask, payloads: bool, now: datetime.datetime
+) -> Timeline:
+    asked = request.GET.get("page", "")
+    return timeline_of(
+        task,
+        page=int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 7 else None,
+        errors_only=request.GET.get("errors") == "1",
+        payloads=payloads,
+        now=now,
+    )
+
+
+def _report(task: AgentTask) -> SafeString | str:
+    return rendered(task.report) if task.report else ""
+
+
+def _tiles(task: AgentTask, now: datetime.datetime) -> list[Tile]:
+    begun = task.started_at
+    queued = ((begun or now) - task.created_at).total_seconds()
+    ran = ((task.completed_at or now) - begun).total_seconds() if begun else 0
+    limits = task.limits
+    most_calls, cost = limits.get("max_tool_calls"), limits.get("max_cost_usd")
+    tokens = f"{task.cached_input_tokens:,} cached" if task.cached_input_tokens else ""
+    return [
+        Tile(name="Steps", value=str(task.steps_completed), more=_of(limits.get("max_steps"))),
+        Tile(name="Tool calls", value=str(task.tool_calls_made), more=_of(most_calls)),
+        Tile(name="Queued", value=words.duration(round(max(0, queued), 1))),
+        Tile(
+            name="Ran",
+            value=words.duration(round(max(0, ran), 1)) if begun else "–",
+            more=_of(limits.get("timeout_seconds"), words.duration),
+        ),
+        Tile(name="Tokens in", value=f"{task.input_tokens:,}", more=tokens),
+        Tile(name="Tokens out", value=f"{task.output_tokens:,}"),
+        Tile(name="Cost", value=words.money(task.cost_usd), more=_of(cost, words.money)),
+        Tile(name="Run", value=str(task.run_number), more=f"{task.attempt} failed tries"),
+        Tile(name="Model", value=task.model),
+        *_worker_tile(task, now),
+    ]
+
+
+def _of(limit: Any, say: Any = str) -> str:
+    return "" if limit is None else f"of {say(float(limit) if say is not str else limit)}"
+
+
+def _worker_tile(task: AgentTask, now: datetime.datetime) -> list[Tile]:
+    if task.worker is None:
+        return []
+    left = (task.worker.lease_until - now).total_seconds()
+    age = max(0, int(settings.ENVIRONMENT.caylex_lease_seconds - left))
+    return [Tile(name="Worker", value=str(task.worker), more=f"heartbeat {age} s ago")]
+
+
+def addresses(task: AgentTask) -> dict[str, str]:
+    """Return where a task's page gets its parts from."""
+    name = "admin:tasks_app_agenttask"
+    return {
+        "live": reverse(f"{name}_live", args=[task.pk]),
+        "download": reverse(f"{name}_download", args=[task.pk]),
+    }

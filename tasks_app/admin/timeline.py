@@ -1,0 +1,194 @@
+"""The timeline of a task: a page of its steps and tool calls, each with its bar."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Prefetch, QuerySet
+from django.urls import reverse
+
+from agent_runtime.messages import CallState, text_of
+from tasks_app.admin import words
+from tasks_app.models import AgentTask, Step, ToolCall
+
+STEPS_A_PAGE = 50
+MOST_SHOWN = 32_000  # bytes of one payload; the whole is there to download
+_ERRORS = [CallState.FAILED.value, CallState.UNKNOWN_OUTCOME.value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """What went in or came out, as text for people."""
+
+    title: str
+    text: str
+    size: str
+    cut: bool
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A step or a tool call. The bar's `left` and `width` are in hundredths of the task's time."""
+
+    id: str
+    is_step: bool
+    name: str
+    address: str
+    state: str
+    bad: bool
+    time: str
+    tokens: str
+    cost: str
+    left: float
+    width: float
+    payloads: tuple[Payload, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """One page of the rows."""
+
+    rows: tuple[Row, ...]
+    page: int
+    pages: int
+    errors_only: bool
+
+
+def timeline_of(
+    task: AgentTask,
+    *,
+    page: int | None,
+    errors_only: bool,
+    payloads: bool,
+    now: datetime.datetime,
+) -> Timeline:
+    """Return a page of a task's timeline; the last where `page` is None."""
+    steps = Step.objects.filter(task=task)
+    calls = ToolCall.objects.order_by("index")
+    if errors_only:
+        calls = calls.filter(state__in=_ERRORS)
+        steps = steps.filter(Exists(calls.filter(step=OuterRef("pk")).order_by()))
+    count = steps.count()
+    pages = max(1, -(-count // STEPS_A_PAGE))
+    page = pages if page is None else min(max(1, page), pages)
+    if not payloads:
+        steps, calls = steps.defer("request", "response"), calls.defer("arguments", "result")
+    shown = _page_of(steps, calls, page)
+    start = task.started_at or task.created_at
+    end = task.completed_at or now
+    total = max(0.001, (end - start).total_seconds())
+    scale = _Scale(start=start, total=total, now=now)
+    rows = tuple(row for step in shown for row in _rows_of(step, scale, payloads))
+    return Timeline(rows=rows, page=page, pages=pages, errors_only=errors_only)
+
+
+def _page_of(steps: QuerySet[Step], calls: QuerySet[ToolCall], page: int) -> QuerySet[Step]:
+    first = (page - 1) * STEPS_A_PAGE
+    ordered = steps.order_by("run_number", "index")
+    return ordered.prefetch_related(Prefetch("tool_calls", queryset=calls))[
+        first : first + STEPS_A_PAGE
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scale:
+    start: datetime.datetime
+    total: float
+    now: datetime.datetime
+
+    def bar(
+        self, began: datetime.datetime | None, ended: datetime.datetime | None
+    ) -> tuple[str, float, float]:
+        """Return the duration in words, and where the bar begins and how long it is."""
+        if began is None:
+            return "", 0.0, 0.0
+        seconds = max(0.0, ((ended or self.now) - began).total_seconds())
+        left = min(99.0, max(0.0, (began - self.start).total_seconds() / self.total * 100))
+        width = min(100 - left, max(1.0, seconds / self.total * 100))
+        return words.duration(round(seconds, 1)), round(left, 2), round(width, 2)
+
+
+def _rows_of(step: Step, scale: _Scale, payloads: bool) -> Iterator[Row]:
+    time, left, width = scale.bar(step.started_at, step.completed_at)
+    usage: dict[str, Any] = step.usage
+    tokens = [usage.get(name) or 0 for name in ("input_tokens", "output_tokens")]
+    run = f" of run {step.run_number}" if step.run_number > 1 else ""
+    yield Row(
+        id=f"step-{step.run_number}-{step.index}",
+        is_step=True,
+        name=f"Step {step.index}{run}",
+        address=reverse("admin:tasks_app_step_change", args=[step.pk]),
+        state=step.finish_reason,
+        bad=False,
+        time=time,
+        tokens=f"{tokens[0]:,} in, {tokens[1]:,} out" if any(tokens) else "",
+        cost=words.money(usage["cost_usd"]) if usage.get("cost_usd") is not None else "",
+        left=left,
+        width=width,
+        payloads=tuple(_of_step(step)) if payloads else (),
+    )
+    for call in step.tool_calls.all():
+        yield _row_of_call(call, scale, payloads)
+
+
+def _row_of_call(call: ToolCall, scale: _Scale, payloads: bool) -> Row:
+    time, left, width = scale.bar(call.started_at, call.completed_at)
+    state = call.state.replace("_", " ")
+    return Row(
+        id=f"call-{call.pk}",
+        is_step=False,
+        name=f"{call.server}: {call.tool}" if call.server else call.name,
+        address=reverse("admin:tasks_app_toolcall_change", args=[call.pk]),
+        state=f"{state}, refused by us" if call.refused else state,
+        bad=call.state in _ERRORS,
+        time=time,
+        tokens="",
+        cost="",
+        left=left,
+        width=width,
+        payloads=tuple(_of_call(call)) if payloads else (),
+    )
+
+
+def _of_step(step: Step) -> Iterator[Payload]:
+    if words_of := text_of(step.response):
+        yield _payload("What the model said", words_of, step, "words")
+    yield _payload("Response", pretty(step.response), step, "response")
+    yield _payload("Request", pretty(step.request), step, "request")
+
+
+def _of_call(call: ToolCall) -> Iterator[Payload]:
+    yield _payload("Input", pretty_text(call.arguments), call, "arguments")
+    if call.result is not None:
+        yield _payload("Output", pretty_text(call.result), call, "result")
+
+
+def _payload(title: str, text: str, row: Step | ToolCall, part: str) -> Payload:
+    raw = text.encode(errors="replace")
+    name = "admin:tasks_app_agenttask_payload"
+    return Payload(
+        title=title,
+        text=raw[:MOST_SHOWN].decode(errors="ignore"),
+        size=words.size(len(raw)),
+        cut=len(raw) > MOST_SHOWN,
+        address=reverse(name, args=[part, row.pk]),
+    )
+
+
+def pretty(value: Any) -> str:
+    """Return JSON for people."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def pretty_text(text: str) -> str:
+    """Return a text for people: indented where it is JSON, as it is where not."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return pretty(value) if isinstance(value, dict | list) else text
