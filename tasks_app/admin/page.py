@@ -60,9 +60,9 @@ def journal_context(
         "report": _report(task) if payloads else "",
         "deliveries": list(task.deliveries.order_by("-created_at", "-id")[:MOST_ENTRIES]),
         "audit": list(
-            AuditEntry.objects.filter(object_type="agenttask", object_id=str(task.pk)).order_by(
-                "-at", "-id"
-            )[:MOST_ENTRIES]
+            AuditEntry.objects.filter(
+                object_type=task._meta.label_lower, object_id=str(task.pk)
+            ).order_by("-at", "-id")[:MOST_ENTRIES]
         ),
     }
 
