@@ -14,7 +14,7 @@ PRODUCTION := DEBUG=0 ALLOWED_HOSTS=tasks.example.com \
   CAYLEX_CREDENTIAL_KEYS=$$(head -c 32 /dev/urandom | base64 -w 0)
 
 .PHONY: help install install-dev install-peers demo run test test-postgresql test-sqlite check \
-  lint types layers settings chaos chaos-minute bench lock clean
+  lint types layers settings chaos chaos-minute bench browser pictures lock clean
 
 help:
 	@echo "make demo [ONCE=1]   the whole service with a task, on this machine"
@@ -22,6 +22,8 @@ help:
 	@echo "make test            the whole suite, on PostgreSQL and on SQLite"
 	@echo "make check           the suite and every static gate"
 	@echo "make chaos           ten minutes of faults under load [DATABASE= SECONDS= SEED= WITHOUT=]"
+	@echo "make browser         the admin in chromium, where /usr/bin/chromium is"
+	@echo "make pictures        the pictures of the support guide anew"
 	@echo "make install-peers   other people's programs for the optional tests"
 	@echo "make bench           measured against its peers; takes ten minutes"
 	@echo "make lock            the lock files anew"
@@ -102,6 +104,12 @@ chaos: install-dev
 
 chaos-minute: install-dev
 	$(CHAOS) --seconds 40 --seed $(or $(SEED),4)
+
+browser: install-dev
+	CAYLEX_TEST_DATABASE=sqlite $(PYTEST) -m browser tests/browser
+
+pictures: install-dev
+	$(PY) -m tests.browser.screenshots
 
 bench/.venv-%/.installed: bench/requirements/%.txt | .venv/bin/uv
 	@$(UV) venv --quiet --allow-existing --python $(PY) $(@D)

@@ -6,6 +6,7 @@ from tasks_app.checks import TAG, check_workers
 
 class TasksConfig(AppConfig):
     name = "tasks_app"
+    verbose_name = "Agent tasks"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -73,6 +73,7 @@ class AgentTaskAdmin(OperatedAdmin, ReadOnlyAdmin):
     list_select_related = ("project__tenant", "end_user")
     list_display_links = ("short_id",)
     sortable_by = ()
+    show_facets = admin.ShowFacets.NEVER  # each would be a count
     search_fields = ("pk",)
     search_help_text = HELP
     ordering = ("-created_at", "-id")
@@ -106,7 +107,11 @@ class AgentTaskAdmin(OperatedAdmin, ReadOnlyAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The list below its counters."""
-        context = {**(extra_context or {}), "title": "Agent tasks"}
+        context = {
+            **(extra_context or {}),
+            "title": "Agent tasks",
+            "is_nav_sidebar_enabled": False,  # the room is for the columns
+        }
         if request.method == "GET" and self.has_view_permission(request):
             counters, bars = counters_of(self.get_queryset(request), now=timezone.now())
             context |= {"counters": counters, "bars": bars}
@@ -127,6 +132,7 @@ class AgentTaskAdmin(OperatedAdmin, ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             **now_context(task, now=now),
             **journal_context(request, task, now=now),
+            "is_nav_sidebar_enabled": False,
             "addresses": addresses(task),
             "opts": self.opts,
             "title": f"Task {str(task.pk)[:8]}",

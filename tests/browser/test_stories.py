@@ -1,0 +1,119 @@
+"""The stories of support staff, in a browser, against the web process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.contrib.auth.models import Permission, User
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from tasks_app.models import AgentTask
+from tests.api.web import running_web
+from tests.browser.scene import Scene
+from tests.worker_processes.cluster import database_url
+
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # playwright keeps a loop on this thread
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+LIST = "/admin/tasks_app/agenttask/"
+PASSWORD = "a-long-password"
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[str]:
+    """Where the admin is, without the proxy that speaks TLS."""
+    monkeypatch.setenv("DEBUG", "1")
+    with running_web(database=database_url()) as web:
+        yield web.address
+
+
+def sign_in(page: Page, address: str, *codenames: str) -> None:
+    user = User.objects.create_user("ada", password=PASSWORD, is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    page.goto(f"{address}/admin/login/?next={LIST}")
+    page.fill("#id_username", "ada")
+    page.fill("#id_password", PASSWORD)
+    page.click("[type=submit]")
+    expect(page.locator(".counters")).to_be_visible()
+
+
+def violations(page: Page) -> list[Any]:
+    return [
+        (each["id"], each["nodes"][0]["html"]) for each in Axe().run(page).response["violations"]
+    ]
+
+
+def test_an_operator_finds_watches_cancels_and_retries(address: str, page: Page) -> None:
+    scene = Scene(timezone.now())
+    done, busy = scene.play()
+    failed = AgentTask.objects.filter(status="FAILED").first()
+    assert failed is not None
+    sign_in(page, address, "view_agenttask", "change_agenttask", "view_payload")
+
+    page.fill("#searchbar", "Ruth@example.com")
+    page.keyboard.press("Enter")
+    expect(page.locator(f'a[href*="{busy.pk}"]')).to_be_visible()
+    page.fill("#searchbar", str(done.pk)[:8])
+    page.keyboard.press("Enter")
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+
+    page.goto(f"{address}{LIST}{busy.pk}/change/")
+    expect(page.locator(".standing")).to_contain_text("waiting for bank: statement for")
+    page.click("details:has-text('What the model said') summary")
+    AgentTask.objects.filter(pk=busy.pk).update(
+        status="COMPLETED",
+        worker=None,
+        stop_reason="final_report",
+        report="# All paid",
+        completed_at=timezone.now(),
+        sequence=9,
+    )
+    expect(page.locator(".report h3")).to_have_text("All paid")
+    expect(page.locator(".standing")).to_have_text("Finished: the agent has reported.")
+    expect(page.locator("details:has-text('First the bank')")).to_have_attribute("open", "")
+
+    waiting = AgentTask.objects.filter(status="PENDING", attempt=0).earliest("next_attempt_at")
+    page.goto(f"{address}{LIST}{waiting.pk}/change/")
+    expect(page.locator(".standing")).to_contain_text("Waiting for a free slot")
+    page.click("text=Cancel")
+    page.fill("#id_reason", "Jane asked for it")
+    page.click("[type=submit][value=Cancel]")
+    expect(page.locator("h1 .state")).to_have_text("INCOMPLETE")
+
+    page.goto(f"{address}{LIST}{failed.pk}/change/")
+    page.click("text=Retry")
+    page.click("[type=submit][value=Retry]")
+    expect(page.locator("h1 .state")).to_have_text("PENDING")
+
+
+def test_a_viewer_sees_no_payload(address: str, page: Page) -> None:
+    done, _ = Scene(timezone.now()).play()
+    sign_in(page, address, "view_agenttask")
+
+    assert "Review last week" not in page.content()
+    page.goto(f"{address}{LIST}{done.pk}/change/")
+
+    expect(page.locator(".timeline tbody tr")).to_have_count(9)
+    assert "Review" not in page.content()
+    assert page.locator("pre").count() == 0
+    assert page.locator(".task-actions a").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_stands_in_anybody_s_way(address: str, page: Page, scheme: Any) -> None:
+    done, busy = Scene(timezone.now()).play()
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{address}/admin/login/")
+    assert violations(page) == []
+    sign_in(page, address, "view_agenttask", "change_agenttask", "view_payload")
+
+    for path in ("", f"{done.pk}/change/", f"{busy.pk}/change/", f"cancel/?task={busy.pk}"):
+        page.goto(f"{address}{LIST}{path}")
+        assert violations(page) == [], path
+    page.set_viewport_size({"width": 320, "height": 800})
+    page.goto(f"{address}{LIST}{done.pk}/change/")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
