@@ -71,10 +71,10 @@ test: install-dev
 PYTEST := $(if $(wildcard $(PEERS)/.installed),CAYLEX_PEERS=$(CURDIR)/$(PEERS)) $(PY) -m pytest -rs
 
 test-postgresql: install-dev
-	CAYLEX_TEST_DATABASE=postgresql $(PYTEST)
+	CAYLEX_TEST_DATABASE=postgresql $(PYTEST) --ignore=tests/browser
 
-# What needs no database has run by then.
-NO_DATABASE := tests/demo tests/llm tests/runtime tests/tools tests/test_docs.py tests/test_house_style.py tests/test_net.py
+# What needs no database has run by then, and the stories in a browser have a target of their own.
+NO_DATABASE := tests/browser tests/demo tests/llm tests/runtime tests/tools tests/test_docs.py tests/test_house_style.py tests/test_net.py
 
 test-sqlite: install-dev
 	CAYLEX_TEST_DATABASE=sqlite $(PYTEST) $(addprefix --ignore=,$(NO_DATABASE))
