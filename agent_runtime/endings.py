@@ -14,6 +14,8 @@ class StopReason(StrEnum):
     NO_FINAL_REPORT = "no_final_report"  # it stopped without a word; the engine wrote the report
     MAX_STEPS = "max_steps"  # limit on steps reached
     MAX_TOOL_CALLS = "max_tool_calls"  # limit on tool calls reached
+    MAX_TOKENS = "max_tokens"  # limit on tokens reached
+    MAX_COST = "max_cost"  # limit on cost reached, or no cost given to hold it by
     TIMEOUT = "timeout"  # the wall time since it started is used up
     LOOP_DETECTED = "loop_detected"  # the same call with the same result, again and again
     CANCELLED = "cancelled"  # a person or a backend stopped it
@@ -26,6 +28,8 @@ SENTENCES = {
     StopReason.NO_FINAL_REPORT: "the agent ended without a final report",
     StopReason.MAX_STEPS: "the limit on steps was reached",
     StopReason.MAX_TOOL_CALLS: "the limit on tool calls was reached",
+    StopReason.MAX_TOKENS: "the limit on tokens was reached",
+    StopReason.MAX_COST: "the limit on cost allows no further call of the model",
     StopReason.TIMEOUT: "the time limit was reached",
     StopReason.LOOP_DETECTED: "the agent repeated the same tool call with the same result",
     StopReason.CANCELLED: "the task was cancelled",
@@ -35,8 +39,12 @@ SENTENCES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """The end of a run. `report` is the agent's own; None where it wrote none."""
+    """The end of a run. `report` is the agent's own; None where it wrote none.
+
+    `detail` says more of the reason where there is more to say, such as why a person cancelled.
+    """
 
     completed: bool
     reason: StopReason
     report: str | None = None
+    detail: str = ""

@@ -11,6 +11,8 @@ from agent_runtime.messages import Call, CallState, Turn
 from agent_runtime.prompt import GO_ON, NUDGE_EMPTY, NUDGE_REPEATS, closing_note, skill_order
 from agent_runtime.transcript import Transcript
 
+NO_COST = "the model's provider does not say what a call costs"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskModel:
@@ -51,17 +53,39 @@ def next_action(transcript: Transcript, *, now: float) -> Action:
     return _after_words(transcript, turn, now)
 
 
-def _ask(transcript: Transcript, notes: tuple[str, ...], now: float) -> AskModel:
+def _ask(transcript: Transcript, notes: tuple[str, ...], now: float) -> AskModel | Ending:
     """Ask the model, or for the closing report: limits are checked before they are overspent."""
+    reached = _reached(transcript, now)
+    return AskModel(notes=notes) if reached is None else _close(transcript, reached)
+
+
+def _reached(transcript: Transcript, now: float) -> StopReason | None:
+    """Return the limit that leaves nothing but the closing call, whose cost is kept in reserve."""
+    limits, spent = transcript.limits, transcript.spent
     if now >= transcript.deadline:
-        return _close(StopReason.TIMEOUT)
-    if transcript.steps >= transcript.limits.max_steps:
-        return _close(StopReason.MAX_STEPS)
-    return AskModel(notes=notes)
+        return StopReason.TIMEOUT
+    if transcript.steps >= limits.max_steps:
+        return StopReason.MAX_STEPS
+    if limits.max_tokens is not None and spent.tokens >= limits.max_tokens:
+        return StopReason.MAX_TOKENS
+    if _cost_is_unknown(transcript):
+        return StopReason.MAX_COST
+    reserve = spent.dearest_call_usd
+    if limits.max_cost_usd is not None and spent.cost_usd + reserve >= limits.max_cost_usd:
+        return StopReason.MAX_COST
+    return None
 
 
-def _close(reason: StopReason) -> AskModel:
-    return AskModel(notes=(closing_note(SENTENCES[reason]),), closing=reason)
+def _close(transcript: Transcript, reason: StopReason) -> AskModel | Ending:
+    """Ask for the closing report; not where its cost is limited and would not be known."""
+    if _cost_is_unknown(transcript):
+        return Ending(completed=False, reason=StopReason.MAX_COST, detail=NO_COST)
+    untold = transcript.opening_notes if transcript.turn is None else ()
+    return AskModel(notes=(*untold, closing_note(SENTENCES[reason])), closing=reason)
+
+
+def _cost_is_unknown(transcript: Transcript) -> bool:
+    return transcript.limits.max_cost_usd is not None and transcript.spent.cost_unknown
 
 
 def _after_calls(transcript: Transcript, turn: Turn, now: float) -> Action:
@@ -71,9 +95,9 @@ def _after_calls(transcript: Transcript, turn: Turn, now: float) -> Action:
     if last.request.name == SUBMIT_REPORT and last.state is CallState.SUCCEEDED:
         return _submitted(last)
     if now < transcript.deadline and any(c.state is CallState.CANCELLED for c in turn.calls):
-        return _close(StopReason.MAX_TOOL_CALLS)
+        return _close(transcript, StopReason.MAX_TOOL_CALLS)
     if transcript.repeats >= STOP_AT_REPEATS:
-        return _close(StopReason.LOOP_DETECTED)
+        return _close(transcript, StopReason.LOOP_DETECTED)
     return _ask(transcript, (NUDGE_REPEATS,) if transcript.repeats == NUDGE_AT_REPEATS else (), now)
 
 

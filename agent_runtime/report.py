@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
-from agent_runtime.endings import SENTENCES, Ending, StopReason
+from agent_runtime.endings import SENTENCES, Ending
 from agent_runtime.transcript import Transcript
 
 
-def final_report(ending: Ending, transcript: Transcript, *, detail: str = "") -> str:
+def final_report(ending: Ending, transcript: Transcript) -> str:
     """Return the report of a run: the agent's own, or an honest account of what was done.
 
-    `detail` is what a person said about the end, such as why he cancelled. Calls whose outcome
-    is unknown are named in either.
+    Calls whose outcome is unknown are named in either, and by how much a limit was overshot.
     """
-    text = ending.report or _account(ending.reason, transcript, detail)
+    text = ending.report or _account(ending, transcript)
+    text += "".join(f"\n\nNote of the engine: {each}" for each in _overshot(transcript))
     if transcript.unknown_outcomes:
         names = ", ".join(_counted(transcript.unknown_outcomes))
         text += (
@@ -24,8 +25,26 @@ def final_report(ending: Ending, transcript: Transcript, *, detail: str = "") ->
     return text
 
 
-def _account(reason: StopReason, transcript: Transcript, detail: str) -> str:
-    why = f"{SENTENCES[reason]}: {detail.rstrip('.')}" if detail else SENTENCES[reason]
+def _overshot(transcript: Transcript) -> Iterator[str]:
+    limits, spent = transcript.limits, transcript.spent
+    if limits.max_tokens is not None and spent.tokens > limits.max_tokens:
+        yield (
+            f"the run used {spent.tokens:,} tokens, {spent.tokens - limits.max_tokens:,} more "
+            f"than its limit of {limits.max_tokens:,}."
+        )
+    if limits.max_cost_usd is not None:
+        over = round(spent.cost_usd - limits.max_cost_usd, 6)
+        if over > 0:
+            yield (
+                f"the run cost {spent.cost_usd:.6f} USD, {over:.6f} more than its limit of "
+                f"{limits.max_cost_usd:.6f}."
+            )
+
+
+def _account(ending: Ending, transcript: Transcript) -> str:
+    why = SENTENCES[ending.reason]
+    if ending.detail:
+        why += f": {ending.detail.rstrip('.')}"
     lines = [
         "The agent wrote no report; this account is the engine's.",
         f"It stopped because {why}.",

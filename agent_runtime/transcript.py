@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agent_runtime.builtins import LOAD_SKILL, SUBMIT_REPORT
-from agent_runtime.limits import Limits
+from agent_runtime.limits import Limits, Spent
 from agent_runtime.messages import (
     Call,
     CallState,
@@ -41,6 +41,7 @@ class Transcript:
     turn: Turn | None = None  # the last one
     steps: int = 0
     tool_calls: int = 0  # planned for servers, built-ins not counted
+    spent: Spent = field(default_factory=Spent)
     skill_loaded: bool = False
     skill_orders: int = 0  # reports that came before the required skill
     nudges: int = 0
@@ -65,6 +66,7 @@ class Transcript:
         """Start the counts of another run; the messages stay."""
         self.turn = None
         self.steps = self.tool_calls = self.skill_orders = self.nudges = self.repeats = 0
+        self.spent = Spent()
         self.cut_texts = []
         self._last_call = None
 
@@ -74,6 +76,7 @@ class Transcript:
         self.messages.append(assistant_message(turn.answer.message))
         self.turn = turn
         self.steps += 1
+        self.spent.add(turn.answer.usage)
         self.tool_calls += sum(call.to_server for call in turn.calls)
         if turn.calls:
             self.cut_texts = []

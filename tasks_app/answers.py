@@ -114,6 +114,16 @@ class TaskUsage(Answer):
         )
 
 
+class TaskLimits(Answer):
+    """What each run of a task may use up; null where nothing limits it."""
+
+    max_steps: int
+    max_tool_calls: int | None
+    max_tokens: int | None = None
+    max_cost_usd: float | None = None
+    timeout_seconds: float
+
+
 class AuthenticationNeeded(Answer):
     """A server that the end user has to connect before the agent can use it."""
 
@@ -136,6 +146,8 @@ class TaskAnswer(Answer):
     skill: SkillReference | None
     user_email: str
     metadata: dict[str, str]
+    limits: TaskLimits = Field(description="Of the current run: what was asked for, capped.")
+    rerun_of: uuid.UUID | None = Field(description="The task of which this one is a rerun.")
     progress: Progress
     usage: TaskUsage
     attempt: int = Field(description="Failed tries at the next step.")
@@ -166,6 +178,8 @@ class TaskAnswer(Answer):
             skill=None if skill is None else SkillReference.model_validate(skill),
             user_email=task.user_email,
             metadata=dict(task.metadata),
+            limits=TaskLimits.model_validate(task.limits),
+            rerun_of=task.rerun_of_id,
             progress=Progress(
                 steps_completed=task.steps_completed,
                 tool_calls_made=task.tool_calls_made,

@@ -54,6 +54,8 @@ class TaskView(TaskSummary):
     `version` changes whenever the status or the progress does.
     """
 
+    limits: Mapping[str, Any]
+    rerun_of_id: uuid.UUID | None
     report: str | None
     final_report_produced: bool | None
     attempt: int
@@ -86,6 +88,7 @@ _SHORT = [
     "completed_at",
 ]
 _LONG = [
+    *("limits", "rerun_of_id"),
     *("report", "final_report_produced"),
     *("attempt", "crashes", "waiting_reason", "next_attempt_at"),
 ]

@@ -17,7 +17,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from caylex_project.accounts.end_users import MAX_LENGTH, EmailRefused, normalise_email
+from caylex_project.accounts.project_limits import RunLimits
 from tasks_app.operations.metadata import MAX_KEY, MAX_PAIRS, MAX_VALUE
+from tasks_app.operations.run_limits import NONE_ASKED
 from tasks_app.operations.stop import MAX_REASON
 from tasks_app.operations.submit import Submission
 from tasks_app.problems import BadFields, FieldError
@@ -61,6 +63,10 @@ Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
 Value = Annotated[str, Field(max_length=MAX_VALUE)]
 Pairs = Annotated[dict[Key, Value], Field(max_length=MAX_PAIRS)]
 Changes = Annotated[dict[Key, Value | None], Field(max_length=MAX_PAIRS)]
+Limits = Annotated[
+    RunLimits | None,
+    Field(description="What a run may use up; the project's and the service's limits cap it."),
+]
 
 
 def _pairs_schema(*, of: list[JsonValue], or_null: bool = False) -> dict[str, Any]:
@@ -126,6 +132,7 @@ class SubmitRequest(BaseModel):
         description="Pairs of your own, shown in every answer and to list tasks by.",
         examples=[{"order": "17"}],
     )
+    limits: Limits = None
     approval_mode: Annotated[
         str | None,
         AfterValidator(lambda value: value if value is None else _supported(value)),
@@ -149,6 +156,7 @@ class SubmitRequest(BaseModel):
             skill_ref=self.skill_ref,
             model=self.model,
             metadata=self.metadata or {},
+            limits=self.limits or NONE_ASKED,
         )
 
 
@@ -173,6 +181,28 @@ class CancelRequest(BaseModel):
 
 
 class RetryRequest(BaseModel):
+    """Limits of the run that begins; the body may be left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    limits: Limits = None
+
+
+class ContinueRequest(RetryRequest):
+    """A further instruction for a task that has ended."""
+
+    message: str = Field(
+        min_length=1,
+        max_length=MAX_PROMPT,
+        pattern=r"\S",
+        json_schema_extra=_NOT_BLANK,
+        repr=False,
+        description="What the agent is to do now. Not blank.",
+        examples=["Now name the customers behind the billing tickets."],
+    )
+
+
+class RerunRequest(BaseModel):
     """Nothing so far; the body may be left out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -198,8 +228,16 @@ _WORDS: dict[str, tuple[str, str]] = {
     "string_type": ("invalid_type", "This must be a text."),
     "bool_type": ("invalid_type", "This must be true or false."),
     "dict_type": ("invalid_type", "This must be an object."),
+    "int_type": ("invalid_type", "This must be a whole number."),
+    "float_type": ("invalid_type", "This must be a number."),
+    "model_type": ("invalid_type", "This must be an object."),
     "string_pattern_mismatch": ("blank", "This must not be blank."),
     "string_too_short": ("blank", "This must not be empty."),
+}
+_BOUNDS = {
+    "greater_than_equal": ("ge", "at least"),
+    "greater_than": ("gt", "more than"),
+    "less_than_equal": ("le", "at most"),
 }
 
 
@@ -223,6 +261,9 @@ def _field_error(error: Any) -> FieldError:
         code, message = "too_long", f"{what} has at most {limit:,} characters."
     elif error["type"] == "too_long":
         code, message = "too_long", f"This has at most {error['ctx']['max_length']} pairs."
+    elif error["type"] in _BOUNDS:
+        bound, words = _BOUNDS[error["type"]]
+        code, message = "out_of_range", f"This must be {words} {error['ctx'][bound]:,.0f}."
     else:
         code, message = _WORDS.get(error["type"], (error["type"], error["msg"]))
     return FieldError(

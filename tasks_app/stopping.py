@@ -28,8 +28,8 @@ def end_cancelled(task: AgentTask, *, now: datetime.datetime) -> None:
     """
     sequence = _end_open_calls(task, now=now)
     transcript = transcript_of(task, steps_of(task), system="")
-    ending = Ending(completed=False, reason=StopReason.CANCELLED)
-    task.report = final_report(ending, transcript, detail=task.cancel_reason)
+    ending = Ending(completed=False, reason=StopReason.CANCELLED, detail=task.cancel_reason)
+    task.report = final_report(ending, transcript)
     task.final_report_produced = False
     _end(task, Status.INCOMPLETE, StopReason.CANCELLED, sequence=sequence, now=now)
 

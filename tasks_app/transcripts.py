@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from agent_runtime.endings import StopReason
 from agent_runtime.limits import Limits
@@ -16,6 +16,7 @@ from agent_runtime.messages import (
     ToolRequest,
     ToolResult,
     Turn,
+    Usage,
     system_message,
     text_of,
 )
@@ -23,6 +24,8 @@ from agent_runtime.planning import parse_arguments
 from agent_runtime.prompt import task_message
 from agent_runtime.transcript import RequiredSkill, Transcript
 from tasks_app.models import AgentTask, Step, ToolCall
+
+Kept = TypeVar("Kept", Limits, Usage)
 
 
 def steps_of(task: AgentTask) -> list[Step]:
@@ -36,7 +39,7 @@ def transcript_of(task: AgentTask, steps: Sequence[Step], *, system: str) -> Tra
     required = RequiredSkill(id=skill["id"], name=skill["name"]) if skill else None
     transcript = Transcript(
         messages=[system_message(system), task_message(task.prompt, required)],
-        limits=_limits(task.limits),
+        limits=_kept(Limits, task.limits),
         started=(task.started_at or task.created_at).timestamp(),
         skill=required,
         opening_notes=task.opening_notes,
@@ -52,8 +55,10 @@ def transcript_of(task: AgentTask, steps: Sequence[Step], *, system: str) -> Tra
     return transcript
 
 
-def _limits(stored: Mapping[str, Any]) -> Limits:
-    return Limits(**{each.name: stored[each.name] for each in dataclasses.fields(Limits)})
+def _kept(kind: type[Kept], stored: Mapping[str, Any]) -> Kept:
+    """Return what a row keeps; it may be older than the newest of the fields."""
+    names = [each.name for each in dataclasses.fields(kind)]
+    return kind(**{name: stored[name] for name in names if name in stored})
 
 
 def _turn(step: Step) -> Turn:
@@ -67,6 +72,7 @@ def _turn(step: Step) -> Turn:
             text=text_of(step.response),
             requests=tuple(_request(call) for call in calls),
             finish_reason=step.finish_reason,
+            usage=_kept(Usage, step.usage),
         ),
         calls=[_call(call) for call in calls],
         closing=StopReason(closing) if closing else None,

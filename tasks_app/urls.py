@@ -7,7 +7,7 @@ from django.urls import path, re_path
 from tasks_app.openapi.page import docs, openapi
 from tasks_app.views.base import UnknownView
 from tasks_app.views.events import EventsView
-from tasks_app.views.runs import CancelView, RetryView
+from tasks_app.views.runs import CancelView, ContinueView, RerunView, RetryView
 from tasks_app.views.sessions import TraceView, TranscriptView
 from tasks_app.views.tasks import TasksView, TaskView
 
@@ -15,6 +15,8 @@ tasks = TasksView.as_view()
 task = TaskView.as_view()
 cancel = CancelView.as_view()
 retry = RetryView.as_view()
+go_on = ContinueView.as_view()
+rerun = RerunView.as_view()
 events = EventsView.as_view()
 transcript = TranscriptView.as_view()
 trace = TraceView.as_view()
@@ -28,6 +30,10 @@ urlpatterns = [
     path("v1/agent-task/<str:task_id>/cancel/", cancel),
     path("v1/agent-task/<str:task_id>/retry", retry, name="agent-task-retry"),
     path("v1/agent-task/<str:task_id>/retry/", retry),
+    path("v1/agent-task/<str:task_id>/continue", go_on, name="agent-task-continue"),
+    path("v1/agent-task/<str:task_id>/continue/", go_on),
+    path("v1/agent-task/<str:task_id>/rerun", rerun, name="agent-task-rerun"),
+    path("v1/agent-task/<str:task_id>/rerun/", rerun),
     path("v1/agent-task/<str:task_id>/events", events, name="agent-task-events"),
     path("v1/agent-task/<str:task_id>/events/", events),
     path("v1/agent-task/<str:task_id>/transcript", transcript, name="agent-task-transcript"),

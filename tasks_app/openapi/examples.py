@@ -21,6 +21,7 @@ SUBMIT = {
     "prompt": "Count last week's tickets by area and name the three largest.",
     "skill_ref": "weekly-report",
     "metadata": {"order": "17"},
+    "limits": {"max_steps": 40, "max_cost_usd": 0.5},
 }
 SUBMITTED = {
     "task_id": TASK_ID,
@@ -48,6 +49,14 @@ COMPLETED: dict[str, Any] = {
     "skill": SKILL,
     "user_email": "jane@example.com",
     "metadata": {},
+    "limits": {
+        "max_steps": 40,
+        "max_tool_calls": None,
+        "max_tokens": None,
+        "max_cost_usd": 0.5,
+        "timeout_seconds": 14400.0,
+    },
+    "rerun_of": None,
     "progress": {
         "steps_completed": 5,
         "tool_calls_made": 4,
@@ -111,6 +120,8 @@ STOPPING: dict[str, Any] = {
     **_RUNNING,
     "progress": {**CANCELLED["progress"], "current": "Stopping, as asked."},
 }
+RETRY = {"limits": {"max_steps": 80}}
+CONTINUE = {"message": "Now name the customers behind the billing tickets."}
 RETRIED: dict[str, Any] = {
     **_RUNNING,
     "status": "PENDING",
@@ -118,3 +129,8 @@ RETRIED: dict[str, Any] = {
     "cancel_requested_at": None,
     "started_at": None,
 }
+CONTINUED: dict[str, Any] = {
+    **RETRIED,
+    "progress": {**COMPLETED["progress"], "current": "Waiting for a worker."},
+}
+RERUN = {**SUBMITTED, "task_id": "3b7f0e52-9c1d-4a86-b0f4-5d2e8c6a9b13"}

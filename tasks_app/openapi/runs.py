@@ -1,14 +1,17 @@
-"""How cancel and retry are described."""
+"""How cancel, retry, continue and rerun are described."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
+from tasks_app.answers import SubmitAnswer
 from tasks_app.openapi import examples
 from tasks_app.openapi.shared import (
     ALWAYS,
+    LOCATION,
+    NO_SKILL_OR_TASK,
     NO_TASK,
     REQUEST_ID_HEADER,
     TASK_ID,
@@ -17,7 +20,7 @@ from tasks_app.openapi.shared import (
     problem,
     task_shown,
 )
-from tasks_app.serializers import CancelRequest, RetryRequest
+from tasks_app.serializers import CancelRequest, ContinueRequest, RerunRequest, RetryRequest
 
 _CANCEL: dict[str, Any] = {
     "operation_id": "cancelAgentTask",
@@ -46,11 +49,14 @@ _RETRY: dict[str, Any] = {
     "operation_id": "retryAgentTask",
     "summary": "Retry a task",
     "description": "Lets a FAILED or INCOMPLETE task go on from its last completed step, with "
-    "fresh attempts and limits. The report and the error of its last run are cleared until it "
-    "ends anew.",
+    "fresh attempts and limits; limits that are not named stay as they were. The report and the "
+    "error of its last run are cleared until it ends anew.",
     "tags": ["Agent tasks"],
     "request": {"application/json": RetryRequest},
-    "examples": [OpenApiExample("Nothing to say", value={}, request_only=True)],
+    "examples": [
+        OpenApiExample("Nothing to say", value={}, request_only=True),
+        OpenApiExample("With more steps", value=examples.RETRY, request_only=True),
+    ],
     "parameters": [TASK_ID, REQUEST_ID_HEADER],
     "responses": {
         202: task_shown("It is queued again.", Retried=examples.RETRIED),
@@ -65,5 +71,59 @@ _RETRY: dict[str, Any] = {
     },
 }
 
+_CONTINUE: dict[str, Any] = {
+    "operation_id": "continueAgentTask",
+    "summary": "Continue a task",
+    "description": "Lets a task that has ended go on with a further instruction, in the same "
+    "session: the agent sees all that it did before. The report and the error of its last run are "
+    "cleared until it ends anew; limits that are not named stay as they were.",
+    "tags": ["Agent tasks"],
+    "request": {"application/json": ContinueRequest},
+    "examples": [
+        OpenApiExample("A further instruction", value=examples.CONTINUE, request_only=True)
+    ],
+    "parameters": [TASK_ID, REQUEST_ID_HEADER],
+    "responses": {
+        202: task_shown("It is queued again.", Continued=examples.CONTINUED),
+        404: NO_TASK,
+        409: problem(
+            "It has not ended.",
+            code="not_continuable",
+            detail="Only a task that has ended can be continued, not RUNNING.",
+        ),
+        **WITH_BODY,
+        **ALWAYS,
+    },
+}
+
+_RERUN: dict[str, Any] = {
+    "operation_id": "rerunAgentTask",
+    "summary": "Rerun a task",
+    "description": "Makes a new task of all that was asked for with one that has ended, as if it "
+    "were submitted again today: its skill is looked up anew, and what was not allowed since is "
+    "told in the warnings. The new task's `rerun_of` names the old one, which stays as it is.",
+    "tags": ["Agent tasks"],
+    "request": {"application/json": RerunRequest},
+    "examples": [OpenApiExample("No more to say", value={}, request_only=True)],
+    "parameters": [TASK_ID, LOCATION, REQUEST_ID_HEADER],
+    "responses": {
+        202: OpenApiResponse(
+            SubmitAnswer,
+            description="The new task is recorded.",
+            examples=[OpenApiExample("Queued anew", value=examples.RERUN)],
+        ),
+        404: NO_SKILL_OR_TASK,
+        409: problem(
+            "It has not ended.",
+            code="not_rerunnable",
+            detail="Only a task that has ended can be run anew, not RUNNING.",
+        ),
+        **WITH_BODY,
+        **ALWAYS,
+    },
+}
+
 describe_cancel = described(_CANCEL)
 describe_retry = described(_RETRY)
+describe_continue = described(_CONTINUE)
+describe_rerun = described(_RERUN)

@@ -38,6 +38,15 @@ REQUEST_ID_HEADER = OpenApiParameter(
 )
 
 
+LOCATION = OpenApiParameter(
+    name="Location",
+    location=OpenApiParameter.HEADER,
+    response=[202],
+    description="Where to poll.",
+    type=str,
+)
+
+
 def problem(description: str, *, code: str, detail: str, **more: Any) -> OpenApiResponse:
     example = {"detail": detail, "code": code, "request_id": examples.REQUEST_ID, **more}
     return OpenApiResponse(
@@ -89,6 +98,11 @@ def bad_parameter(name: str, *, least: int, most: int) -> OpenApiResponse:
 
 NO_TASK = problem(
     "Your tenant has no such task.", code="task_not_found", detail="There is no such task."
+)
+NO_SKILL_OR_TASK = problem(
+    "Your tenant has no such task (`task_not_found`), or its skill is gone; no task was made.",
+    code="skill_not_found",
+    detail="The project has no skill of that name or slug.",
 )
 ALWAYS: dict[int, OpenApiResponse] = {
     401: _UNAUTHENTICATED,

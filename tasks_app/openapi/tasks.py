@@ -10,6 +10,7 @@ from tasks_app.answers import SubmitAnswer
 from tasks_app.openapi import examples
 from tasks_app.openapi.shared import (
     ALWAYS,
+    LOCATION,
     NO_TASK,
     REQUEST_ID_HEADER,
     TASK_ID,
@@ -30,13 +31,7 @@ _SUBMIT: dict[str, Any] = {
     "request": {"application/json": SubmitRequest},
     "examples": [OpenApiExample("A task with a skill", value=examples.SUBMIT, request_only=True)],
     "parameters": [
-        OpenApiParameter(
-            name="Location",
-            location=OpenApiParameter.HEADER,
-            response=[202],
-            description="Where to poll.",
-            type=str,
-        ),
+        LOCATION,
         OpenApiParameter(
             name="Idempotency-Key",
             location=OpenApiParameter.HEADER,

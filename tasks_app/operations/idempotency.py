@@ -42,9 +42,15 @@ def fingerprint(body: Mapping[str, Any], *, navigator: Navigator) -> str:
     The navigator's id stands for its key, so that no digest holds the secret and a rotated key
     changes nothing. Null stands for absent, as everywhere in the API.
     """
-    said = {name: value for name, value in body.items() if value is not None}
-    canonical = json.dumps({**said, SECRET: str(navigator.pk)}, sort_keys=True)
+    said = _without_nulls({**body, SECRET: str(navigator.pk)})
+    canonical = json.dumps(said, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _without_nulls(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_nulls(each) for name, each in value.items() if each is not None}
 
 
 def submit_once(

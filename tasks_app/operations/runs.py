@@ -9,10 +9,18 @@ from typing import Any
 from django.db import transaction
 
 from agent_runtime.endings import SENTENCES, StopReason
+from caylex_project.accounts.project_limits import RunLimits
 from tasks_app.changes import announce
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask, Event
 from tasks_app.operations.locked import locked_task
+from tasks_app.operations.run_limits import (
+    NONE_ASKED,
+    limits_as_json,
+    next_limits,
+    resolve_limits,
+)
+from tasks_app.operations.submit import Submission, Submitted, submit
 from tasks_app.states import Status, check_transition
 
 _FRESH_RUN: dict[str, Any] = {  # what a run starts with, whatever the last one left
@@ -35,7 +43,21 @@ class RetryRefused(Exception):
     """The task's state does not allow a retry; `str()` says why."""
 
 
-def retry(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None, now: datetime.datetime) -> None:
+class ContinueRefused(Exception):
+    """The task has not ended, so that it cannot be continued; `str()` says so."""
+
+
+class RerunRefused(Exception):
+    """The task has not ended, so that it cannot be run anew; `str()` says so."""
+
+
+def retry(
+    *,
+    task_id: uuid.UUID,
+    tenant_id: uuid.UUID | None,
+    now: datetime.datetime,
+    limits: RunLimits = NONE_ASKED,
+) -> None:
     """Start the next run of a FAILED or INCOMPLETE task, from its last completed step.
 
     What the last run ended with is cleared, the model is told why it ended, attempts and limits
@@ -47,30 +69,99 @@ def retry(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None, now: datetime.date
             raise RetryRefused(
                 f"Only a FAILED or INCOMPLETE task can be retried, not {task.status}."
             )
-        check_transition(Status(task.status), Status.PENDING)
-        note = _retry_note(task)
-        AgentTask.objects.filter(pk=task.pk).update(
-            **_FRESH_RUN,
-            run_number=task.run_number + 1,
-            sequence=task.sequence + 1,
-            next_attempt_at=now,
-            opening_notes=[note],
+        note = (
+            f"{_why_it_ended(task)} It is being continued: go on from where it stopped, do not "
+            "repeat what was done, and end with a full report."
         )
-        Event.objects.create(
-            task=task,
-            sequence=task.sequence + 1,
-            kind="retried",
-            data={"status": Status.PENDING.value, "run_number": task.run_number + 1},
-            at=now,
-        )
-        knock(task_id=task.id)
-        announce([task.pk])
+        _begin_run(task, kind="retried", notes=[note], limits=limits, now=now)
 
 
-def _retry_note(task: AgentTask) -> str:
+def continue_task(
+    *,
+    task_id: uuid.UUID,
+    tenant_id: uuid.UUID | None,
+    message: str,
+    now: datetime.datetime,
+    limits: RunLimits = NONE_ASKED,
+) -> None:
+    """Start the next run of a task that has ended, with a further instruction from its user.
+
+    As with a retry, but for the message, which the model gets after it was told why the last run
+    ended. Raises TaskNotFound, and ContinueRefused where the task has not ended.
+    """
+    with transaction.atomic():
+        task = locked_task(task_id=task_id, tenant_id=tenant_id)
+        if not Status(task.status).terminal:
+            raise ContinueRefused(
+                f"Only a task that has ended can be continued, not {task.status}."
+            )
+        note = (
+            f"{_why_it_ended(task)} Now there is a further instruction, which follows. Build on "
+            "what was done, do not repeat it, and end with a full report."
+        )
+        _begin_run(task, kind="continued", notes=[note, message], limits=limits, now=now)
+
+
+def rerun(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None, now: datetime.datetime) -> Submitted:
+    """Make a new task of all that was asked for with one that has ended.
+
+    It is submitted anew: its skill is looked up, its model and its limits are checked as they
+    stand today. Raises TaskNotFound, RerunRefused where the task has not ended, and what
+    `submit` raises.
+    """
+    with transaction.atomic():
+        task = locked_task(task_id=task_id, tenant_id=tenant_id)
+        if not Status(task.status).terminal:
+            raise RerunRefused(f"Only a task that has ended can be run anew, not {task.status}.")
+        return submit(navigator=task.navigator, submission=_submission_of(task), now=now)
+
+
+def _submission_of(task: AgentTask) -> Submission:
+    skill = task.required_skill
+    return Submission(
+        user_email=task.end_user.email,
+        prompt=task.prompt,
+        skill_ref=skill["slug"] if skill else None,
+        model=task.model,
+        metadata=task.metadata,
+        limits=next_limits(last=task.limits, asked=NONE_ASKED),
+        rerun_of=task.id,
+    )
+
+
+def _begin_run(
+    task: AgentTask, *, kind: str, notes: list[str], limits: RunLimits, now: datetime.datetime
+) -> None:
+    """Queue the next run; `notes` are what its first step says to the model."""
+    check_transition(Status(task.status), Status.PENDING)
+    run_number = task.run_number + 1
+    asked = next_limits(last=task.limits, asked=limits)
+    AgentTask.objects.filter(pk=task.pk).update(
+        **_FRESH_RUN,
+        run_number=run_number,
+        sequence=task.sequence + 1,
+        next_attempt_at=now,
+        opening_notes=[*(note for note in _untold(task) if note not in notes), *notes],
+        limits=limits_as_json(resolve_limits(project=task.project.limits, asked=asked)),
+    )
+    Event.objects.create(
+        task=task,
+        sequence=task.sequence + 1,
+        kind=kind,
+        data={"status": Status.PENDING.value, "run_number": run_number},
+        at=now,
+    )
+    knock(task_id=task.id)
+    announce([task.pk])
+
+
+def _untold(task: AgentTask) -> list[str]:
+    """Return what the last run was to say to the model, where it ended before its first step."""
+    told = task.steps.filter(run_number=task.run_number).exists()
+    return [] if told else list(task.opening_notes)
+
+
+def _why_it_ended(task: AgentTask) -> str:
     why = SENTENCES[StopReason(task.stop_reason)]
     detail = f" ({task.error})" if task.error else ""
-    return (
-        f"The last run of this task ended because {why}{detail}. It is being continued: go on from "
-        "where it stopped, do not repeat what was done, and end with a full report."
-    )
+    return f"The last run of this task ended because {why}{detail}."

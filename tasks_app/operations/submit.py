@@ -12,11 +12,12 @@ from django.db import transaction
 
 from caylex_project.accounts.end_users import end_user
 from caylex_project.accounts.models import Navigator
+from caylex_project.accounts.project_limits import RunLimits
 from skills_app.operations import ResolvedSkill, resolve_skill
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask
 from tasks_app.operations.metadata import index_metadata
-from tasks_app.operations.run_limits import limits_as_json, resolve_limits
+from tasks_app.operations.run_limits import NONE_ASKED, limits_as_json, resolve_limits
 from tasks_app.states import Status
 
 MAX_REFUSED_ID = 200  # characters of a refused model id that the warning repeats
@@ -35,6 +36,8 @@ class Submission:
     skill_ref: str | None = None
     model: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    limits: RunLimits = NONE_ASKED
+    rerun_of: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,10 @@ def submit(*, navigator: Navigator, submission: Submission, now: datetime.dateti
             required_skill=required,
             skill_slug="" if skill is None else skill.slug,
             metadata=dict(submission.metadata),
-            limits=limits_as_json(resolve_limits(project=navigator.project.limits)),
+            limits=limits_as_json(
+                resolve_limits(project=navigator.project.limits, asked=submission.limits)
+            ),
+            rerun_of_id=submission.rerun_of,
             status=Status.PENDING,
             next_attempt_at=now,
             created_at=now,

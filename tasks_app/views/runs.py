@@ -1,4 +1,4 @@
-"""Stopping a task, and letting it go on."""
+"""Stopping a task, letting it go on, and doing it anew."""
 
 from __future__ import annotations
 
@@ -7,13 +7,34 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app.openapi.runs import describe_cancel, describe_retry
+from tasks_app.answers import SubmitAnswer
+from tasks_app.openapi.runs import (
+    describe_cancel,
+    describe_continue,
+    describe_rerun,
+    describe_retry,
+)
 from tasks_app.operations.locked import TaskNotFound
-from tasks_app.operations.runs import RetryRefused, retry
+from tasks_app.operations.run_limits import NONE_ASKED
+from tasks_app.operations.runs import (
+    ContinueRefused,
+    RerunRefused,
+    RetryRefused,
+    continue_task,
+    rerun,
+    retry,
+)
 from tasks_app.operations.stop import cancel
+from tasks_app.operations.submit import SkillNotFound
 from tasks_app.problems import Problem
-from tasks_app.serializers import CancelRequest, RetryRequest, read_body
-from tasks_app.views.base import APIBase, task_id_of, task_not_found
+from tasks_app.serializers import (
+    CancelRequest,
+    ContinueRequest,
+    RerunRequest,
+    RetryRequest,
+    read_body,
+)
+from tasks_app.views.base import BASE, APIBase, skill_not_found, task_id_of, task_not_found
 
 
 class CancelView(APIBase):
@@ -42,13 +63,64 @@ class RetryView(APIBase):
     @describe_retry
     def post(self, request: Request, task_id: str) -> Response:
         """Queue the task's next run."""
-        read_body(RetryRequest, request.data)
+        body = read_body(RetryRequest, request.data)
         found = task_id_of(task_id)
         try:
             with transaction.atomic():  # shown as this leaves it: a worker is quick to take it
-                retry(task_id=found, tenant_id=self.token.tenant_id, now=timezone.now())
+                retry(
+                    task_id=found,
+                    tenant_id=self.token.tenant_id,
+                    limits=body.limits or NONE_ASKED,
+                    now=timezone.now(),
+                )
                 return self.show(found, status=202)
         except TaskNotFound:
             raise task_not_found() from None
         except RetryRefused as refused:
             raise Problem(status=409, code="not_retryable", detail=str(refused)) from None
+
+
+class ContinueView(APIBase):
+    """`/agent-task/{task_id}/continue`."""
+
+    @describe_continue
+    def post(self, request: Request, task_id: str) -> Response:
+        """Queue the task's next run, with a further instruction."""
+        body = read_body(ContinueRequest, request.data)
+        found = task_id_of(task_id)
+        try:
+            with transaction.atomic():  # shown as this leaves it, as a retry is
+                continue_task(
+                    task_id=found,
+                    tenant_id=self.token.tenant_id,
+                    message=body.message,
+                    limits=body.limits or NONE_ASKED,
+                    now=timezone.now(),
+                )
+                return self.show(found, status=202)
+        except TaskNotFound:
+            raise task_not_found() from None
+        except ContinueRefused as refused:
+            raise Problem(status=409, code="not_continuable", detail=str(refused)) from None
+
+
+class RerunView(APIBase):
+    """`/agent-task/{task_id}/rerun`."""
+
+    @describe_rerun
+    def post(self, request: Request, task_id: str) -> Response:
+        """Make a new task of the same submission."""
+        read_body(RerunRequest, request.data)
+        found = task_id_of(task_id)
+        try:
+            task = rerun(task_id=found, tenant_id=self.token.tenant_id, now=timezone.now())
+        except TaskNotFound:
+            raise task_not_found() from None
+        except RerunRefused as refused:
+            raise Problem(status=409, code="not_rerunnable", detail=str(refused)) from None
+        except SkillNotFound:
+            raise skill_not_found() from None
+        answer = SubmitAnswer.of(task).model_dump(mode="json")
+        return Response(
+            answer, status=202, headers={"Location": f"{BASE}/agent-task/{task.task_id}"}
+        )

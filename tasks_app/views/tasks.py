@@ -32,7 +32,14 @@ from tasks_app.operations.submit import SkillNotFound, Submission, Submitted, su
 from tasks_app.parameters import whole_number
 from tasks_app.problems import Problem
 from tasks_app.serializers import MetadataRequest, SubmitRequest, read_body
-from tasks_app.views.base import BASE, VERSION_HEADER, APIBase, task_id_of, task_not_found
+from tasks_app.views.base import (
+    BASE,
+    VERSION_HEADER,
+    APIBase,
+    skill_not_found,
+    task_id_of,
+    task_not_found,
+)
 
 MOST_WAIT = 60  # seconds
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
@@ -69,11 +76,7 @@ class TasksView(APIBase):
                 detail="This Idempotency-Key was sent before with another body. Use a new key.",
             ) from None
         except SkillNotFound:
-            raise Problem(
-                status=404,
-                code="skill_not_found",
-                detail="The project has no skill of that name or slug.",
-            ) from None
+            raise skill_not_found() from None
         answer = SubmitAnswer.of(task).model_dump(mode="json")
         headers = {"Location": f"{BASE}/agent-task/{task.task_id}"}
         if replayed:

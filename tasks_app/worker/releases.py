@@ -29,12 +29,12 @@ def ended(ending: Ending, transcript: Transcript) -> Release:
 
 def cancelled(transcript: Transcript, *, reason: str) -> Release:
     """The task was asked to stop; the account says what had been done."""
-    ending = Ending(completed=False, reason=StopReason.CANCELLED)
+    ending = Ending(completed=False, reason=StopReason.CANCELLED, detail=reason)
     return Release(
         status=Status.INCOMPLETE,
         event="incomplete",
         stop_reason=StopReason.CANCELLED,
-        report=final_report(ending, transcript, detail=reason),
+        report=final_report(ending, transcript),
         final_report_produced=False,
     )
 

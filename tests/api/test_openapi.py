@@ -21,7 +21,14 @@ from schemathesis.generation import GenerationMode
 
 from tasks_app.answers import EventsAnswer, ProblemAnswer, SubmitAnswer, TaskAnswer
 from tasks_app.list_answers import TasksAnswer
-from tasks_app.serializers import CancelRequest, MetadataRequest, RetryRequest, SubmitRequest
+from tasks_app.serializers import (
+    CancelRequest,
+    ContinueRequest,
+    MetadataRequest,
+    RerunRequest,
+    RetryRequest,
+    SubmitRequest,
+)
 from tasks_app.session_answers import TraceAnswer, TranscriptAnswer
 from tests.api.conftest import Account, Caller
 from tests.api.journal import lived
@@ -70,7 +77,7 @@ def test_every_generated_request_is_answered_as_described(case: Any, acme: Accou
         if case.headers and "Idempotency-Key" in case.headers:  # one key, one body
             case.headers["Idempotency-Key"] = uuid.uuid4().hex
     if positive and "task_id" in case.path_parameters:
-        over = case.path.endswith("/retry") or case.method == "DELETE"
+        over = case.path.endswith(("/retry", "/continue", "/rerun")) or case.method == "DELETE"
         task = ended(acme, **FAILED) if over else make_task(acme)
         case.path_parameters["task_id"] = str(task.id)
     if positive and "session_id" in case.path_parameters:
@@ -96,6 +103,8 @@ def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str,
         (f"{TASK}/events", "get"),
         (f"{TASK}/cancel", "post"),
         (f"{TASK}/retry", "post"),
+        (f"{TASK}/continue", "post"),
+        (f"{TASK}/rerun", "post"),
         (f"{TASK}/transcript", "get"),
         ("/api/v1/queries/query-logs/{session_id}/trace", "get"),
     }
@@ -115,6 +124,8 @@ def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str,
         "listAgentTaskEvents": {"200", "400", *always},
         "cancelAgentTask": {"200", "202", *with_body},
         "retryAgentTask": {"202", "409", *with_body},
+        "continueAgentTask": {"202", "409", *with_body},
+        "rerunAgentTask": {"202", "409", *with_body},
         "getAgentTaskTranscript": {"200", "400", *always},
         "getSessionTrace": {"200", "400", *always},
     }
@@ -127,7 +138,8 @@ def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str,
 def test_a_body_is_required_where_it_says_what_to_do(description: dict[str, Any]) -> None:
     paths = description["paths"]
     assert paths["/api/v1/agent-task"]["post"]["requestBody"]["required"] is True
-    for path in (f"{TASK}/cancel", f"{TASK}/retry"):
+    assert paths[f"{TASK}/continue"]["post"]["requestBody"]["required"] is True
+    for path in (f"{TASK}/cancel", f"{TASK}/retry", f"{TASK}/rerun"):
         assert "required" not in paths[path]["post"]["requestBody"]
 
 
@@ -141,6 +153,8 @@ def test_every_answer_and_request_has_an_example_that_fits(description: dict[str
         "listAgentTaskEvents": (None, EventsAnswer),
         "cancelAgentTask": (CancelRequest, TaskAnswer),
         "retryAgentTask": (RetryRequest, TaskAnswer),
+        "continueAgentTask": (ContinueRequest, TaskAnswer),
+        "rerunAgentTask": (RerunRequest, SubmitAnswer),
         "getAgentTaskTranscript": (None, TranscriptAnswer),
         "getSessionTrace": (None, TraceAnswer),
     }

@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 
 from agent_runtime.limits import Limits
-from tasks_app.operations.run_limits import limits_as_json, resolve_limits
+from tasks_app.operations.run_limits import NONE_ASKED, limits_as_json, resolve_limits
 from tasks_app.operations.submit import choose_model
 
 
@@ -46,7 +46,7 @@ def test_a_refused_id_is_cut_in_the_warning() -> None:
 
 
 def test_without_caps_the_service_s_limits_hold() -> None:
-    assert resolve_limits(project={}) == Limits(
+    assert resolve_limits(project={}, asked=NONE_ASKED) == Limits(
         max_steps=settings.ENVIRONMENT.caylex_max_steps,
         max_tool_calls=None,
         timeout_seconds=settings.ENVIRONMENT.caylex_task_timeout_seconds,
@@ -60,5 +60,7 @@ def test_limits_are_kept_with_a_schema_number() -> None:
         "schema": 1,
         "max_steps": 3,
         "max_tool_calls": None,
+        "max_tokens": None,
+        "max_cost_usd": None,
         "timeout_seconds": 1.5,
     }

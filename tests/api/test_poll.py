@@ -19,7 +19,7 @@ KEYS = {
     *("task_id", "status", "report", "result", "error", "created_at", "started_at"),
     *("completed_at", "session_id", "terminal", "stop_reason", "model", "skill", "user_email"),
     *("metadata", "progress", "usage", "attempt", "next_attempt_at", "cancel_requested_at"),
-    *("authentication_needed", "poll_after_ms"),
+    *("authentication_needed", "poll_after_ms", "limits", "rerun_of"),
 }
 USAGE_KEYS = {
     *("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens"),
@@ -121,6 +121,14 @@ def test_a_fresh_task_shows_every_key(backend: Caller, acme: Account) -> None:
         "skill": None,
         "user_email": "jane@example.com",
         "metadata": {},
+        "limits": {
+            "max_steps": 200,
+            "max_tool_calls": None,
+            "max_tokens": None,
+            "max_cost_usd": None,
+            "timeout_seconds": 14400.0,
+        },
+        "rerun_of": None,
         "progress": {
             "steps_completed": 0,
             "tool_calls_made": 0,

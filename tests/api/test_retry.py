@@ -103,7 +103,7 @@ def test_it_is_409_where_it_does_not_apply(backend: Caller, acme: Account, statu
 
 @pytest.mark.parametrize(
     ("body", "code"),
-    [('{"limits": {}}', "unknown_field"), ("[]", "invalid_json"), ("null", "invalid_json")],
+    [('{"limit": {}}', "unknown_field"), ("[]", "invalid_json"), ("null", "invalid_json")],
 )
 def test_a_wrong_body_is_refused(backend: Caller, acme: Account, body: str, code: str) -> None:
     task = ended(acme, status="FAILED", stop_reason="error", error="No credit.")

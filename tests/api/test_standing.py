@@ -28,6 +28,8 @@ def a_task(**fields: Any) -> TaskView:
         "model": "a/model",
         "user_email": "jane@example.com",
         "required_skill": None,
+        "limits": {},
+        "rerun_of_id": None,
         "report": None,
         "final_report_produced": None,
         "error": None,

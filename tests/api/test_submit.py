@@ -65,6 +65,8 @@ def test_the_row_is_pending_and_due_and_belongs_to_the_key_s_project(
         "schema": 1,
         "max_steps": 200,
         "max_tool_calls": None,
+        "max_tokens": None,
+        "max_cost_usd": None,
         "timeout_seconds": 14400.0,
     }
     assert not Event.objects.exists()
@@ -142,6 +144,8 @@ def test_the_project_caps_the_limits(backend: Caller, acme: Account) -> None:
         "schema": 1,
         "max_steps": 7,
         "max_tool_calls": 9,
+        "max_tokens": None,
+        "max_cost_usd": None,
         "timeout_seconds": 60.5,
     }
 
