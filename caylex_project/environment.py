@@ -66,6 +66,8 @@ class Environment(BaseSettings):
     caylex_direct_tools: int = Field(default=40, ge=1)
 
     caylex_retention_days: int = Field(default=90, ge=0, le=36_500)  # 0: tasks are kept for ever
+    caylex_sign_in_attempts: int = Field(default=5, ge=1, le=100)
+    caylex_sign_in_lock_seconds: int = Field(default=900, ge=1, le=86_400)
 
     caylex_private_networks: CommaList = ()
     caylex_metrics_token: SecretStr = SecretStr("")  # empty: there is no /metrics

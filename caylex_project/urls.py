@@ -3,9 +3,11 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from caylex_project.accounts.second_factor import second_factor
 from tasks_app import health_views
 
 urlpatterns = [
+    path("admin/second-factor/", admin.site.admin_view(second_factor), name="second_factor"),
     path("admin/", admin.site.urls),
     path("api/", include("tasks_app.urls")),
     path("healthz", health_views.healthz),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import django_otp.plugins.otp_totp.admin  # noqa: F401  registers a page that shows keys
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from caylex_project.accounts.audit import record
 from caylex_project.accounts.keys import give_secret
 from caylex_project.accounts.models import (
     AuditEntry,
@@ -23,7 +27,12 @@ from caylex_project.accounts.models import (
     Tenant,
 )
 from caylex_project.accounts.readonly import ReadOnlyAdmin
+from caylex_project.accounts.signin import SignInForm
 from caylex_project.accounts.staff import visible_projects
+
+admin.site.unregister(TOTPDevice)
+admin.site.login_form = SignInForm
+admin.site.login_template = "admin/accounts/login.html"
 
 if TYPE_CHECKING:
     BaseForm = ModelForm[Model]
@@ -66,6 +75,7 @@ class SecretAdmin(ReadOnlyAdmin):
         """Give the new row its secret; the text lives until this request is answered."""
         obj.shown_once = give_secret(obj)
         obj.save(force_insert=True)
+        self._record(request, obj, "make")
 
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
@@ -87,10 +97,16 @@ class SecretAdmin(ReadOnlyAdmin):
     def revoke(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Revoke the chosen ones; the ones revoked before stay as they are."""
         chosen = list(queryset.filter(revoked_at=None))
-        for row in chosen:
-            row.revoke(timezone.now())
-            self.log_change(request, row, "Revoked.")
+        with transaction.atomic():
+            for row in chosen:
+                row.revoke(timezone.now())
+                self.log_change(request, row, "Revoked.")
+                self._record(request, row, "revoke")
         self.message_user(request, f"Revoked: {len(chosen)}.", messages.SUCCESS)
+
+    def _record(self, request: HttpRequest, row: Any, action: str) -> None:
+        project = row.navigator.project_id if isinstance(row, NavigatorKey) else None
+        record(actor=request.user, action=action, on=row, project_id=project, now=timezone.now())
 
 
 @admin.register(PlatformToken)

@@ -8,9 +8,11 @@ from django import forms
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
 
+from caylex_project.accounts.audit import record
 from caylex_project.accounts.readonly import ReadOnlyAdmin
 from caylex_project.integrations.credentials import (
     CredentialRefused,
@@ -99,6 +101,13 @@ class CredentialAdmin(ReadOnlyAdmin):
             instance=obj.instance, end_user=obj.end_user, value=form.cleaned_data["value"]
         )
         obj.pk = row.pk
+        record(
+            actor=request.user,
+            action="paste",
+            on=row,
+            project_id=obj.instance.project_id,
+            now=timezone.now(),
+        )
 
 
 @admin.register(Server)

@@ -23,6 +23,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
+from caylex_project.accounts.audit import record
 from tasks_app.models import AgentTask
 from tasks_app.operations import locked, runs, stop
 from tasks_app.serializers import CONTROL_REFUSED, holds_control_characters
@@ -226,6 +227,14 @@ class OperatedAdmin(BaseAdmin):
             try:
                 with transaction.atomic():
                     self.log_change(request, task, action.perform(task.pk, answers))
+                    record(
+                        actor=request.user,
+                        action=action.name,
+                        on=task,
+                        project_id=task.project_id,
+                        reason=answers.get("reason", ""),
+                        now=timezone.now(),
+                    )
             except NotDone as refused:
                 left[str(refused)] += 1
             except locked.TaskNotFound:
