@@ -17,9 +17,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from caylex_project.accounts.end_users import MAX_LENGTH, EmailRefused, normalise_email
+from caylex_project.integrations.webhooks import WebhookEvent
 from tasks_app.operations.metadata import MAX_KEY, MAX_PAIRS, MAX_VALUE
 from tasks_app.operations.stop import MAX_REASON
 from tasks_app.operations.submit import Submission
+from tasks_app.operations.webhooks import TaskWebhook
 from tasks_app.problems import BadFields, FieldError
 
 MAX_PROMPT = 100_000  # characters
@@ -70,6 +72,27 @@ def _pairs_schema(*, of: list[JsonValue], or_null: bool = False) -> dict[str, An
         "propertyNames": {"minLength": 1, "maxLength": MAX_KEY, **_NO_NUL},
         "additionalProperties": {"type": of, "maxLength": MAX_VALUE, **_NO_NUL},
     }
+
+
+class WebhookRequest(BaseModel):
+    """An address that is told when the task has ended."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    url: str = Field(
+        min_length=1,
+        max_length=2_000,
+        json_schema_extra={"format": "uri"},
+        description="`http` or `https`, port 80, 443 or 1024 up, at a public address.",
+        examples=["https://example.com/hooks/agent-tasks"],
+    )
+    events: list[WebhookEvent] | None = Field(
+        default=None, description="The endings to be told of; all unless given."
+    )
+
+    def webhook(self) -> TaskWebhook:
+        """Return the value that the operation takes."""
+        return TaskWebhook(url=self.url, events=self.events or ())
 
 
 class SubmitRequest(BaseModel):
@@ -126,6 +149,7 @@ class SubmitRequest(BaseModel):
         description="Pairs of your own, shown in every answer and to list tasks by.",
         examples=[{"order": "17"}],
     )
+    webhook: WebhookRequest | None = None
     approval_mode: Annotated[
         str | None,
         AfterValidator(lambda value: value if value is None else _supported(value)),
@@ -149,6 +173,7 @@ class SubmitRequest(BaseModel):
             skill_ref=self.skill_ref,
             model=self.model,
             metadata=self.metadata or {},
+            webhook=None if self.webhook is None else self.webhook.webhook(),
         )
 
 
@@ -198,6 +223,9 @@ _WORDS: dict[str, tuple[str, str]] = {
     "string_type": ("invalid_type", "This must be a text."),
     "bool_type": ("invalid_type", "This must be true or false."),
     "dict_type": ("invalid_type", "This must be an object."),
+    "list_type": ("invalid_type", "This must be a list."),
+    "model_type": ("invalid_type", "This must be an object."),
+    "literal_error": ("invalid_choice", "This is not one of the known values."),
     "string_pattern_mismatch": ("blank", "This must not be blank."),
     "string_too_short": ("blank", "This must not be empty."),
 }
