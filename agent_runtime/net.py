@@ -111,6 +111,15 @@ class AddressGuard:
         self.check_addresses([str(each[4][0]) for each in found], host=host)
         return None
 
+    def check_target(self, url: str) -> None:
+        """Check what can be seen of a webhook's address without a look-up.
+
+        For right before it is connected to. Raises AddressRefused.
+        """
+        parts = _split(url)
+        self.check_port(_port(parts), webhook=True)
+        check_host(parts.hostname or "")
+
     def check_port(self, port: int, *, webhook: bool = False) -> None:
         """Refuse a port of another service; a webhook may use 80, 443 and 1024 up."""
         if port in OTHER_SERVICES or not 0 < port < 65536:

@@ -55,6 +55,7 @@ class SubmitAnswer(Answer):
     model_warning: str | None = Field(description="Why it is not the one that was asked for.")
     resolved_skill: SkillReference | None
     skill_warning: str | None
+    webhook_warning: str | None = Field(description="What may keep the webhook from being told.")
 
     @classmethod
     def of(cls, task: Submitted) -> SubmitAnswer:
@@ -65,6 +66,7 @@ class SubmitAnswer(Answer):
             model_warning=task.model_warning,
             resolved_skill=None if task.skill is None else SkillReference(**task.skill),
             skill_warning=task.skill_warning,
+            webhook_warning=task.webhook_warning,
         )
 
 

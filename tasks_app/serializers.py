@@ -18,10 +18,12 @@ from pydantic_core import PydanticCustomError
 
 from caylex_project.accounts.end_users import MAX_LENGTH, EmailRefused, normalise_email
 from caylex_project.accounts.project_limits import RunLimits
+from caylex_project.integrations.webhooks import WebhookEvent
 from tasks_app.operations.metadata import MAX_KEY, MAX_PAIRS, MAX_VALUE
 from tasks_app.operations.run_limits import NONE_ASKED
 from tasks_app.operations.stop import MAX_REASON
 from tasks_app.operations.submit import Submission
+from tasks_app.operations.webhooks import TaskWebhook
 from tasks_app.problems import BadFields, FieldError
 
 MAX_PROMPT = 100_000  # characters
@@ -76,6 +78,27 @@ def _pairs_schema(*, of: list[JsonValue], or_null: bool = False) -> dict[str, An
         "propertyNames": {"minLength": 1, "maxLength": MAX_KEY, **_NO_NUL},
         "additionalProperties": {"type": of, "maxLength": MAX_VALUE, **_NO_NUL},
     }
+
+
+class WebhookRequest(BaseModel):
+    """An address that is told when the task has ended."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    url: str = Field(
+        min_length=1,
+        max_length=2_000,
+        json_schema_extra={"format": "uri"},
+        description="`http` or `https`, port 80, 443 or 1024 up, at a public address.",
+        examples=["https://example.com/hooks/agent-tasks"],
+    )
+    events: list[WebhookEvent] | None = Field(
+        default=None, description="The endings to be told of; all unless given."
+    )
+
+    def webhook(self) -> TaskWebhook:
+        """Return the value that the operation takes."""
+        return TaskWebhook(url=self.url, events=self.events or ())
 
 
 class SubmitRequest(BaseModel):
@@ -133,6 +156,7 @@ class SubmitRequest(BaseModel):
         examples=[{"order": "17"}],
     )
     limits: Limits = None
+    webhook: WebhookRequest | None = None
     approval_mode: Annotated[
         str | None,
         AfterValidator(lambda value: value if value is None else _supported(value)),
@@ -157,6 +181,7 @@ class SubmitRequest(BaseModel):
             model=self.model,
             metadata=self.metadata or {},
             limits=self.limits or NONE_ASKED,
+            webhook=None if self.webhook is None else self.webhook.webhook(),
         )
 
 
@@ -231,6 +256,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "int_type": ("invalid_type", "This must be a whole number."),
     "float_type": ("invalid_type", "This must be a number."),
     "model_type": ("invalid_type", "This must be an object."),
+    "list_type": ("invalid_type", "This must be a list."),
+    "literal_error": ("invalid_choice", "This is not one of the known values."),
     "string_pattern_mismatch": ("blank", "This must not be blank."),
     "string_too_short": ("blank", "This must not be empty."),
 }

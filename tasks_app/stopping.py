@@ -14,6 +14,7 @@ from agent_runtime.messages import CallState
 from agent_runtime.report import final_report
 from tasks_app.changes import announce
 from tasks_app.models import AgentTask, Event, ToolCall
+from tasks_app.outbox import tell_ended
 from tasks_app.states import Status, check_transition
 from tasks_app.transcripts import steps_of, transcript_of
 
@@ -79,6 +80,7 @@ def _end(
         data={"status": status.value, "stop_reason": reason.value},
         at=now,
     )
+    tell_ended(task)
     announce([task.pk])
 
 

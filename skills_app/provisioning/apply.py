@@ -15,6 +15,7 @@ from caylex_project.accounts.models import Navigator, NavigatorKey, PlatformToke
 from caylex_project.integrations.credentials import CredentialRefused, store_credential
 from caylex_project.integrations.models import Server, ServerInstance, ToolPermission
 from caylex_project.integrations.servers import ServerRefused, check_server
+from caylex_project.integrations.webhooks import WebhookRefused, check_webhook_url
 from skills_app.folder import load_skill
 from skills_app.models import Skill
 from skills_app.operations import store_skill
@@ -66,7 +67,7 @@ def provision(
     """
     mistakes: list[str] = []
     skills = _read_skills(document, folder, mistakes)
-    warnings = _check_servers(document, mistakes)
+    warnings = _check_servers(document, mistakes) + _check_webhooks(document, mistakes)
     values = _read_values(document, folder, environ, mistakes)
     if mistakes:
         raise ProvisionRefused(mistakes)
@@ -108,6 +109,18 @@ def _check_servers(document: Document, mistakes: list[str]) -> list[str]:
             mistakes.append(f"servers[{index}].{error}")
         else:
             warnings += [f"servers[{index}].url: {warning}"] if warning else []
+    return warnings
+
+
+def _check_webhooks(document: Document, mistakes: list[str]) -> list[str]:
+    warnings = []
+    for index, each in enumerate(document.webhooks):
+        try:
+            warning = check_webhook_url(each.url)
+        except WebhookRefused as error:
+            mistakes.append(f"webhooks[{index}].url: {error}")
+        else:
+            warnings += [f"webhooks[{index}].url: {warning}"] if warning else []
     return warnings
 
 

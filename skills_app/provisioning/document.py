@@ -24,6 +24,7 @@ from agent_runtime.messages import Permission
 from caylex_project.accounts.end_users import normalise_email
 from caylex_project.accounts.project_limits import ProjectLimits
 from caylex_project.integrations.models import AuthKind, AuthLevel
+from caylex_project.integrations.webhooks import WebhookEvent
 from skills_app.strict_yaml import YamlRefused, load_typed
 
 MAX_FILE = 1_000_000  # bytes
@@ -123,6 +124,13 @@ class CredentialPart(_Part):
         return self
 
 
+class WebhookPart(_Part):
+    """An address that is told of the project's tasks; no events means all."""
+
+    url: str
+    events: list[WebhookEvent] = Field(default_factory=list)
+
+
 class Document(_Part):
     """The whole file."""
 
@@ -134,6 +142,7 @@ class Document(_Part):
     servers: list[ServerPart] = Field(default_factory=list)
     credentials: list[CredentialPart] = Field(default_factory=list)
     skills: list[str] = Field(default_factory=list)
+    webhooks: list[WebhookPart] = Field(default_factory=list)
     timezone: str | None = None
     limits: ProjectLimits | None = None
 
@@ -157,6 +166,13 @@ class Document(_Part):
     def _are_different(cls, value: list[ServerPart]) -> list[ServerPart]:
         if len({each.name for each in value}) != len(value):
             raise ValueError("two servers have the same name")
+        return value
+
+    @field_validator("webhooks")
+    @classmethod
+    def _are_told_once(cls, value: list[WebhookPart]) -> list[WebhookPart]:
+        if len({each.url for each in value}) != len(value):
+            raise ValueError("two webhooks have the same address")
         return value
 
     @field_validator("credentials")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from typing import Any
 
@@ -52,6 +53,14 @@ class WebhookSecret(models.Model):
         return f"webhook secret of {self.project}"
 
 
+class Deliveries(models.QuerySet["WebhookDelivery"]):
+    """Rows of the outbox."""
+
+    def due(self, now: datetime.datetime) -> Deliveries:
+        """Return those whose next try is to be made."""
+        return self.filter(state=DeliveryState.WAITING, next_attempt_at__lte=now)
+
+
 class WebhookDelivery(models.Model):
     """One message to one address: the outbox row, written with the status change that it tells of.
 
@@ -78,6 +87,8 @@ class WebhookDelivery(models.Model):
     last_error = models.CharField(max_length=300, blank=True)
     created_at = models.DateTimeField()
     delivered_at = models.DateTimeField(null=True, blank=True)
+
+    objects = Deliveries.as_manager()
 
     class Meta:
         verbose_name_plural = "webhook deliveries"

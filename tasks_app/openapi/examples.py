@@ -30,6 +30,7 @@ SUBMITTED = {
     "model_warning": None,
     "resolved_skill": SKILL,
     "skill_warning": None,
+    "webhook_warning": None,
 }
 COMPLETED: dict[str, Any] = {
     "task_id": TASK_ID,

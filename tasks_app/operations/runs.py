@@ -10,6 +10,7 @@ from django.db import transaction
 
 from agent_runtime.endings import SENTENCES, StopReason
 from caylex_project.accounts.project_limits import RunLimits
+from caylex_project.integrations.webhooks import WebhookRefused
 from tasks_app.changes import announce
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask, Event
@@ -21,6 +22,7 @@ from tasks_app.operations.run_limits import (
     resolve_limits,
 )
 from tasks_app.operations.submit import Submission, Submitted, submit
+from tasks_app.operations.webhooks import TaskWebhook
 from tasks_app.states import Status, check_transition
 
 _FRESH_RUN: dict[str, Any] = {  # what a run starts with, whatever the last one left
@@ -113,7 +115,10 @@ def rerun(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None, now: datetime.date
         task = locked_task(task_id=task_id, tenant_id=tenant_id)
         if not Status(task.status).terminal:
             raise RerunRefused(f"Only a task that has ended can be run anew, not {task.status}.")
-        return submit(navigator=task.navigator, submission=_submission_of(task), now=now)
+        try:
+            return submit(navigator=task.navigator, submission=_submission_of(task), now=now)
+        except WebhookRefused as refused:
+            raise RerunRefused(f"The task's webhook is allowed no more: {refused}") from None
 
 
 def _submission_of(task: AgentTask) -> Submission:
@@ -124,6 +129,7 @@ def _submission_of(task: AgentTask) -> Submission:
         skill_ref=skill["slug"] if skill else None,
         model=task.model,
         metadata=task.metadata,
+        webhook=TaskWebhook.of(task.webhook) if task.webhook else None,
         limits=next_limits(last=task.limits, asked=NONE_ASKED),
         rerun_of=task.id,
     )

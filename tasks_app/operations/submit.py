@@ -13,11 +13,13 @@ from django.db import transaction
 from caylex_project.accounts.end_users import end_user
 from caylex_project.accounts.models import Navigator
 from caylex_project.accounts.project_limits import RunLimits
+from caylex_project.integrations.webhooks import check_webhook_url
 from skills_app.operations import ResolvedSkill, resolve_skill
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask
 from tasks_app.operations.metadata import index_metadata
 from tasks_app.operations.run_limits import NONE_ASKED, limits_as_json, resolve_limits
+from tasks_app.operations.webhooks import TaskWebhook
 from tasks_app.states import Status
 
 MAX_REFUSED_ID = 200  # characters of a refused model id that the warning repeats
@@ -38,6 +40,7 @@ class Submission:
     metadata: Mapping[str, str] = field(default_factory=dict)
     limits: RunLimits = NONE_ASKED
     rerun_of: uuid.UUID | None = None
+    webhook: TaskWebhook | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,7 @@ class Submitted:
     model_warning: str | None
     skill: dict[str, str] | None
     skill_warning: str | None
+    webhook_warning: str | None = None
 
 
 def submit(*, navigator: Navigator, submission: Submission, now: datetime.datetime) -> Submitted:
@@ -56,7 +60,7 @@ def submit(*, navigator: Navigator, submission: Submission, now: datetime.dateti
 
     `navigator` has its project loaded.
 
-    Raises SkillNotFound; EmailRefused where the address is none.
+    Raises SkillNotFound, WebhookRefused; EmailRefused where the address is none.
     """
     skill = _required_skill(navigator=navigator, ref=submission.skill_ref)
     model, model_warning = choose_model(
@@ -65,6 +69,8 @@ def submit(*, navigator: Navigator, submission: Submission, now: datetime.dateti
         allowed=settings.ENVIRONMENT.caylex_allowed_models,
     )
     required = None if skill is None else skill_as_json(skill)
+    webhook = submission.webhook
+    webhook_warning = None if webhook is None else check_webhook_url(webhook.url)
     with transaction.atomic():
         task = AgentTask.objects.create(
             tenant_id=navigator.project.tenant_id,
@@ -76,6 +82,7 @@ def submit(*, navigator: Navigator, submission: Submission, now: datetime.dateti
             required_skill=required,
             skill_slug="" if skill is None else skill.slug,
             metadata=dict(submission.metadata),
+            webhook=None if webhook is None else webhook.as_json(),
             limits=limits_as_json(
                 resolve_limits(project=navigator.project.limits, asked=submission.limits)
             ),
@@ -92,6 +99,7 @@ def submit(*, navigator: Navigator, submission: Submission, now: datetime.dateti
         model_warning=model_warning,
         skill=required,
         skill_warning=None if skill is None else skill.warning,
+        webhook_warning=webhook_warning,
     )
 
 

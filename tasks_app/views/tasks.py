@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from caylex_project.accounts.keys import find_navigator_key
 from caylex_project.accounts.models import Navigator, PlatformToken
+from caylex_project.integrations.webhooks import WebhookRefused
 from tasks_app.answers import POLL_AFTER_MS, SubmitAnswer, TaskAnswer
 from tasks_app.list_answers import TasksAnswer
 from tasks_app.list_parameters import read_cursor, read_filter, read_size
@@ -30,7 +31,7 @@ from tasks_app.operations.locked import TaskNotFound
 from tasks_app.operations.metadata import TooManyPairs, change_metadata
 from tasks_app.operations.submit import SkillNotFound, Submission, Submitted, submit
 from tasks_app.parameters import whole_number
-from tasks_app.problems import Problem
+from tasks_app.problems import BadFields, FieldError, Problem
 from tasks_app.serializers import MetadataRequest, SubmitRequest, read_body
 from tasks_app.views.base import (
     BASE,
@@ -77,6 +78,10 @@ class TasksView(APIBase):
             ) from None
         except SkillNotFound:
             raise skill_not_found() from None
+        except WebhookRefused as refused:
+            raise BadFields(
+                [FieldError(field="webhook.url", code="invalid_webhook_url", message=str(refused))]
+            ) from None
         answer = SubmitAnswer.of(task).model_dump(mode="json")
         headers = {"Location": f"{BASE}/agent-task/{task.task_id}"}
         if replayed:

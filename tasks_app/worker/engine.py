@@ -20,6 +20,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from tasks_app.states import WorkerState
+from tasks_app.webhooks.sender import Sender
 from tasks_app.worker import retention, sweep
 from tasks_app.worker.claim import (
     MOST_SLICE,
@@ -145,11 +146,13 @@ class Engine:
         )
         heartbeat.start()
         log.info("engine.started", worker=str(worker_id), pid=os.getpid())
+        sender = Sender(guard=resources.guard, run_unit=resources.database.run)
         duties = (
             self._tick(),
             self._sweep(resources),
             _retire(resources),
             self._watch_cancels(resources, worker_id),
+            sender.run(self._draining),
         )
         helpers = [asyncio.create_task(duty) for duty in duties]
         for helper in helpers:
@@ -158,6 +161,7 @@ class Engine:
         broken_off = await self._drain(resources, worker_id, heartbeat)
         for helper in helpers:
             helper.cancel()
+        await sender.close()
         await resources.close()
         return EXIT_ABORTED if broken_off and self._aborting.is_set() else EXIT_CLEAN
 

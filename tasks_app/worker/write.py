@@ -16,6 +16,7 @@ from django.db.models import F, Q
 from django.utils.dateparse import parse_datetime
 
 from tasks_app.models import AgentTask, Event, Step, ToolCall
+from tasks_app.outbox import TELL, tell_ended
 from tasks_app.states import Status
 from tasks_app.worker.entries import Entry
 from tasks_app.worker.rows import Row, Rows, rows_of
@@ -70,7 +71,7 @@ WITH input AS (
     completed_at = i.completed_at
   FROM input i JOIN locked l ON l.id = i.id
   WHERE t.id = i.id AND t.epoch = i.epoch AND t.sequence = i.sequence AND t.status = 'RUNNING'
-  RETURNING t.id
+  RETURNING t.*
 ), new_steps AS (
   INSERT INTO tasks_app_step
     (id, task_id, run_number, index, epoch, sequence, schema_version, request, response,
@@ -110,8 +111,8 @@ WITH input AS (
     task_id uuid, sequence int, kind text, data jsonb, at timestamptz)
   JOIN landed ON landed.id = e.task_id
 )
-SELECT id FROM landed
 """
+_LANDED = "SELECT id FROM landed"
 
 
 def write_entries(entries: Sequence[Entry]) -> dict[uuid.UUID, int]:
@@ -136,7 +137,8 @@ def _write_postgresql(rows: Rows) -> set[str]:
         for name in Rows.__slots__
     }
     with connection.cursor() as cursor:
-        cursor.execute(_WRITE, parameters)
+        tell = TELL if any(row["completed_at"] for row in rows.tasks) else ""
+        cursor.execute(f"{_WRITE}{tell}{_LANDED}", parameters)
         return {str(row[0]) for row in cursor.fetchall()}
 
 
@@ -167,6 +169,9 @@ def _write_sqlite(rows: Rows) -> set[str]:
         for row in _of(rows.changes, landed):
             _update_call(_times(row))
         Event.objects.bulk_create(Event(**_times(row)) for row in _of(rows.events, landed))
+        ended = [row["id"] for row in rows.tasks if row["id"] in landed and row["completed_at"]]
+        for task in AgentTask.objects.filter(pk__in=ended).select_related("end_user"):
+            tell_ended(task)
     return landed
 
 

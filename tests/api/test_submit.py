@@ -45,6 +45,7 @@ def test_a_submission_is_answered_with_202_and_the_address_to_poll(backend: Call
         "model_warning": None,
         "resolved_skill": None,
         "skill_warning": None,
+        "webhook_warning": None,
     }
 
 

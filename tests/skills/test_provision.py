@@ -121,8 +121,10 @@ def test_everything_that_the_file_names_is_made(provision: Provision) -> None:
         "project_id": str(project.pk),
         "platform_access_token": printed["platform_access_token"],
         "caylex_api_key": printed["caylex_api_key"],
+        "webhook_secret": printed["webhook_secret"],
         "skills": [{"id": str(Skill.objects.get().pk), "slug": "weekly-report"}],
         "servers": [{"id": str(Server.objects.get().pk), "name": "tickets"}],
+        "webhooks": [],
     }
 
 
@@ -144,7 +146,8 @@ def test_a_second_time_changes_nothing_and_prints_no_secret(provision: Provision
     second = provision(FILE)
 
     assert everything() == before
-    assert second == {**first, "platform_access_token": None, "caylex_api_key": None}
+    secrets = ("platform_access_token", "caylex_api_key", "webhook_secret")
+    assert second == {**first, **dict.fromkeys(secrets)}
 
 
 def test_no_secret_is_in_the_database_or_in_the_words_for_people(

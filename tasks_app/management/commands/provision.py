@@ -10,8 +10,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from skills_app.provisioning.apply import Provisioned, provision
+from skills_app.provisioning.apply import Provisioned
 from skills_app.provisioning.document import ProvisionRefused, read_document
+from tasks_app.provisioning import ProvisionedWebhooks, provision_all
 
 _MADE_BEFORE = "made before; it is not shown again (--rotate-keys makes a new one)"
 
@@ -28,14 +29,14 @@ class Command(BaseCommand):
         parser.add_argument(
             "--rotate-keys",
             action="store_true",
-            help="Make a new token and key; the old ones work for 24 hours more.",
+            help="Make a new token, key and webhook secret; the old ones work for 24 hours more.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Provision and print what there is now; a mistake in the file changes nothing."""
         path: Path = options["file"]
         try:
-            made = provision(
+            made, webhooks = provision_all(
                 read_document(path),
                 folder=path.resolve().parent,
                 environ=os.environ,
@@ -46,10 +47,12 @@ class Command(BaseCommand):
             raise CommandError(f"{path}: nothing was changed.\n{error}") from None
         for warning in made.warnings:
             self.stderr.write(f"Warning: {warning}")
-        self.stdout.write(json.dumps(as_json(made)) if options["json"] else as_text(made))
+        self.stdout.write(
+            json.dumps(as_json(made, webhooks)) if options["json"] else as_text(made, webhooks)
+        )
 
 
-def as_json(made: Provisioned) -> dict[str, Any]:
+def as_json(made: Provisioned, webhooks: ProvisionedWebhooks) -> dict[str, Any]:
     """Return what `--json` prints."""
     return {
         "tenant": made.tenant.name,
@@ -57,12 +60,14 @@ def as_json(made: Provisioned) -> dict[str, Any]:
         "project_id": str(made.project.pk),
         "platform_access_token": made.platform_access_token,
         "caylex_api_key": made.caylex_api_key,
+        "webhook_secret": webhooks.secret,
         "skills": [{"id": str(each.pk), "slug": each.slug} for each in made.skills],
         "servers": [{"id": str(each.pk), "name": each.name} for each in made.servers],
+        "webhooks": [{"id": str(each.pk), "url": each.url} for each in webhooks.endpoints],
     }
 
 
-def as_text(made: Provisioned) -> str:
+def as_text(made: Provisioned, webhooks: ProvisionedWebhooks) -> str:
     """Return what is printed for a person."""
     lines = [
         f"tenant                {made.tenant.name}",
@@ -70,9 +75,11 @@ def as_text(made: Provisioned) -> str:
         f"navigator             {made.navigator.name}",
         f"platform access token {made.platform_access_token or _MADE_BEFORE}",
         f"caylex_api_key        {made.caylex_api_key or _MADE_BEFORE}",
+        f"webhook secret        {webhooks.secret or _MADE_BEFORE}",
         *(f"server                {each.name} ({each.pk})" for each in made.servers),
         *(f"skill                 {each.slug} ({each.pk})" for each in made.skills),
+        *(f"webhook               {each.url} ({each.pk})" for each in webhooks.endpoints),
     ]
-    if made.platform_access_token or made.caylex_api_key:
+    if made.platform_access_token or made.caylex_api_key or webhooks.secret:
         lines.append("Keep the new secrets now: they are never shown again.")
     return "\n".join(lines)

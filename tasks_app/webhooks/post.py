@@ -1,0 +1,101 @@
+"""One try to deliver one message."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Iterable
+from email.utils import parsedate_to_datetime
+
+import httpcore2
+from standardwebhooks import Webhook
+
+from agent_runtime.errors import AddressRefused
+from agent_runtime.net import AddressGuard, GuardedBackend
+from agent_runtime.tools.transport import tls_context
+from caylex_project import VERSION
+from tasks_app.webhooks.deliveries import Message, Outcome
+
+DEADLINE = 15.0  # seconds for the whole try
+NO_SECRET = "No signing secret opens; see CAYLEX_CREDENTIAL_KEYS."  # noqa: S105 - a sentence
+_LATER = (429, 503)  # whose Retry-After is honoured
+
+
+async def post(*, message: Message, guard: AddressGuard, now: datetime.datetime) -> Outcome:
+    """Send a message once, to a checked address, and return what became of it.
+
+    A connection of its own, closed when the answer's head is there: of the answer nothing but
+    the status and `Retry-After` counts, so nothing else is read. Redirects are not followed and
+    no proxy is used; both would reach an address that nobody checked.
+    """
+    if not message.secrets:
+        return Outcome(error=NO_SECRET)
+    try:
+        guard.check_target(message.url)
+        async with asyncio.timeout(DEADLINE):
+            async with _pool(guard) as pool:
+                async with pool.stream(
+                    "POST", message.url, headers=signed(message, now=now), content=message.body
+                ) as response:
+                    return _outcome(response, now)
+    except AddressRefused as refused:
+        return Outcome(error=str(refused))
+    except TimeoutError:
+        return Outcome(error=f"No answer within {DEADLINE:g} seconds.")
+    except (httpcore2.TimeoutException, httpcore2.NetworkError) as error:
+        return Outcome(error=f"The connection failed: {type(error).__name__}.")
+    except httpcore2.ProtocolError:
+        return Outcome(error="The answer was not HTTP.")
+
+
+def _pool(guard: AddressGuard) -> httpcore2.AsyncConnectionPool:
+    return httpcore2.AsyncConnectionPool(
+        ssl_context=tls_context(),
+        max_connections=1,
+        max_keepalive_connections=0,
+        network_backend=GuardedBackend(guard),
+    )
+
+
+def signed(message: Message, *, now: datetime.datetime) -> dict[str | bytes, str | bytes]:
+    """Return the headers of a message that is sent now, signed with every live secret."""
+    text = message.body.decode()
+    moment = now.astimezone(datetime.UTC)
+    signatures = [
+        Webhook(secret).sign(msg_id=str(message.id), timestamp=moment, data=text)
+        for secret in message.secrets
+    ]
+    return {
+        "content-type": "application/json",
+        "user-agent": f"Caylex-Agent-Tasks/{VERSION}",
+        "connection": "close",
+        "webhook-id": str(message.id),
+        "webhook-timestamp": str(int(moment.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def _outcome(response: httpcore2.Response, now: datetime.datetime) -> Outcome:
+    status = response.status
+    if 200 <= status < 300:
+        return Outcome(status=status)
+    return Outcome(
+        status=status,
+        error=f"The address answered {status}.",
+        retry_after=_retry_after(response.headers, now) if status in _LATER else None,
+    )
+
+
+def _retry_after(headers: Iterable[tuple[bytes, bytes]], now: datetime.datetime) -> float | None:
+    """Return the seconds of a Retry-After header: a number or a date (RFC 9110, 10.2.3)."""
+    for name, value in headers:
+        if name.lower() == b"retry-after":
+            text = value.decode("latin-1").strip()
+            if text.isascii() and text.isdigit():
+                return float(text[:9])
+            try:
+                until = parsedate_to_datetime(text)
+            except ValueError:
+                return None
+            return (until.astimezone(datetime.UTC) - now).total_seconds()
+    return None

@@ -1,0 +1,91 @@
+"""A worker's sender: it empties the outbox beside the tasks that the worker drives."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from django.db import DatabaseError
+from django.utils import timezone
+
+from agent_runtime.net import AddressGuard
+from tasks_app.webhooks.deliveries import Message, claim_messages, origin_of, settle
+from tasks_app.webhooks.post import post
+
+MOST = 20  # messages under way at once
+LOOK_EVERY = 1.0  # seconds between looks at the rows
+LOOK_AGAIN = 0.05  # seconds, while there was something
+
+log = structlog.get_logger(__name__)
+
+
+class Sender:
+    """Claims due messages and sends up to `MOST` of them at once.
+
+    `run_unit` runs a function on a database thread. A try that is broken off costs its message a
+    delay: it is due again when its lease ends.
+    """
+
+    def __init__(
+        self,
+        *,
+        guard: AddressGuard,
+        run_unit: Callable[..., Awaitable[Any]],
+        clock: Callable[[], datetime.datetime] = timezone.now,
+    ) -> None:
+        self._guard = guard
+        self._run_unit = run_unit
+        self._clock = clock
+        self._under_way: dict[asyncio.Task[None], str] = {}
+
+    async def run(self, draining: asyncio.Event) -> None:
+        """Send what is due until told to stop; what is under way then goes on by itself."""
+        while not draining.is_set():
+            try:
+                began = await self.look()
+            except DatabaseError:  # away, or refused: the next look finds the same rows
+                log.warning("webhook.database_failed", exc_info=True)
+                began = 0
+            await asyncio.sleep(LOOK_AGAIN if began else LOOK_EVERY)
+
+    async def look(self) -> int:
+        """Claim what there is room for and begin to send it; return how many."""
+        room = MOST - len(self._under_way)
+        if room <= 0:
+            return 0
+        busy = list(self._under_way.values())
+        messages = await self._run_unit(claim_messages, limit=room, busy=busy, now=self._clock())
+        for message in messages:
+            task = asyncio.create_task(self._deliver(message))
+            self._under_way[task] = origin_of(message.url)
+            task.add_done_callback(self._ended)
+        return len(messages)
+
+    async def close(self) -> None:
+        """Break off what is under way."""
+        for task in list(self._under_way):
+            task.cancel()
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until nothing is under way."""
+        if self._under_way:
+            await asyncio.wait(list(self._under_way))
+
+    async def _deliver(self, message: Message) -> None:
+        outcome = await post(message=message, guard=self._guard, now=self._clock())
+        await self._run_unit(settle, message=message, outcome=outcome, now=self._clock())
+        log.info(
+            "webhook.sent" if outcome.delivered else "webhook.not_taken",
+            delivery=str(message.id),
+            status=outcome.status,
+            attempt=message.attempts + 1,
+        )
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._under_way[task]
+        if not task.cancelled() and task.exception() is not None:
+            log.error("webhook.broke", exc_info=task.exception())
