@@ -157,6 +157,10 @@ class SubmitRequest(BaseModel):
     )
     limits: Limits = None
     webhook: WebhookRequest | None = None
+    priority: Annotated[int, Field(ge=0, le=9)] | None = Field(
+        default=None,
+        description="0, the default, to 9: the higher goes first within its project.",
+    )
     approval_mode: Annotated[
         str | None,
         AfterValidator(lambda value: value if value is None else _supported(value)),
@@ -182,6 +186,7 @@ class SubmitRequest(BaseModel):
             metadata=self.metadata or {},
             limits=self.limits or NONE_ASKED,
             webhook=None if self.webhook is None else self.webhook.webhook(),
+            priority=self.priority or 0,
         )
 
 

@@ -33,6 +33,7 @@ class ProjectLimits(RunLimits):
     """The caps of a project, as `Project.limits` holds them; None is no cap."""
 
     max_concurrent_tasks: Count | None = None
+    max_concurrent_tasks_per_user: Count | None = None
     max_pending: Count | None = None
 
     def as_json(self) -> dict[str, int | float]:

@@ -129,6 +129,7 @@ def _submission_of(task: AgentTask) -> Submission:
         skill_ref=skill["slug"] if skill else None,
         model=task.model,
         metadata=task.metadata,
+        priority=task.priority,
         webhook=TaskWebhook.of(task.webhook) if task.webhook else None,
         limits=next_limits(last=task.limits, asked=NONE_ASKED),
         rerun_of=task.id,

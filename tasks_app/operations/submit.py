@@ -41,6 +41,7 @@ class Submission:
     limits: RunLimits = NONE_ASKED
     rerun_of: uuid.UUID | None = None
     webhook: TaskWebhook | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,7 @@ def submit(*, navigator: Navigator, submission: Submission, now: datetime.dateti
             end_user=end_user(project=navigator.project, email=submission.user_email),
             prompt=submission.prompt,
             model=model,
+            priority=submission.priority,
             required_skill=required,
             skill_slug="" if skill is None else skill.slug,
             metadata=dict(submission.metadata),
