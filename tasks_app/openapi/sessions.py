@@ -44,7 +44,7 @@ TRANSCRIPT: dict[str, Any] = {
     "task_id": examples.TASK_ID,
     "status": "RUNNING",
     "messages": [
-        _message(1, examples.TASK_ID, "user", "user_message", examples.SUBMIT["prompt"]),
+        _message(1, examples.TASK_ID, "user", "user_message", str(examples.SUBMIT["prompt"])),
         _message(2, _STEP_ID, "assistant", "tool_calls", "I count the tickets by area first."),
         _message(3, _CALL_ID, "tool", "tool_result", _COUNTED),
     ],

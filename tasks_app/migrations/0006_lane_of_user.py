@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0002_stops_staff_and_audit'),
-        ('tasks_app', '0003_sessions'),
+        ('tasks_app', '0005_stops_by_tokens_and_cost'),
     ]
 
     operations = [
