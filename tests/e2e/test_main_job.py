@@ -1,7 +1,7 @@
 """The main job as the README promises it: real workers, a real tool server, a real skill.
 
-The two clients in `docs/clients` are written from the published contract alone; they run here
-unchanged but for the address.
+The two clients in `docs/clients` are written from the published contract alone, a third one from
+its newest form; they run here unchanged but for the address.
 """
 
 import csv
@@ -31,6 +31,7 @@ OFFLINE = "offline/fixed-policy"
 CLIENTS = {
     "python": [sys.executable, "docs/clients/agent_task.py"],
     "javascript": ["node", "docs/clients/agent_task.mjs"],
+    "newest": [sys.executable, "-m", "tests.e2e.newest_client"],
 }
 
 
@@ -130,6 +131,11 @@ def test_a_client_written_from_the_published_page_works(service: Service, langua
     body = json.loads(done.stdout)
     assert body["status"] == "COMPLETED"
     assert body["report"] == AgentTask.objects.get().report
+    if language == "newest":
+        called = [(each["id"], each["tool"]["server"]["name"]) for each in body["trace"]]
+        rows = ToolCall.objects.order_by("step__sequence", "index").values_list("id", "server")
+        assert called == [(str(ident), server) for ident, server in rows]
+        assert all(each["success"] for each in body["trace"])
 
 
 def test_what_happened_is_in_the_admin(service: Service, admin_client: object) -> None:
