@@ -126,6 +126,10 @@ class SubmitRequest(BaseModel):
         description="Pairs of your own, shown in every answer and to list tasks by.",
         examples=[{"order": "17"}],
     )
+    priority: Annotated[int, Field(ge=0, le=9)] | None = Field(
+        default=None,
+        description="0, the default, to 9: the higher goes first within its project.",
+    )
     approval_mode: Annotated[
         str | None,
         AfterValidator(lambda value: value if value is None else _supported(value)),
@@ -149,6 +153,7 @@ class SubmitRequest(BaseModel):
             skill_ref=self.skill_ref,
             model=self.model,
             metadata=self.metadata or {},
+            priority=self.priority or 0,
         )
 
 
@@ -196,6 +201,9 @@ _WORDS: dict[str, tuple[str, str]] = {
     "missing": ("required", "This field is required."),
     "extra_forbidden": ("unknown_field", "This field is not known here."),
     "string_type": ("invalid_type", "This must be a text."),
+    "int_type": ("invalid_type", "This must be a whole number."),
+    "greater_than_equal": ("out_of_range", "This is smaller than what is allowed."),
+    "less_than_equal": ("out_of_range", "This is larger than what is allowed."),
     "bool_type": ("invalid_type", "This must be true or false."),
     "dict_type": ("invalid_type", "This must be an object."),
     "string_pattern_mismatch": ("blank", "This must not be blank."),

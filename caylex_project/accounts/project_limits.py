@@ -15,6 +15,7 @@ class ProjectLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     max_concurrent_tasks: Count | None = None
+    max_concurrent_tasks_per_user: Count | None = None
     max_pending: Count | None = None
     max_steps: Count | None = None
     max_tool_calls: Count | None = None

@@ -148,7 +148,16 @@ class AgentTask(models.Model):
                 models.Index(
                     fields=[scope, "status"], name=f"task_open_of_{scope}", condition=~_ended
                 )
-                for scope in ("tenant", "project", "end_user")
+                for scope in ("tenant", "project")
+            ),
+            models.Index(
+                F("project"),
+                F("end_user"),
+                F("priority").desc(),
+                F("next_attempt_at"),
+                F("id"),
+                name="task_lane_of_user",
+                condition=Q(status=Status.PENDING.value),
             ),
             models.Index(
                 fields=["crashes", "next_attempt_at"],

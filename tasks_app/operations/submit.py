@@ -35,6 +35,7 @@ class Submission:
     skill_ref: str | None = None
     model: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ def submit(*, navigator: Navigator, submission: Submission, now: datetime.dateti
             end_user=end_user(project=navigator.project, email=submission.user_email),
             prompt=submission.prompt,
             model=model,
+            priority=submission.priority,
             required_skill=required,
             skill_slug="" if skill is None else skill.slug,
             metadata=dict(submission.metadata),

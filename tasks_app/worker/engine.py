@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
@@ -42,6 +42,7 @@ from tasks_app.worker.resources import Resources
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY = 0.5  # seconds between looks at the rows when no doorbell rings
+RESERVE = 20  # one slot in so many is kept for tenants that hold none here
 ADOPT_SECONDS = 10.0  # for how long after a lost connection the rows are asked what we hold
 TICK = 0.1  # seconds between measurements of the loop's lag
 MOST_LAG = 0.2  # seconds of lag above which nothing new is claimed
@@ -182,15 +183,22 @@ class Engine:
     async def _claim_slice(
         self, resources: Resources, worker_id: uuid.UUID, driver: Driver, size: int
     ) -> bool:
-        """Claim one slice of what is due; True when there may be more at once."""
+        """Claim one slice of what is due; True when there may be more at once.
+
+        Where only the reserve is left, it is for tenants that hold nothing here: one task each.
+        """
         capacity = resources.environment.caylex_tasks_per_worker
-        limit = min(size, capacity - len(self._held))
+        open_to_all = capacity - capacity // RESERVE
+        held = len(self._held)
+        besides = None if held < open_to_all else {each.tenant_id for each in self._held.values()}
+        limit = min(size, (open_to_all if besides is None else capacity) - held)
         refused = limit <= 0 or self._lag > MOST_LAG
-        self._look_at = capacity - min(SLICE, max(1, capacity // SLICE)) if refused else 0
+        room = min(SLICE, max(1, capacity // SLICE))
+        self._look_at = open_to_all - room if refused or besides is not None else 0
         if refused or self._draining.is_set():
             return False
         try:
-            claims = await self._claim(resources, worker_id, limit)
+            claims = await self._claim(resources, worker_id, limit, besides)
         except LeaseLost:
             _fenced("a claim was refused")
         except LOST:
@@ -219,10 +227,16 @@ class Engine:
             self._held[task] = claim
             task.add_done_callback(self._let_go)
 
-    async def _claim(self, resources: Resources, worker_id: uuid.UUID, limit: int) -> list[Claim]:
+    async def _claim(
+        self,
+        resources: Resources,
+        worker_id: uuid.UUID,
+        limit: int,
+        besides: Collection[uuid.UUID] | None,
+    ) -> list[Claim]:
         if not self._quarantine:
             claims, self._turn = await resources.database.run(
-                claim_due, worker_id=worker_id, limit=limit, turn=self._turn
+                claim_due, worker_id=worker_id, limit=limit, turn=self._turn, besides=besides
             )
             return claims
         if self._held:

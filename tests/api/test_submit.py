@@ -380,3 +380,16 @@ def test_a_submission_costs_few_queries(
     # token, key, savepoint, end user, task, message, (notify), release
     with django_assert_max_num_queries(8):
         assert backend.submit().status_code == 202
+
+
+def test_a_priority_is_kept_and_one_beyond_nine_is_refused(backend: Caller) -> None:
+    assert backend.submit(priority=9).status_code == 202
+    assert backend.submit(priority=None).status_code == 202
+    assert list(AgentTask.objects.order_by("created_at").values_list("priority", flat=True)) == [
+        9,
+        0,
+    ]
+    for wrong, code in ((10, "out_of_range"), (-1, "out_of_range"), ("5", "invalid_type")):
+        answer = backend.submit(priority=wrong)
+        assert (answer.status_code, answer.json()["code"]) == (400, code)
+    assert AgentTask.objects.count() == 2

@@ -58,6 +58,15 @@ def a_task(*, due_in: float = -1.0, **values: Any) -> AgentTask:
     return task
 
 
+def copies(task: AgentTask, *, count: int, **values: Any) -> None:
+    """Write copies of a task."""
+    fields = AgentTask._meta.concrete_fields
+    kept = {field.attname: getattr(task, field.attname) for field in fields if field.name != "id"}
+    AgentTask.objects.bulk_create(
+        (AgentTask(**{**kept, **values}) for _ in range(count)), batch_size=2000
+    )
+
+
 def claim_all(worker: Worker, *, limit: int = 16) -> list[Claim]:
     """Claim what is due for a worker."""
     return claim_due(worker_id=worker.id, limit=limit, turn=uuid.UUID(int=0))[0]

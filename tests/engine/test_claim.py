@@ -13,7 +13,7 @@ from tasks_app.models import Event
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claim import LeaseLost, claim_due
 from tests.engine.build import a_task, a_worker, claim_all
-from tests.factories import TenantFactory
+from tests.factories import ProjectFactory, TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -80,7 +80,7 @@ def test_one_tenants_many_do_not_stand_before_another_tenants_one() -> None:
 def test_the_turn_goes_round_the_tenants() -> None:
     tenants = {TenantFactory.create(name=f"tenant-{number}").id: 0 for number in range(5)}
     for tenant_id in list(tenants) * 2:
-        a_task(tenant_id=tenant_id)
+        a_task(tenant=Tenant.objects.get(pk=tenant_id))
     worker, turn = a_worker(), uuid.UUID(int=0)
     for _ in range(5):
         _, turn = claim_due(worker_id=worker.id, limit=1, turn=turn)
@@ -88,8 +88,10 @@ def test_the_turn_goes_round_the_tenants() -> None:
     assert list(tenants.values()) == [1, 1, 1, 1, 1]
 
 
-def test_the_oldest_of_a_tenant_comes_first() -> None:
-    late, early = a_task(due_in=-1, tenant=_acme()), a_task(due_in=-50, tenant=_acme())
+def test_the_oldest_of_a_project_comes_first() -> None:
+    project = ProjectFactory.create()
+    same = {"tenant": project.tenant, "project": project}
+    late, early = a_task(due_in=-1, **same), a_task(due_in=-50, **same)
     (claim,) = claim_all(a_worker(), limit=1)
     assert claim.task_id == early.id
     assert claim.task_id != late.id

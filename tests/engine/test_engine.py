@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from tasks_app.worker.database import Database
 from tasks_app.worker.engine import Engine
 from tasks_app.worker.journal import Journal
 from tasks_app.worker.resources import Resources
-from tests.engine.build import a_task
+from tests.engine.build import a_task, copies
 from tests.engine.conftest import Heard
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -61,13 +62,16 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartEngine]:
 
     monkeypatch.setattr(module, "_leave", leave)
 
-    def begin(model: ScriptedModel, *, drain_seconds: float = 5.0) -> Engine:
+    def begin(model: ScriptedModel, *, drain_seconds: float = 5.0, capacity: int = 500) -> Engine:
         database = Database()
 
         def resources() -> Resources:
             made = Resources.from_settings()
             environment = settings.ENVIRONMENT.model_copy(
-                update={"caylex_drain_seconds": drain_seconds}
+                update={
+                    "caylex_drain_seconds": drain_seconds,
+                    "caylex_tasks_per_worker": capacity,
+                }
             )
             made.database.close()
             return replace(
@@ -155,6 +159,29 @@ def test_a_cancel_reaches_the_task_in_hand(start: StartEngine) -> None:
     stop.cancel(task_id=task.id, tenant_id=None, reason="enough", now=timezone.now())
     eventually(lambda: status_of(task) == Status.INCOMPLETE, "the cancelled task's end")
     assert task.stop_reason == "cancelled"
+
+
+def runs(task: AgentTask) -> bool:
+    return status_of(task) == Status.RUNNING
+
+
+@pytest.mark.postgresql
+def test_ten_thousand_tasks_of_one_tenant_delay_anothers_one_by_less_than_a_second(
+    start: StartEngine,
+) -> None:
+    endless, model = a_task(), Hanging(())  # each of them runs as long as the test does
+    copies(endless, count=10_000)
+    start(model, capacity=40, drain_seconds=0.1)
+    running = AgentTask.objects.filter(status=Status.RUNNING)
+    eventually(lambda: running.count() == 38, "the end of what is open to all")
+    eventually(lambda: len(model.requests) == 38, "the model's calls")
+    for number in (1, 2):
+        began = time.monotonic()
+        single = a_task()
+        eventually(partial(runs, single), "another tenant's task")
+        assert time.monotonic() - began < 1.0
+        assert running.filter(tenant=endless.tenant_id).count() == 38
+        assert running.count() == 38 + number
 
 
 def test_tasks_claimed_in_a_commit_whose_answer_was_lost_are_driven_all_the_same(

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ async def test_a_reading_is_of_one_slice_at_most(database: Database, batches: li
 
 async def test_a_task_of_somebody_else_drops_out_alone(database: Database) -> None:
     mine, lost = await database.run(claims_of(2))
-    stale = Claim(task_id=lost.task_id, epoch=lost.epoch - 1)
+    stale = replace(lost, epoch=lost.epoch - 1)
     reading = reader.Reader(database)
     found, fenced = await asyncio.gather(
         reading.read(mine), reading.read(stale), return_exceptions=True
