@@ -72,16 +72,13 @@ def test_quarantine_is_no_way_round_a_limit() -> None:
 
 def test_a_claim_where_nothing_is_limited_asks_nothing_more() -> None:
     worker = a_worker()
-    task = a_task()
-    with CaptureQueriesContext(
-        connection,
-    ) as free:
+    a_task()
+    with CaptureQueriesContext(connection) as free:
         claim_all(worker)
     limits = {"max_concurrent_tasks": 5}
     task_of(ProjectFactory.create(limits=limits, tenant__limits=limits))
     with CaptureQueriesContext(connection) as limited:
         claim_all(worker)
-    assert task.pk
     assert len(limited) - len(free) == (4 if connection.vendor == "postgresql" else 6)
 
 
