@@ -38,8 +38,8 @@ def resolve_limits(*, project: Mapping[str, Any], asked: RunLimits) -> Limits:
 
 def next_limits(*, last: Mapping[str, Any], asked: RunLimits) -> RunLimits:
     """Return what the run after one with the limits `last` asks for: what is not named stays."""
-    kept = {name: last.get(name) for name in RunLimits.model_fields}
-    return RunLimits.model_validate({**kept, **asked.model_dump(exclude_none=True)})
+    absent = [name for name in RunLimits.model_fields if getattr(asked, name) is None]
+    return asked.model_copy(update={name: last.get(name) for name in absent})
 
 
 def limits_as_json(limits: Limits) -> dict[str, Any]:

@@ -111,6 +111,23 @@ def test_the_report_agrees_with_the_data_and_the_skill_came_first(service: Servi
     assert Step.objects.count() == body["progress"]["steps_completed"]
 
 
+def test_a_finished_task_goes_on_with_a_further_instruction(service: Service) -> None:
+    task_id = service.submit(PROMPT, skill_ref="weekly-report")
+    first = service.wait(task_id)
+    answer = httpx.post(
+        f"{service.api}/agent-task/{task_id}/continue",
+        headers=service.headers,
+        json={"message": "Now say it again.", "limits": {"max_steps": 30}},
+    )
+    assert (answer.status_code, answer.json()["report"]) == (202, None)
+    body = service.wait(task_id)
+    assert (body["status"], body["session_id"]) == ("COMPLETED", first["session_id"])
+    assert (body["limits"]["max_steps"], body["report"] != "") == (30, True)
+    assert body["progress"]["steps_completed"] > first["progress"]["steps_completed"]
+    assert Step.objects.get(run_number=2, index=1).request["notes"][-1] == "Now say it again."
+    assert ToolCall.objects.filter(name="load_skill").count() == 1, "the skill stays loaded"
+
+
 @pytest.mark.parametrize("language", CLIENTS)
 def test_a_client_written_from_the_published_page_works(service: Service, language: str) -> None:
     done = subprocess.run(
