@@ -41,10 +41,12 @@ def sign_in(page: Page, address: str, *codenames: str) -> None:
     expect(page.locator(".counters")).to_be_visible()
 
 
-def violations(page: Page) -> list[Any]:
-    return [
-        (each["id"], each["nodes"][0]["html"]) for each in Axe().run(page).response["violations"]
-    ]
+def violations(page: Any) -> list[Any]:
+    """Return what axe finds; the styles that it tries itself are refused like anybody's."""
+    before = len(page.refused)
+    found = Axe().run(page).response["violations"]
+    del page.refused[before:]
+    return [(page.url, each["id"], each["nodes"][0]["html"]) for each in found]
 
 
 def test_an_operator_finds_watches_cancels_and_retries(address: str, page: Page) -> None:
@@ -74,7 +76,7 @@ def test_an_operator_finds_watches_cancels_and_retries(address: str, page: Page)
     )
     expect(page.locator(".report h3")).to_have_text("All paid")
     expect(page.locator(".standing")).to_have_text("Finished: the agent has reported.")
-    expect(page.locator("details:has-text('First the bank')")).to_have_attribute("open", "")
+    expect(page.locator("#step-1-1-1")).to_have_attribute("open", "")
 
     waiting = AgentTask.objects.filter(status="PENDING", attempt=0).earliest("next_attempt_at")
     page.goto(f"{address}{LIST}{waiting.pk}/change/")
@@ -108,12 +110,13 @@ def test_nothing_stands_in_anybody_s_way(address: str, page: Page, scheme: Any) 
     done, busy = Scene(timezone.now()).play()
     page.emulate_media(color_scheme=scheme)
     page.goto(f"{address}/admin/login/")
-    assert violations(page) == []
+    found = violations(page)
     sign_in(page, address, "view_agenttask", "change_agenttask", "view_payload")
 
     for path in ("", f"{done.pk}/change/", f"{busy.pk}/change/", f"cancel/?task={busy.pk}"):
         page.goto(f"{address}{LIST}{path}")
-        assert violations(page) == [], path
+        found += violations(page)
+    assert found == []
     page.set_viewport_size({"width": 320, "height": 800})
     page.goto(f"{address}{LIST}{done.pk}/change/")
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
