@@ -28,12 +28,12 @@ SELECT (jsonb_populate_record(template, jsonb_build_object(
     'metadata', jsonb_build_object(
         'order', n::text, 'env', CASE WHEN n %% 10 = 0 THEN 'test' ELSE 'live' END),
     'created_at', now() - n * interval '1 second',
-    'status', status,
-    'completed_at', CASE WHEN status <> 'PENDING' THEN now() END,
-    'stop_reason', CASE status WHEN 'COMPLETED' THEN 'final_report' WHEN 'FAILED' THEN 'error'
+    'status', s.status,
+    'completed_at', CASE WHEN s.status <> 'PENDING' THEN now() END,
+    'stop_reason', CASE s.status WHEN 'COMPLETED' THEN 'final_report' WHEN 'FAILED' THEN 'error'
         WHEN 'INCOMPLETE' THEN 'max_steps' ELSE '' END,
-    'report', CASE WHEN status IN ('COMPLETED', 'INCOMPLETE') THEN repeat('A report. ', 50) END,
-    'error', CASE status WHEN 'FAILED' THEN 'No credit.' END
+    'report', CASE WHEN s.status IN ('COMPLETED', 'INCOMPLETE') THEN repeat('A report. ', 50) END,
+    'error', CASE s.status WHEN 'FAILED' THEN 'No credit.' END
 ))).*
 FROM tasks_app_agenttask AS template, generate_series(1, %(count)s - 1) AS n,
     LATERAL (SELECT CASE WHEN n %% 100 = 1 THEN 'PENDING' WHEN n %% 100 < 5 THEN 'FAILED'
