@@ -43,7 +43,7 @@ def test_it_shows_both_endpoints_and_asks_nobody_else(web: Web, page: Page) -> N
     page.on("request", lambda request: asked.append(request.url))
 
     page.goto(f"{web.address}/api/v1/docs")
-    page.get_by_text("/api/v1/agent-task", exact=True).wait_for()
+    page.get_by_text("/api/v1/agent-task", exact=True).first.wait_for()
     page.get_by_text("Submit a task").click()
     page.get_by_text("Count last week").first.wait_for()
 

@@ -66,7 +66,8 @@ schema = schemathesis.openapi.from_wsgi(OPENAPI, get_wsgi_application())
 @pytest.mark.usefixtures("one_connection")
 @schema.parametrize()
 @settings(
-    max_examples=60,
+    max_examples=40,
+    derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
