@@ -1,5 +1,5 @@
 "use strict";
-// Keep a task's page true: its changed parts every two seconds, until it has ended.
+// Keep the page true until the task ends.
 const root = document.querySelector("[data-live]"), byId = (id) => document.getElementById(id);
 async function look() {
   const old = byId("task-now").dataset;
