@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -17,7 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from caylex_project.accounts.end_users import MAX_LENGTH, EmailRefused, normalise_email
-from caylex_project.accounts.project_limits import RunLimits, WholeNumber
+from caylex_project.accounts.project_limits import RunLimits, whole
 from caylex_project.integrations.webhooks import WebhookEvent
 from tasks_app.operations.metadata import MAX_KEY, MAX_PAIRS, MAX_VALUE
 from tasks_app.operations.run_limits import NONE_ASKED
@@ -157,7 +158,7 @@ class SubmitRequest(BaseModel):
     )
     limits: Limits = None
     webhook: WebhookRequest | None = None
-    priority: Annotated[WholeNumber, Field(ge=0, le=9)] | None = Field(
+    priority: Annotated[int, Field(ge=0, le=9), BeforeValidator(whole)] | None = Field(
         default=None,
         description="0, the default, to 9: the higher goes first within its project.",
     )

@@ -21,23 +21,25 @@ DEEP = 1_000  # pages
 
 _TASKS = """
 INSERT INTO tasks_app_agenttask
-SELECT (jsonb_populate_record(template, jsonb_build_object(
-    'id', gen_random_uuid(), 'session_id', gen_random_uuid(),
-    'end_user_id', (%(users)s::uuid[])[1 + n %% 1000],
-    'skill_slug', CASE WHEN n %% 2 = 0 THEN 'skill-' || n %% 20 ELSE '' END,
-    'metadata', jsonb_build_object(
-        'order', n::text, 'env', CASE WHEN n %% 10 = 0 THEN 'test' ELSE 'live' END),
-    'created_at', now() - n * interval '1 second',
-    'status', s.status,
-    'completed_at', CASE WHEN s.status <> 'PENDING' THEN now() END,
-    'stop_reason', CASE s.status WHEN 'COMPLETED' THEN 'final_report' WHEN 'FAILED' THEN 'error'
-        WHEN 'INCOMPLETE' THEN 'max_steps' ELSE '' END,
-    'report', CASE WHEN s.status IN ('COMPLETED', 'INCOMPLETE') THEN repeat('A report. ', 50) END,
-    'error', CASE s.status WHEN 'FAILED' THEN 'No credit.' END
-))).*
+SELECT made.*
 FROM tasks_app_agenttask AS template, generate_series(1, %(count)s - 1) AS n,
     LATERAL (SELECT CASE WHEN n %% 100 = 1 THEN 'PENDING' WHEN n %% 100 < 5 THEN 'FAILED'
-        WHEN n %% 100 < 8 THEN 'INCOMPLETE' ELSE 'COMPLETED' END AS status) AS s
+        WHEN n %% 100 < 8 THEN 'INCOMPLETE' ELSE 'COMPLETED' END AS status) AS its,
+    LATERAL jsonb_populate_record(template, jsonb_build_object(
+        'id', gen_random_uuid(), 'session_id', gen_random_uuid(),
+        'end_user_id', (%(users)s::uuid[])[1 + n %% 1000],
+        'skill_slug', CASE WHEN n %% 2 = 0 THEN 'skill-' || n %% 20 ELSE '' END,
+        'metadata', jsonb_build_object(
+            'order', n::text, 'env', CASE WHEN n %% 10 = 0 THEN 'test' ELSE 'live' END),
+        'created_at', now() - n * interval '1 second',
+        'status', its.status,
+        'completed_at', CASE WHEN its.status <> 'PENDING' THEN now() END,
+        'stop_reason', CASE its.status WHEN 'COMPLETED' THEN 'final_report'
+            WHEN 'FAILED' THEN 'error' WHEN 'INCOMPLETE' THEN 'max_steps' ELSE '' END,
+        'report', CASE WHEN its.status IN ('COMPLETED', 'INCOMPLETE')
+            THEN repeat('A report. ', 50) END,
+        'error', CASE its.status WHEN 'FAILED' THEN 'No credit.' END
+    )) AS made
 WHERE template.id = %(template)s
 """
 _METADATA = """

@@ -7,13 +7,12 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
-def _whole(value: object) -> object:
+def whole(value: object) -> object:
     """Read 5.0 as 5: in JSON, and by its schemas, they are one number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-WholeNumber = Annotated[int, BeforeValidator(_whole)]
-Count = Annotated[WholeNumber, Field(ge=1, le=1_000_000_000)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000), BeforeValidator(whole)]
 
 
 class RunLimits(BaseModel):

@@ -83,18 +83,24 @@ def test_what_is_paused_or_disabled_is_not_claimed(
 
 
 @pytest.mark.postgresql
-def test_ten_thousand_waiting_tasks_are_no_slower_to_look_at_than_few() -> None:
-    first = a_task(priority=5)
+def test_ten_thousand_waiting_tasks_are_no_slower_to_look_at_than_a_hundred() -> None:
+    first, lonely = a_task(priority=5), a_task()
+    copies(first, count=100)
+    few = seconds_to_look(for_one=lonely.id)
     copies(first, count=10_000)
     copies(first, count=2_000, priority=9, next_attempt_at=timezone.now() + HOUR)
-    lonely = a_task()
+    assert seconds_to_look(for_one=lonely.id) < few * 2
+
+
+def seconds_to_look(*, for_one: uuid.UUID) -> float:
+    """Return the least time of ten looks, each of which finds that task among the first two."""
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE tasks_app_agenttask")
     took = []
-    for _ in range(5):
+    for _ in range(10):
         began = time.perf_counter()
         found = find_due(Look(many=64, turn=uuid.UUID(int=0), now=timezone.now()))
         took.append(time.perf_counter() - began)
         assert len(found) == 64
-        assert lonely.id in [each.task_id for each in found[:2]]
-    assert min(took) < 0.02
+        assert for_one in [each.task_id for each in found[:2]]
+    return min(took)
