@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Max, Q, QuerySet
 from django.utils.text import slugify
 
 from caylex_project.accounts.models import Navigator, Project
@@ -63,7 +63,7 @@ def store_skill(
             return current
         revision = SkillRevision.objects.create(
             skill=skill,
-            number=1 if current is None else current.number + 1,
+            number=1 + (skill.revisions.aggregate(last=Max("number"))["last"] or 0),
             name=parsed.name,
             description=parsed.description,
             body=parsed.body,
@@ -77,6 +77,20 @@ def store_skill(
         skill.current = revision
         skill.save(update_fields=["current"])
     return revision
+
+
+def use_revision(*, revision: SkillRevision) -> bool:
+    """Make a revision of a skill the current one; return False where it is that already.
+
+    Runs that have begun keep the revision that they started with.
+    """
+    with transaction.atomic():
+        skill = Skill.objects.select_for_update().get(pk=revision.skill_id)
+        if skill.current_id == revision.pk:
+            return False
+        skill.current = revision
+        skill.save(update_fields=["current"])
+    return True
 
 
 def resolve_skill(*, project: Project, navigator: Navigator, ref: str) -> ResolvedSkill | None:

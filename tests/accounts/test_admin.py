@@ -39,7 +39,10 @@ MODELS = [
     *["integrations/serverinstance", "integrations/toolpermission", "integrations/credential"],
     *["skills_app/skill", "skills_app/skillrevision", "skills_app/skillfile"],
 ]
-MAKES = ["accounts/platformtoken", "accounts/navigatorkey", "integrations/credential"]
+MAKES = [
+    *["accounts/platformtoken", "accounts/navigatorkey", "integrations/credential"],
+    "skills_app/skill",
+]
 
 
 class Browser(Client):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from skills_app import folder
+from skills_app import assembly
 from skills_app.folder import load_skill
 from skills_app.skillmd import SkillRefused
 from tests.skills.test_skillmd import skill
@@ -82,7 +82,7 @@ def test_odd_names_are_refused(place: Path) -> None:
 
 
 def test_too_many_files_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "MAX_FILES", 3)
+    monkeypatch.setattr(assembly, "MAX_FILES", 3)
     for number in range(3):
         (place / f"{number}.md").write_text("x")
     assert len(load_skill(place).files) == 3

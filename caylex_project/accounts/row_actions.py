@@ -1,0 +1,200 @@
+"""What staff can do with one row: a page that asks, then a POST that does it and writes it down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+
+from caylex_project.accounts.audit import record
+from caylex_project.accounts.models import AuditEntry
+from caylex_project.accounts.readonly import ReadOnlyAdmin
+from caylex_project.accounts.staff import visible_projects
+
+MOST_ENTRIES = 20  # of the trail, on a row's page
+
+
+class NotDone(Exception):
+    """The row was left as it is; `str()` says why."""
+
+
+class RowForm(forms.Form):
+    """What is asked about a row before something is done with it."""
+
+    def __init__(self, data: Any = None, *, row: Any) -> None:
+        super().__init__(data)
+        self.row = row
+
+
+class ReasonForm(RowForm):
+    """Why it is done."""
+
+    reason = forms.CharField(
+        max_length=500, required=False, help_text="Stands in the audit trail; you may leave it out."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of it: a sentence for who asked, and for the trail what the row does not say.
+
+    `shown` is a page in place of the row's own: a secret that is shown this once.
+    """
+
+    sentence: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    warning: bool = False
+    shown: Callable[[HttpRequest], HttpResponse] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowAction:
+    """Something that can be done with a row in the state in which it `applies`.
+
+    `perform` takes the row and the form's answers, inside a transaction that also holds the entry
+    of the trail. `first` talks to somebody before it begins; what it returns is the answer `found`.
+    Both raise NotDone.
+    """
+
+    name: str
+    verb: str
+    question: str
+    perform: Callable[[Any, Mapping[str, Any]], Outcome]
+    first: Callable[[Any, Mapping[str, Any]], Any] | None = None
+    applies: Callable[[Any], bool] = lambda row: True
+    form: type[RowForm] = ReasonForm
+    permission: str = "change"
+    alarming: bool = False
+
+
+class RowActionsAdmin(ReadOnlyAdmin):
+    """Rows to read, with `row_actions` as buttons on the page of each."""
+
+    row_actions: ClassVar[Sequence[RowAction]] = ()
+    change_form_template = "admin/accounts/row.html"
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The row's page, with what can be done with it."""
+        row = self.get_object(request, object_id)
+        context = dict(extra_context or {})
+        if row is not None:
+            context |= {
+                **self.shown_of(row),
+                "row_actions": self.offered(request, row),
+                "audit": _trail(request, self.audited(row)[0]),
+            }
+        return super().change_view(request, object_id, form_url, context)
+
+    def offered(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        """Return what the user can do with the row now."""
+        return [
+            {"verb": each.verb, "alarming": each.alarming, "address": self._address(each, row)}
+            for each in self.row_actions
+            if self.permitted(request, each.permission) and each.applies(row)
+        ]
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add a page for each action."""
+        return [*(self._page(each) for each in self.row_actions), *super().get_urls()]
+
+    def shown_of(self, row: Any) -> dict[str, Any]:
+        """Return what the template of the row's page shows beyond its fields."""
+        return {}
+
+    def audited(self, row: Any) -> tuple[Any, Any]:
+        """Return the row that the trail names, and the id of its project or None."""
+        return row, getattr(row, "project_id", None)
+
+    def _page(self, action: RowAction) -> URLPattern:
+        def page(request: HttpRequest, pk: Any) -> HttpResponse:
+            return self._answer(request, action, pk)
+
+        name = f"{self.opts.app_label}_{self.opts.model_name}_{action.name}"
+        return path(f"<path:pk>/{action.name}/", self.admin_site.admin_view(page), name=name)
+
+    def _address(self, action: RowAction, row: Any) -> str:
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{action.name}"
+        return reverse(name, args=[row.pk])
+
+    def _answer(self, request: HttpRequest, action: RowAction, pk: Any) -> HttpResponse:
+        """Ask, or where the answer has come do it. Raises Http404, PermissionDenied."""
+        if not self.permitted(request, action.permission):
+            raise PermissionDenied
+        row = self.get_object(request, pk)
+        if row is None:
+            raise Http404
+        page = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
+        if not action.applies(row):
+            self.message_user(request, "It is so already.", messages.WARNING)
+            return HttpResponseRedirect(page)
+        form = action.form(request.POST if request.method == "POST" else None, row=row)
+        if request.method != "POST" or not form.is_valid():
+            return self._ask(request, action, row, form)
+        try:
+            outcome = self._perform(request, action, row, form.cleaned_data)
+        except NotDone as refused:
+            form.add_error(None, str(refused))
+            return self._ask(request, action, row, form)
+        if outcome.shown is not None:
+            return outcome.shown(request)
+        level = messages.WARNING if outcome.warning else messages.SUCCESS
+        self.message_user(request, outcome.sentence, level)
+        return HttpResponseRedirect(page)
+
+    def _ask(
+        self, request: HttpRequest, action: RowAction, row: Any, form: forms.Form
+    ) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{action.verb}: {row}",
+            "opts": self.opts,
+            "row": row,
+            "action": action,
+            "form": form,
+        }
+        return TemplateResponse(request, "admin/accounts/ask.html", context)
+
+    def _perform(
+        self, request: HttpRequest, action: RowAction, row: Any, answers: Mapping[str, Any]
+    ) -> Outcome:
+        """Do it and write it down, in one transaction."""
+        if action.first is not None:
+            answers = {**answers, "found": action.first(row, answers)}
+        with transaction.atomic():
+            outcome = action.perform(row, answers)
+            named, project_id = self.audited(row)
+            record(
+                actor=request.user,
+                action=action.name,
+                on=named,
+                project_id=project_id,
+                reason=answers.get("reason", ""),
+                details=outcome.details,
+                now=timezone.now(),
+            )
+        return outcome
+
+
+def _trail(request: HttpRequest, row: Any) -> QuerySet[AuditEntry]:
+    """Return the newest entries about the row, but for those of projects that are hidden."""
+    entries = AuditEntry.objects.filter(object_type=row._meta.label_lower, object_id=str(row.pk))
+    visible = visible_projects(request.user)
+    if visible is not None:
+        entries = entries.filter(Q(project_id=None) | Q(project_id__in=visible))
+    return entries.order_by("-at", "-id")[:MOST_ENTRIES]

@@ -1,0 +1,5 @@
+"""The admin of skills: uploaded after a preview; every revision is kept."""
+
+from skills_app.admin import rows
+
+__all__ = ["rows"]
