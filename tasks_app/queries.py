@@ -14,6 +14,7 @@ from django.db.models import F
 
 from agent_runtime.endings import StopReason
 from agent_runtime.messages import CallState
+from caylex_project.compiled import CompiledQuery
 from tasks_app.events import version_of
 from tasks_app.models import AgentTask, Step, ToolCall
 from tasks_app.states import Status
@@ -93,6 +94,16 @@ _LONG = [
     *("attempt", "crashes", "waiting_reason", "next_attempt_at"),
 ]
 _READ = ["status", "stop_reason", "user_email"]  # and shown as something else
+_VIEWED = [*_SHORT, *_LONG, "status", "stop_reason", "authentication_needed", "sequence"]
+_TASK = CompiledQuery(
+    lambda task, tenant: (
+        AgentTask.objects.filter(id=task, tenant_id=tenant)
+        .select_related("end_user")
+        .only(*_VIEWED, "end_user__email")
+    ),
+    task=uuid.UUID,
+    tenant=uuid.UUID,
+)
 
 
 def find_task(*, task_id: uuid.UUID, tenant_id: uuid.UUID) -> TaskView | None:
@@ -100,15 +111,8 @@ def find_task(*, task_id: uuid.UUID, tenant_id: uuid.UUID) -> TaskView | None:
 
     A running task costs a second query when it has moved since anybody last asked.
     """
-    rows = (
-        AgentTask.objects.filter(id=task_id, tenant_id=tenant_id)
-        .annotate(user_email=F("end_user__email"))
-        .values(*_SHORT, *_LONG, *_READ, "authentication_needed", "sequence")
-    )
-    for row in rows:
-        running = row["status"] == Status.RUNNING
-        return _view(row, calling=_calling(task_id, row["sequence"]) if running else None)
-    return None
+    row = _TASK.find(task=task_id, tenant=tenant_id)
+    return None if row is None else view_of(row)
 
 
 def find_summaries(*, task_ids: Sequence[uuid.UUID]) -> list[TaskSummary]:
@@ -124,8 +128,7 @@ def find_summaries(*, task_ids: Sequence[uuid.UUID]) -> list[TaskSummary]:
 
 def view_of(task: AgentTask) -> TaskView:
     """Return the view of a row that was read before, with its end user."""
-    names = (*_SHORT, *_LONG, "status", "stop_reason", "authentication_needed", "sequence")
-    row = {name: getattr(task, name) for name in names}
+    row = {name: getattr(task, name) for name in _VIEWED}
     running = task.status == Status.RUNNING
     return _view(
         {**row, "user_email": task.end_user.email},

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import uuid
+
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from caylex_project.accounts.models import EndUser, Project
+from caylex_project.compiled import CompiledQuery
 
 MAX_LENGTH = 254  # RFC 5321, as far as a mailbox can be delivered to
+
+_KNOWN = CompiledQuery(
+    lambda project, email: EndUser.objects.filter(project_id=project, email=email),
+    project=uuid.UUID,
+    email=str,
+)
 
 
 class EmailRefused(ValueError):
@@ -43,5 +52,6 @@ def end_user(*, project: Project, email: str) -> EndUser:
 
     Raises EmailRefused.
     """
-    row, _ = EndUser.objects.get_or_create(project=project, email=normalise_email(email))
-    return row
+    address = normalise_email(email)
+    row = _KNOWN.find(project=project.pk, email=address)
+    return row or EndUser.objects.get_or_create(project=project, email=address)[0]

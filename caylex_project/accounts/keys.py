@@ -16,9 +16,8 @@ import secrets
 import uuid
 from typing import TypeVar
 
-from django.db.models import QuerySet
-
 from caylex_project.accounts.models import Navigator, NavigatorKey, PlatformToken, Secret, Tenant
+from caylex_project.compiled import CompiledQuery
 
 PLATFORM_TOKEN = "cpt"  # noqa: S105 - a prefix
 NAVIGATOR_KEY = "ck"
@@ -29,6 +28,15 @@ _NOBODY = uuid.UUID(int=0)
 _NO_DIGEST = hashlib.sha256(b"").hexdigest()
 
 Row = TypeVar("Row", bound=Secret)
+
+# Asked with every request, so compiled once.
+_TOKEN = CompiledQuery(
+    lambda id: PlatformToken.objects.select_related("tenant").filter(pk=id), id=uuid.UUID
+)
+_KEY = CompiledQuery(
+    lambda id: NavigatorKey.objects.select_related("navigator__project").filter(pk=id),
+    id=uuid.UUID,
+)
 
 
 def give_secret(row: Secret) -> str:
@@ -65,8 +73,7 @@ def find_platform_token(text: str, *, now: datetime.datetime) -> PlatformToken |
     Malformed, unknown, wrong secret, expired and revoked are one answer for one and the same
     work: a query, a digest, a comparison in constant time. No text raises.
     """
-    rows = PlatformToken.objects.select_related("tenant")
-    return _find(rows, text, prefix=PLATFORM_TOKEN, now=now)
+    return _find(_TOKEN, text, prefix=PLATFORM_TOKEN, now=now)
 
 
 def find_navigator_key(text: str, *, tenant: Tenant, now: datetime.datetime) -> NavigatorKey | None:
@@ -74,18 +81,18 @@ def find_navigator_key(text: str, *, tenant: Tenant, now: datetime.datetime) -> 
 
     Like `find_platform_token`; a key of another tenant is None too, for the same work.
     """
-    rows = NavigatorKey.objects.select_related("navigator__project")
-    row = _find(rows, text, prefix=NAVIGATOR_KEY, now=now)
+    row = _find(_KEY, text, prefix=NAVIGATOR_KEY, now=now)
     if row is None or row.navigator.project.tenant_id != tenant.pk:
         return None
     return row
 
 
-def _find(rows: QuerySet[Row], text: str, *, prefix: str, now: datetime.datetime) -> Row | None:
+def _find(
+    query: CompiledQuery[Row], text: str, *, prefix: str, now: datetime.datetime
+) -> Row | None:
     shape = _SHAPE.fullmatch(text) if len(text) <= _LENGTH else None
     well_formed = shape is not None and shape[1] == prefix
-    found = rows.filter(pk=uuid.UUID(shape[2]) if shape and well_formed else _NOBODY)
-    row = next(iter(found), None)  # first() would sort the one row
+    row = query.find(id=uuid.UUID(shape[2]) if shape and well_formed else _NOBODY)
     presented = _digest(text if well_formed else f"{prefix}_{_NOBODY.hex}.{'-' * 43}")
     same = hmac.compare_digest(presented, _NO_DIGEST if row is None else row.digest)
     return row if row is not None and same and row.usable(now) else None

@@ -35,7 +35,7 @@ def test_a_request_after_a_restart_of_the_database_is_served_by_a_new_connection
     open_at_once(CONNECTIONS)
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         assert cursor.fetchone()[0] >= CONNECTIONS - 1
