@@ -74,7 +74,7 @@ def find_navigator_key(text: str, *, tenant: Tenant, now: datetime.datetime) -> 
 
     Like `find_platform_token`; a key of another tenant is None too, for the same work.
     """
-    rows = NavigatorKey.objects.select_related("navigator__project")
+    rows = NavigatorKey.objects.select_related("navigator__project__tenant")
     row = _find(rows, text, prefix=NAVIGATOR_KEY, now=now)
     if row is None or row.navigator.project.tenant_id != tenant.pk:
         return None

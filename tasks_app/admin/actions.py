@@ -26,6 +26,7 @@ from django.utils import timezone
 from caylex_project.accounts.audit import record
 from tasks_app.models import AgentTask
 from tasks_app.operations import locked, runs, stop
+from tasks_app.operations.pending import TooManyPending
 from tasks_app.serializers import CONTROL_REFUSED, holds_control_characters
 from tasks_app.states import Status
 
@@ -69,7 +70,7 @@ def _retry(task_id: uuid.UUID, answers: dict[str, Any]) -> str:
     """Retry a task and return what its history says. Raises NotDone, TaskNotFound."""
     try:
         runs.retry(task_id=task_id, tenant_id=None, now=timezone.now())
-    except runs.RetryRefused as refused:
+    except (runs.RetryRefused, TooManyPending) as refused:
         raise NotDone(str(refused)) from None
     return "Retried."
 

@@ -14,7 +14,9 @@ from tasks_app.openapi.shared import (
     NO_SKILL_OR_TASK,
     NO_TASK,
     REQUEST_ID_HEADER,
+    RETRY_AFTER,
     TASK_ID,
+    TOO_MANY_PENDING,
     WITH_BODY,
     described,
     problem,
@@ -57,7 +59,7 @@ _RETRY: dict[str, Any] = {
         OpenApiExample("Nothing to say", value={}, request_only=True),
         OpenApiExample("With more steps", value=examples.RETRY, request_only=True),
     ],
-    "parameters": [TASK_ID, REQUEST_ID_HEADER],
+    "parameters": [TASK_ID, RETRY_AFTER, REQUEST_ID_HEADER],
     "responses": {
         202: task_shown("It is queued again.", Retried=examples.RETRIED),
         404: NO_TASK,
@@ -66,6 +68,7 @@ _RETRY: dict[str, Any] = {
             code="not_retryable",
             detail="Only a FAILED or INCOMPLETE task can be retried, not COMPLETED.",
         ),
+        429: TOO_MANY_PENDING,
         **WITH_BODY,
         **ALWAYS,
     },
@@ -82,7 +85,7 @@ _CONTINUE: dict[str, Any] = {
     "examples": [
         OpenApiExample("A further instruction", value=examples.CONTINUE, request_only=True)
     ],
-    "parameters": [TASK_ID, REQUEST_ID_HEADER],
+    "parameters": [TASK_ID, RETRY_AFTER, REQUEST_ID_HEADER],
     "responses": {
         202: task_shown("It is queued again.", Continued=examples.CONTINUED),
         404: NO_TASK,
@@ -91,6 +94,7 @@ _CONTINUE: dict[str, Any] = {
             code="not_continuable",
             detail="Only a task that has ended can be continued, not RUNNING.",
         ),
+        429: TOO_MANY_PENDING,
         **WITH_BODY,
         **ALWAYS,
     },
@@ -105,7 +109,7 @@ _RERUN: dict[str, Any] = {
     "tags": ["Agent tasks"],
     "request": {"application/json": RerunRequest},
     "examples": [OpenApiExample("No more to say", value={}, request_only=True)],
-    "parameters": [TASK_ID, LOCATION, REQUEST_ID_HEADER],
+    "parameters": [TASK_ID, LOCATION, RETRY_AFTER, REQUEST_ID_HEADER],
     "responses": {
         202: OpenApiResponse(
             SubmitAnswer,
@@ -118,6 +122,7 @@ _RERUN: dict[str, Any] = {
             code="not_rerunnable",
             detail="Only a task that has ended can be run anew, not RUNNING.",
         ),
+        429: TOO_MANY_PENDING,
         **WITH_BODY,
         **ALWAYS,
     },

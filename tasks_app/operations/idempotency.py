@@ -25,7 +25,7 @@ SECRET = "caylex_api_key"  # noqa: S105 - a field's name
 
 
 class IdempotencyKeyReused(Exception):
-    """The key was sent before with another body."""
+    """The key was sent before with another body; `str()` says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,5 +102,7 @@ def _said_before(tenant_id: uuid.UUID, once: Once) -> Submitted | None:
     if row is None:
         return None
     if row.fingerprint != once.fingerprint:
-        raise IdempotencyKeyReused
+        raise IdempotencyKeyReused(
+            "This Idempotency-Key was sent before with another body. Use a new key."
+        )
     return Submitted(**{**row.answer, "task_id": uuid.UUID(row.answer["task_id"])})

@@ -15,6 +15,7 @@ from tasks_app.changes import announce
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask, Event
 from tasks_app.operations.locked import locked_task
+from tasks_app.operations.pending import check_pending
 from tasks_app.operations.run_limits import (
     NONE_ASKED,
     limits_as_json,
@@ -63,7 +64,8 @@ def retry(
     """Start the next run of a FAILED or INCOMPLETE task, from its last completed step.
 
     What the last run ended with is cleared, the model is told why it ended, attempts and limits
-    count afresh. Raises TaskNotFound, and RetryRefused where the task is in another state.
+    count afresh. Raises TaskNotFound, RetryRefused where the task is in another state, and
+    TooManyPending.
     """
     with transaction.atomic():
         task = locked_task(task_id=task_id, tenant_id=tenant_id)
@@ -89,7 +91,7 @@ def continue_task(
     """Start the next run of a task that has ended, with a further instruction from its user.
 
     As with a retry, but for the message, which the model gets after it was told why the last run
-    ended. Raises TaskNotFound, and ContinueRefused where the task has not ended.
+    ended. Raises TaskNotFound, ContinueRefused where the task has not ended, and TooManyPending.
     """
     with transaction.atomic():
         task = locked_task(task_id=task_id, tenant_id=tenant_id)
@@ -141,6 +143,7 @@ def _begin_run(
 ) -> None:
     """Queue the next run; `notes` are what its first step says to the model."""
     check_transition(Status(task.status), Status.PENDING)
+    check_pending(project=task.project, end_user_id=task.end_user_id)
     run_number = task.run_number + 1
     asked = next_limits(last=task.limits, asked=limits)
     AgentTask.objects.filter(pk=task.pk).update(

@@ -18,6 +18,7 @@ from skills_app.operations import ResolvedSkill, resolve_skill
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask
 from tasks_app.operations.metadata import index_metadata
+from tasks_app.operations.pending import check_pending
 from tasks_app.operations.run_limits import NONE_ASKED, limits_as_json, resolve_limits
 from tasks_app.operations.webhooks import TaskWebhook
 from tasks_app.states import Status
@@ -59,9 +60,9 @@ class Submitted:
 def submit(*, navigator: Navigator, submission: Submission, now: datetime.datetime) -> Submitted:
     """Make a task and ring the doorbell, in one transaction; returns after the commit.
 
-    `navigator` has its project loaded.
+    `navigator` has its project and tenant loaded.
 
-    Raises SkillNotFound, WebhookRefused; EmailRefused where the address is none.
+    Raises SkillNotFound, WebhookRefused, TooManyPending; EmailRefused where the address is none.
     """
     skill = _required_skill(navigator=navigator, ref=submission.skill_ref)
     model, model_warning = choose_model(
@@ -73,11 +74,13 @@ def submit(*, navigator: Navigator, submission: Submission, now: datetime.dateti
     webhook = submission.webhook
     webhook_warning = None if webhook is None else check_webhook_url(webhook.url)
     with transaction.atomic():
+        user = end_user(project=navigator.project, email=submission.user_email)
+        check_pending(project=navigator.project, end_user_id=user.pk)
         task = AgentTask.objects.create(
             tenant_id=navigator.project.tenant_id,
             project=navigator.project,
             navigator=navigator,
-            end_user=end_user(project=navigator.project, email=submission.user_email),
+            end_user=user,
             prompt=submission.prompt,
             model=model,
             priority=submission.priority,
