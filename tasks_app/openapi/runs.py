@@ -105,7 +105,8 @@ _RERUN: dict[str, Any] = {
     "summary": "Rerun a task",
     "description": "Makes a new task of all that was asked for with one that has ended, as if it "
     "were submitted again today: its skill is looked up anew, and what was not allowed since is "
-    "told in the warnings. The new task's `rerun_of` names the old one, which stays as it is.",
+    "told in the warnings or refused as a submit would be. The new task's `rerun_of` names the old "
+    "one, which stays as it is.",
     "tags": ["Agent tasks"],
     "request": {"application/json": RerunRequest},
     "examples": [OpenApiExample("No more to say", value={}, request_only=True)],

@@ -18,7 +18,8 @@ from django.db import IntegrityError, transaction
 
 from caylex_project.accounts.models import Navigator
 from tasks_app.models import IdempotencyKey
-from tasks_app.operations.submit import Submission, Submitted, submit
+from tasks_app.operations.submit import Submission, Submitted, submit_checked
+from tasks_app.operations.webhooks import check_webhook
 
 PATH = "/agent-task"
 SECRET = "caylex_api_key"  # noqa: S105 - a field's name
@@ -59,8 +60,9 @@ def submit_once(
     """Submit, or return what was said to the same key before; True where it was said before.
 
     1. Where the key is known, its first answer is the answer, whatever has changed since.
-    2. Else one transaction holds the task, its doorbell and the key.
-    3. Of several at once the unique constraint lets one commit; the others wait for it, undo what
+    2. Else the webhook's address is looked up, with no transaction open.
+    3. One transaction holds the task, its doorbell and the key.
+    4. Of several at once the unique constraint lets one commit; the others wait for it, undo what
        they wrote and go back to 1.
 
     Raises IdempotencyKeyReused, and what `submit` raises; what was refused is not remembered.
@@ -69,8 +71,9 @@ def submit_once(
     first = _said_before(tenant_id, once)
     if first is not None:
         return first, True
+    warning = check_webhook(submission.webhook)
     try:
-        return _submit_and_remember(navigator, submission, once, now), False
+        return _submit_and_remember(navigator, submission, once, warning, now), False
     except IntegrityError:
         first = _said_before(tenant_id, once)
         if first is None:
@@ -79,7 +82,11 @@ def submit_once(
 
 
 def _submit_and_remember(
-    navigator: Navigator, submission: Submission, once: Once, now: datetime.datetime
+    navigator: Navigator,
+    submission: Submission,
+    once: Once,
+    warning: str | None,
+    now: datetime.datetime,
 ) -> Submitted:
     with transaction.atomic():
         row = IdempotencyKey.objects.create(
@@ -90,7 +97,9 @@ def _submit_and_remember(
             answer={},
             created_at=now,
         )
-        task = submit(navigator=navigator, submission=submission, now=now)
+        task = submit_checked(
+            navigator=navigator, submission=submission, webhook_warning=warning, now=now
+        )
         row.task_id = task.task_id
         row.answer = {**asdict(task), "task_id": str(task.task_id)}
         row.save(update_fields=["task", "answer"])

@@ -10,11 +10,10 @@ from django.db import transaction
 
 from agent_runtime.endings import SENTENCES, StopReason
 from caylex_project.accounts.project_limits import RunLimits
-from caylex_project.integrations.webhooks import WebhookRefused
 from tasks_app.changes import announce
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask, Event
-from tasks_app.operations.locked import locked_task
+from tasks_app.operations.locked import found_task, locked_task
 from tasks_app.operations.pending import check_pending
 from tasks_app.operations.run_limits import (
     NONE_ASKED,
@@ -22,8 +21,8 @@ from tasks_app.operations.run_limits import (
     next_limits,
     resolve_limits,
 )
-from tasks_app.operations.submit import Submission, Submitted, submit
-from tasks_app.operations.webhooks import TaskWebhook
+from tasks_app.operations.submit import Submission, Submitted, submit_checked
+from tasks_app.operations.webhooks import TaskWebhook, check_webhook
 from tasks_app.states import Status, check_transition
 
 _FRESH_RUN: dict[str, Any] = {  # what a run starts with, whatever the last one left
@@ -109,18 +108,26 @@ def continue_task(
 def rerun(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None, now: datetime.datetime) -> Submitted:
     """Make a new task of all that was asked for with one that has ended.
 
-    It is submitted anew: its skill is looked up, its model and its limits are checked as they
-    stand today. Raises TaskNotFound, RerunRefused where the task has not ended, and what
+    It is submitted anew: its skill is looked up, its webhook, model and limits are checked as
+    they stand today. Raises TaskNotFound, RerunRefused where the task has not ended, and what
     `submit` raises.
     """
+    webhook = _webhook_of(found_task(task_id=task_id, tenant_id=tenant_id))
+    webhook_warning = check_webhook(webhook)
     with transaction.atomic():
         task = locked_task(task_id=task_id, tenant_id=tenant_id)
         if not Status(task.status).terminal:
             raise RerunRefused(f"Only a task that has ended can be run anew, not {task.status}.")
-        try:
-            return submit(navigator=task.navigator, submission=_submission_of(task), now=now)
-        except WebhookRefused as refused:
-            raise RerunRefused(f"The task's webhook is allowed no more: {refused}") from None
+        return submit_checked(
+            navigator=task.navigator,
+            submission=_submission_of(task),
+            webhook_warning=webhook_warning,
+            now=now,
+        )
+
+
+def _webhook_of(task: AgentTask) -> TaskWebhook | None:
+    return TaskWebhook.of(task.webhook) if task.webhook else None
 
 
 def _submission_of(task: AgentTask) -> Submission:
@@ -132,7 +139,7 @@ def _submission_of(task: AgentTask) -> Submission:
         model=task.model,
         metadata=task.metadata,
         priority=task.priority,
-        webhook=TaskWebhook.of(task.webhook) if task.webhook else None,
+        webhook=_webhook_of(task),
         limits=next_limits(last=task.limits, asked=NONE_ASKED),
         rerun_of=task.id,
     )
