@@ -77,6 +77,7 @@ class RowAction:
     permission: str = "change"
     alarming: bool = False
     for_all: bool = False
+    template: str = "admin/accounts/ask.html"
 
 
 class RowActionsAdmin(ReadOnlyAdmin):
@@ -174,7 +175,7 @@ class RowActionsAdmin(ReadOnlyAdmin):
             "action": action,
             "form": form,
         }
-        return TemplateResponse(request, "admin/accounts/ask.html", context)
+        return TemplateResponse(request, action.template, context)
 
     def _perform(
         self, request: HttpRequest, action: RowAction, row: Any, answers: Mapping[str, Any]

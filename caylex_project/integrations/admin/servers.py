@@ -11,7 +11,6 @@ from django.utils import timezone
 
 from caylex_project.accounts.end_users import EmailRefused, normalise_email
 from caylex_project.accounts.models import EndUser
-from caylex_project.accounts.readonly import ReadOnlyAdmin
 from caylex_project.accounts.row_actions import (
     NotDone,
     Outcome,
@@ -20,7 +19,7 @@ from caylex_project.accounts.row_actions import (
     RowForm,
 )
 from caylex_project.integrations.listing import Listed, keep_tools, list_tools
-from caylex_project.integrations.models import AuthLevel, Server, ServerInstance, ToolPermission
+from caylex_project.integrations.models import AuthLevel, Server, ServerInstance
 
 
 class AsUserForm(RowForm):
@@ -171,14 +170,3 @@ class ServerInstanceAdmin(RowActionsAdmin):
     fields = ("id", "server", "project", "auth_level", "paused", "tools_listed_at", "created_at")
     row_actions = (TEST, REFRESH, *_pause_and_resume("of the project"))
     change_form_template = "admin/integrations/server_instance.html"
-
-
-@admin.register(ToolPermission)
-class ToolPermissionAdmin(ReadOnlyAdmin):
-    """What navigators may do with tools."""
-
-    project_paths = ("navigator__project",)
-    list_display = ("tool", "permission", "navigator", "instance")
-    list_select_related = ("navigator", "instance__server", "instance__project")
-    search_fields = ("tool",)
-    fields = ("navigator", "instance", "tool", "permission")
