@@ -218,4 +218,5 @@ AXES_VERBOSE = False
 OTP_TOTP_ISSUER = "Caylex Agent Tasks"
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_000_000
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a navigator's permissions: one for each tool
 LOGGING = logging_settings(json_lines=not DEBUG)

@@ -34,11 +34,14 @@ class FieldError:
 class Problem(exceptions.APIException):
     """An answer other than success, in words of ours: one sentence and a code to act on."""
 
-    def __init__(self, *, status: int, code: str, detail: str) -> None:
+    def __init__(
+        self, *, status: int, code: str, detail: str, retry_after: int | None = None
+    ) -> None:
         super().__init__(detail=detail, code=code)
         self.status_code = status
         self.code = code
         self.sentence = detail
+        self.retry_after = retry_after  # seconds
 
 
 class BadFields(Problem):
@@ -79,6 +82,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
     if isinstance(error, Problem):
         status, code, detail = error.status_code, error.code, error.sentence
         errors = getattr(error, "errors", ())
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(error.retry_after)
     elif isinstance(error, exceptions.APIException):
         status, code, detail = _from_framework(error)
         if challenge := getattr(error, "auth_header", None):

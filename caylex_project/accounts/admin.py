@@ -20,7 +20,6 @@ from caylex_project.accounts.keys import give_secret
 from caylex_project.accounts.models import (
     AuditEntry,
     EndUser,
-    Navigator,
     NavigatorKey,
     PlatformToken,
     Project,
@@ -153,17 +152,6 @@ class ProjectAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant",)
     search_fields = ("name", "tenant__name")
     fields = ("id", "tenant", "name", "instructions", "timezone", "limits", "created_at")
-
-
-@admin.register(Navigator)
-class NavigatorAdmin(ReadOnlyAdmin):
-    """Navigators."""
-
-    project_paths = ("project",)
-    list_display = ("name", "project", "model", "created_at")
-    list_select_related = ("project__tenant",)
-    search_fields = ("name", "project__name")
-    fields = ("id", "project", "name", "model", "created_at")
 
 
 @admin.register(EndUser)

@@ -34,7 +34,7 @@ _TOKEN = CompiledQuery(
     lambda id: PlatformToken.objects.select_related("tenant").filter(pk=id), id=uuid.UUID
 )
 _KEY = CompiledQuery(
-    lambda id: NavigatorKey.objects.select_related("navigator__project").filter(pk=id),
+    lambda id: NavigatorKey.objects.select_related("navigator__project__tenant").filter(pk=id),
     id=uuid.UUID,
 )
 

@@ -41,6 +41,7 @@ class ProjectLimits(RunLimits):
     max_concurrent_tasks: Count | None = None
     max_concurrent_tasks_per_user: Count | None = None
     max_pending: Count | None = None
+    max_pending_per_user: Count | None = None
 
     def as_json(self) -> dict[str, int | float]:
         """Return what is set, as `Project.limits` keeps it."""

@@ -63,7 +63,8 @@ class RowAction:
 
     `perform` takes the row and the form's answers, inside a transaction that also holds the entry
     of the trail. `first` talks to somebody before it begins; what it returns is the answer `found`.
-    Both raise NotDone.
+    Both raise NotDone. What concerns more than one project is `for_all`, and not for staff who are
+    limited to some.
     """
 
     name: str
@@ -75,6 +76,8 @@ class RowAction:
     form: type[RowForm] = ReasonForm
     permission: str = "change"
     alarming: bool = False
+    for_all: bool = False
+    template: str = "admin/accounts/ask.html"
 
 
 class RowActionsAdmin(ReadOnlyAdmin):
@@ -106,7 +109,7 @@ class RowActionsAdmin(ReadOnlyAdmin):
         return [
             {"verb": each.verb, "alarming": each.alarming, "address": self._address(each, row)}
             for each in self.row_actions
-            if self.permitted(request, each.permission) and each.applies(row)
+            if self._may(request, each) and each.applies(row)
         ]
 
     def get_urls(self) -> list[URLPattern]:
@@ -121,6 +124,10 @@ class RowActionsAdmin(ReadOnlyAdmin):
         """Return the row that the trail names, and the id of its project or None."""
         return row, getattr(row, "project_id", None)
 
+    def _may(self, request: HttpRequest, action: RowAction) -> bool:
+        limited = action.for_all and visible_projects(request.user) is not None
+        return self.permitted(request, action.permission) and not limited
+
     def _page(self, action: RowAction) -> URLPattern:
         def page(request: HttpRequest, pk: Any) -> HttpResponse:
             return self._answer(request, action, pk)
@@ -134,7 +141,7 @@ class RowActionsAdmin(ReadOnlyAdmin):
 
     def _answer(self, request: HttpRequest, action: RowAction, pk: Any) -> HttpResponse:
         """Ask, or where the answer has come do it. Raises Http404, PermissionDenied."""
-        if not self.permitted(request, action.permission):
+        if not self._may(request, action):
             raise PermissionDenied
         row = self.get_object(request, pk)
         if row is None:
@@ -168,7 +175,7 @@ class RowActionsAdmin(ReadOnlyAdmin):
             "action": action,
             "form": form,
         }
-        return TemplateResponse(request, "admin/accounts/ask.html", context)
+        return TemplateResponse(request, action.template, context)
 
     def _perform(
         self, request: HttpRequest, action: RowAction, row: Any, answers: Mapping[str, Any]

@@ -26,13 +26,13 @@ from caylex_project.integrations.models import (
 def accesses_for(
     *, project: Project, navigator: Navigator, end_user: EndUser
 ) -> list[ServerAccess]:
-    """Return one access for each server that is connected and not paused, by name.
+    """Return one access for each server that is connected and paused nowhere, by name.
 
     Three queries, however many servers there are. A credential that is absent, does not open
     or cannot be sent is a `problem` with `needs_credential`; it never raises.
     """
     instances = (
-        ServerInstance.objects.filter(project=project, paused=False)
+        ServerInstance.objects.filter(project=project, paused=False, server__paused=False)
         .select_related("server")
         .order_by("server__name")
     )
@@ -58,6 +58,15 @@ def accesses_for(
     ]
 
 
+def access_of(*, instance: ServerInstance, end_user: EndUser | None) -> ServerAccess:
+    """Return the access to one server, paused or not, with every tool of it permitted.
+
+    `end_user` is whose credential it is; None where the project has one for everybody.
+    """
+    rows = Credential.objects.filter(instance=instance, end_user=_owner(instance, end_user))
+    return _access(instance, end_user=end_user, credential=rows.first(), permissions={})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Placed:
     """An opened credential at its place in the request."""
@@ -68,14 +77,14 @@ class _Placed:
     secrets: tuple[str, ...] = ()
 
 
-def _owner(instance: ServerInstance, end_user: EndUser) -> uuid.UUID | None:
-    return end_user.pk if instance.auth_level == AuthLevel.USER else None
+def _owner(instance: ServerInstance, end_user: EndUser | None) -> uuid.UUID | None:
+    return end_user.pk if end_user and instance.auth_level == AuthLevel.USER else None
 
 
 def _access(
     instance: ServerInstance,
     *,
-    end_user: EndUser,
+    end_user: EndUser | None,
     credential: Credential | None,
     permissions: Mapping[str, Permission],
 ) -> ServerAccess:
@@ -124,8 +133,8 @@ def _place(instance: ServerInstance, credential: Credential | None) -> _Placed |
     return _Placed(path={server.auth_name: value}, secrets=secrets)
 
 
-def _problem(instance: ServerInstance, end_user: EndUser) -> str:
-    if instance.auth_level == AuthLevel.USER:
+def _problem(instance: ServerInstance, end_user: EndUser | None) -> str:
+    if end_user is not None and instance.auth_level == AuthLevel.USER:
         return f"{end_user.email} must connect {instance.server.name} first."
     return f"An administrator must connect {instance.server.name} first."
 
@@ -134,6 +143,7 @@ def _catalogue_key(instance: ServerInstance, credential: Credential | None) -> s
     server = instance.server
     facts = [
         str(instance.pk),
+        "" if instance.tools_listed_at is None else instance.tools_listed_at.isoformat(),
         server.url,
         server.auth_kind,
         server.auth_name,

@@ -67,6 +67,10 @@ class ServerInstance(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="server_instances")
     auth_level = models.CharField(max_length=10, choices=AuthLevel, default=AuthLevel.PROJECT)
     paused = models.BooleanField(default=False, help_text="A paused server shows no tools.")
+    tools: models.JSONField[Any, Any] = models.JSONField(
+        default=list, editable=False, help_text="As it listed them when staff last asked."
+    )
+    tools_listed_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from django.db import transaction
 
+from agent_runtime.messages import Permission
 from caylex_project.accounts.end_users import end_user
 from caylex_project.accounts.keys import issue_navigator_key, issue_platform_token
 from caylex_project.accounts.models import Navigator, NavigatorKey, PlatformToken, Project, Tenant
 from caylex_project.integrations.credentials import CredentialRefused, store_credential
 from caylex_project.integrations.models import Server, ServerInstance, ToolPermission
+from caylex_project.integrations.permissions import set_permissions
 from caylex_project.integrations.servers import ServerRefused, check_server
 from caylex_project.integrations.webhooks import WebhookRefused, check_webhook_url
 from skills_app.folder import load_skill
@@ -203,14 +205,9 @@ def _server(made: Provisioned, part: ServerPart) -> ServerInstance:
 def _permissions(navigator: Navigator, instance: ServerInstance, part: ServerPart) -> None:
     """The file's list is the whole list: whatever is not in it is `always_execute`."""
     rows = ToolPermission.objects.filter(navigator=navigator, instance=instance)
-    rows.exclude(tool__in=part.tools).delete()
-    for tool, permission in part.tools.items():
-        ToolPermission.objects.update_or_create(
-            navigator=navigator,
-            instance=instance,
-            tool=tool,
-            defaults={"permission": permission.value},
-        )
+    unlisted = rows.values_list("tool", flat=True)
+    wanted = {**dict.fromkeys(unlisted, Permission.ALWAYS_EXECUTE), **part.tools}
+    set_permissions(navigator=navigator, instance=instance, wanted=wanted)
 
 
 def _credentials(

@@ -3,6 +3,6 @@
 Tasks can be cancelled and retried: see `actions`.
 """
 
-from tasks_app.admin import rows, tasks
+from tasks_app.admin import rows, tasks, workers
 
-__all__ = ["rows", "tasks"]
+__all__ = ["rows", "tasks", "workers"]

@@ -1,6 +1,6 @@
-"""Cancel and retry in the admin: a page that asks, then the same operations as the API's.
+"""Cancel, retry and rerun in the admin: a page that asks, then the same operations as the API's.
 
-Only a POST does anything. What was done, by whom and why is in the task's history, written in the
+Only a POST does anything. What was done, by whom and why is in the audit trail, written in the
 same transaction.
 """
 
@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import models, transaction
+from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
-from caylex_project.accounts.audit import record
 from tasks_app.models import AgentTask
-from tasks_app.operations import locked, runs, stop
+from tasks_app.operations import locked, staff, stop
 from tasks_app.serializers import CONTROL_REFUSED, holds_control_characters
-from tasks_app.states import Status
+from tasks_app.states import TERMINAL, Status
 
 if TYPE_CHECKING:
     BaseAdmin = admin.ModelAdmin[models.Model]
@@ -37,41 +35,19 @@ else:
 MOST_TASKS = 500  # at a time; each takes a transaction of its own within one request
 
 
-class NotDone(Exception):
-    """The task was left as it is; `str()` says why."""
-
-
 def _on_one_line(text: str) -> None:
     if holds_control_characters(text):
         raise ValidationError(CONTROL_REFUSED)
 
 
 class ReasonForm(forms.Form):
-    """Why the tasks are cancelled."""
+    """Why it is done."""
 
     reason = forms.CharField(
         max_length=stop.MAX_REASON,
-        required=False,
         validators=[_on_one_line],
-        help_text="Stands in each task's report and in its history.",
+        help_text="Stands in the audit trail, and in the report of a task that is cancelled.",
     )
-
-
-def _cancel(task_id: uuid.UUID, answers: dict[str, Any]) -> str:
-    """Cancel a task and return what its history says. Raises NotDone, TaskNotFound."""
-    reason: str = answers["reason"]
-    if not stop.cancel(task_id=task_id, tenant_id=None, reason=reason, now=timezone.now()):
-        raise NotDone("What has ended cannot be cancelled.")
-    return f"Cancelled: {reason}" if reason else "Cancelled."
-
-
-def _retry(task_id: uuid.UUID, answers: dict[str, Any]) -> str:
-    """Retry a task and return what its history says. Raises NotDone, TaskNotFound."""
-    try:
-        runs.retry(task_id=task_id, tenant_id=None, now=timezone.now())
-    except runs.RetryRefused as refused:
-        raise NotDone(str(refused)) from None
-    return "Retried."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +59,6 @@ class Action:
     done: str
     question: str
     applies_in: frozenset[Status]
-    form: type[forms.Form]
-    perform: Callable[[uuid.UUID, dict[str, Any]], str]
 
 
 CANCEL = Action(
@@ -92,9 +66,7 @@ CANCEL = Action(
     verb="Cancel",
     done="cancelled",
     question="They stop for good: those that wait at once, those that run within two seconds.",
-    applies_in=frozenset({Status.PENDING, Status.RUNNING}),
-    form=ReasonForm,
-    perform=_cancel,
+    applies_in=frozenset(Status) - frozenset(TERMINAL),
 )
 RETRY = Action(
     name="retry",
@@ -102,13 +74,19 @@ RETRY = Action(
     done="retried",
     question="They go on from their last completed step, with fresh attempts and limits.",
     applies_in=frozenset({Status.FAILED, Status.INCOMPLETE}),
-    form=forms.Form,
-    perform=_retry,
 )
+RERUN = Action(
+    name="rerun",
+    verb="Rerun",
+    done="run anew",
+    question="A new task is made of the same submission; this one stays as it is.",
+    applies_in=frozenset(TERMINAL),
+)
+ACTIONS = (CANCEL, RETRY, RERUN)
 
 
 class OperatedAdmin(BaseAdmin):
-    """Tasks that staff can cancel and retry, one or many, after a page that asks.
+    """Tasks that staff can cancel, retry and run anew after a page that asks.
 
     A page's address is that of the list and the action's name; `task` holds the ids. The class
     that inherits from this one names `cancel_tasks` and `retry_tasks` among its actions.
@@ -116,8 +94,7 @@ class OperatedAdmin(BaseAdmin):
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Whoever has the permission to change a task."""
-        codename = get_permission_codename("change", self.opts)
-        return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
+        return staff.may_operate(request.user)
 
     @admin.action(description="Cancel selected tasks", permissions=["operate"])
     def cancel_tasks(
@@ -142,21 +119,21 @@ class OperatedAdmin(BaseAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add a page for each action."""
-        return [self._page(CANCEL), self._page(RETRY), *super().get_urls()]
+        return [*(self._page(each) for each in ACTIONS), *super().get_urls()]
 
-    def offered(self, request: HttpRequest, task: AgentTask) -> list[dict[str, str]]:
+    def offers(self, request: HttpRequest, task: AgentTask) -> dict[str, Any]:
         """Return what the user can do with the task, each with the page that asks."""
-        if not self.has_operate_permission(request):
-            return []
-        return [
+        may = self.has_operate_permission(request)
+        offered = [
             {
                 "name": each.name,
                 "verb": each.verb,
                 "address": f"{self._address(each.name)}?task={task.pk}",
             }
-            for each in (CANCEL, RETRY)
-            if task.status in each.applies_in
+            for each in ACTIONS
+            if may and task.status in each.applies_in
         ]
+        return {"task_actions": offered, "may_resend": may}
 
     def _page(self, action: Action) -> URLPattern:
         def page(request: HttpRequest) -> HttpResponse:
@@ -178,20 +155,28 @@ class OperatedAdmin(BaseAdmin):
             return None
         if not tasks:
             raise Http404
-        return self._ask(request, action, tasks, action.form())
+        return self._ask(request, action, tasks, ReasonForm())
 
     def _ask(
         self, request: HttpRequest, action: Action, tasks: Sequence[AgentTask], form: forms.Form
     ) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"{action.verb} {len(tasks)} task{'' if len(tasks) == 1 else 's'}?",
-            "opts": self.opts,
-            "action": action,
+        alone = len(tasks) == 1
+        question = {
+            "title": f"{action.verb} {len(tasks)} task{'' if alone else 's'}?",
+            "question": action.question,
+            "verb": action.verb,
             "address": self._address(action.name),
-            "tasks": tasks,
+            "back": self._address("change", tasks[0].pk) if alone else self._address("changelist"),
+            "columns": ("Task", "Status", "Project", "User"),
+            "rows": [(each.pk, each.status, each.project, each.end_user) for each in tasks],
+            "hidden": [("task", each.pk) for each in tasks],
             "form": form,
         }
+        return self.ask(request, question)
+
+    def ask(self, request: HttpRequest, question: dict[str, Any]) -> HttpResponse:
+        """Answer the page that asks before anything is done."""
+        context = {**self.admin_site.each_context(request), "opts": self.opts, **question}
         return TemplateResponse(request, "admin/tasks_app/agenttask/confirm.html", context)
 
     def _answer(self, request: HttpRequest, action: Action) -> HttpResponse:
@@ -204,38 +189,34 @@ class OperatedAdmin(BaseAdmin):
             self._complain(request, f"Choose at most {MOST_TASKS} tasks at a time.")
             return HttpResponseRedirect(self._address("changelist"))
         chosen: models.QuerySet[Any] = self.get_queryset(request).filter(pk__in=ids)
-        tasks = list(chosen.select_related("project", "end_user").order_by(*self.ordering or ()))
+        tasks = list(chosen.select_related("project__tenant", "end_user").order_by("-created_at"))
         if not tasks:
             raise Http404
-        form = action.form(request.POST if posted else None)
+        form = ReasonForm(request.POST if posted else None)
         if not form.is_valid():
             return self._ask(request, action, tasks, form)
-        self._perform(request, action, tasks, form.cleaned_data)
-        alone = self._address("change", tasks[0].pk) if len(ids) == 1 else None
-        return HttpResponseRedirect(alone or self._address("changelist"))
+        made = self._perform(request, action, tasks, form.cleaned_data["reason"])
+        if len(ids) > 1:
+            return HttpResponseRedirect(self._address("changelist"))
+        return HttpResponseRedirect(self._address("change", made or tasks[0].pk))
 
     def _perform(
-        self,
-        request: HttpRequest,
-        action: Action,
-        tasks: Sequence[AgentTask],
-        answers: dict[str, Any],
-    ) -> None:
-        """Do it task by task, each with its line in the history, and tell what came of it."""
+        self, request: HttpRequest, action: Action, tasks: Sequence[AgentTask], reason: str
+    ) -> str | None:
+        """Do it task by task and tell what came of it; return the new task, if one was made."""
         left: Counter[str] = Counter()
+        new: str | None = None
         for task in tasks:
             try:
-                with transaction.atomic():
-                    self.log_change(request, task, action.perform(task.pk, answers))
-                    record(
-                        actor=request.user,
-                        action=action.name,
-                        on=task,
-                        project_id=task.project_id,
-                        reason=answers.get("reason", ""),
-                        now=timezone.now(),
-                    )
-            except NotDone as refused:
+                made = staff.act(
+                    action=action.name,
+                    task_id=task.pk,
+                    actor=request.user,
+                    reason=reason,
+                    now=timezone.now(),
+                )
+                new = made.get("new_task")
+            except staff.NotDone as refused:
                 left[str(refused)] += 1
             except locked.TaskNotFound:
                 left["There is no such task any more."] += 1
@@ -243,6 +224,7 @@ class OperatedAdmin(BaseAdmin):
             self.message_user(request, f"{action.done.capitalize()}: {done}.", messages.SUCCESS)
         for why, count in left.items():
             self._complain(request, f"Not {action.done}: {count}. {why}")
+        return new
 
     def _complain(self, request: HttpRequest, sentence: str) -> None:
         self.message_user(request, sentence, messages.WARNING)

@@ -33,10 +33,10 @@ _OF_CALL = (
 _OF_EVENT = ("sequence", "kind", "at", "data")
 
 
-def fragment(request: HttpRequest, task: AgentTask, actions: Any) -> HttpResponse:
+def fragment(request: HttpRequest, task: AgentTask, offers: dict[str, Any]) -> HttpResponse:
     """Answer the parts of the page that have changed since the version `seen`."""
     now = timezone.now()
-    context = {**now_context(task, now=now), "task_actions": actions}
+    context = {**now_context(task, now=now), **offers}
     if request.GET.get("seen") != context["version"]:
         context |= {**journal_context(request, task, now=now), "changed": True}
     return TemplateResponse(request, "admin/tasks_app/agenttask/fragment.html", context)

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from caylex_project.accounts.models import AuditEntry
 from tasks_app.admin import words
+from tasks_app.admin.curl import poll_command, submit_command
 from tasks_app.admin.markdown import rendered
 from tasks_app.admin.timeline import Timeline, timeline_of
 from tasks_app.models import AgentTask, Step, Worker
@@ -22,6 +23,7 @@ from tasks_app.states import Status, WorkerState
 
 MOST_AHEAD = 1000  # the count goes no further
 MOST_ENTRIES = 50
+MOST_RERUNS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +42,10 @@ def may_see_payloads(request: HttpRequest) -> bool:
 
 def now_context(task: AgentTask, *, now: datetime.datetime) -> dict[str, Any]:
     """Return what changes while a task lives: its sentence and its tiles."""
+    reruns = task.reruns.order_by("-created_at").values_list("pk", flat=True)
     return {
         "task": task,
+        "reruns": list(reruns[:MOST_RERUNS]),
         "version": f"{task.sequence}-{task.status}",
         "ended": Status(task.status).terminal,
         "sentence": words.told(standing_of(view_of(task), surroundings(task, now=now))),
@@ -156,6 +160,15 @@ def _worker_tile(task: AgentTask, now: datetime.datetime) -> list[Tile]:
     left = (task.worker.lease_until - now).total_seconds()
     age = max(0, int(settings.ENVIRONMENT.caylex_lease_seconds - left))
     return [Tile(name="Worker", value=str(task.worker), more=f"heartbeat {age} s ago")]
+
+
+def commands(request: HttpRequest, task: AgentTask) -> dict[str, str]:
+    """Return what the page lets one copy into a shell."""
+    api = request.build_absolute_uri(reverse("agent-tasks"))
+    return {
+        "poll_command": poll_command(task, api=api),
+        "submit_command": submit_command(task, api=api) if may_see_payloads(request) else "",
+    }
 
 
 def addresses(task: AgentTask) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The admin of steps, tool calls, events and workers."""
+"""The admin of steps, tool calls and events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from caylex_project.accounts.staff import visible_projects
 from tasks_app.admin.page import may_see_payloads
 from tasks_app.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
-from tasks_app.models import Event, Step, ToolCall, Worker
+from tasks_app.models import Event, Step, ToolCall
 
 # A view-only user could run any function from there, and a schedule is code execution.
 for registered in list(admin.site._registry):
@@ -76,11 +76,3 @@ class EventAdmin(PayloadAdmin):
     list_display = ["id", "task", "sequence", "kind", "at"]
     list_select_related = ["task"]
     ordering = ["-id"]
-
-
-@admin.register(Worker)
-class WorkerAdmin(ReadOnlyAdmin):
-    """Workers."""
-
-    list_display = ["id", "host", "pid", "state", "lease_until", "held", "capacity"]
-    ordering = ["-started_at"]

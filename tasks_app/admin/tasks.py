@@ -10,19 +10,25 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.functions import Substr
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
 from caylex_project.accounts.staff import visible_projects
 from tasks_app.admin import live, words
-from tasks_app.admin.actions import OperatedAdmin
 from tasks_app.admin.counters import counters_of
 from tasks_app.admin.filters import FILTERS
-from tasks_app.admin.page import addresses, journal_context, may_see_payloads, now_context
+from tasks_app.admin.page import (
+    addresses,
+    commands,
+    journal_context,
+    may_see_payloads,
+    now_context,
+)
 from tasks_app.admin.readonly import ReadOnlyAdmin
+from tasks_app.admin.resend import ResendingAdmin
 from tasks_app.admin.search import HELP, search
 from tasks_app.models import AgentTask
 
@@ -66,7 +72,7 @@ class Pages(ChangeList):
 
 
 @admin.register(AgentTask)
-class AgentTaskAdmin(OperatedAdmin, ReadOnlyAdmin):
+class AgentTaskAdmin(ResendingAdmin, ReadOnlyAdmin):
     """Tasks."""
 
     list_filter = FILTERS
@@ -132,11 +138,12 @@ class AgentTaskAdmin(OperatedAdmin, ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             **now_context(task, now=now),
             **journal_context(request, task, now=now),
+            **self.offers(request, task),
+            **commands(request, task),
             "is_nav_sidebar_enabled": False,
             "addresses": addresses(task),
             "opts": self.opts,
             "title": f"Task {str(task.pk)[:8]}",
-            "task_actions": self.offered(request, task),
         }
         return TemplateResponse(request, "admin/tasks_app/agenttask/page.html", context)
 
@@ -154,7 +161,15 @@ class AgentTaskAdmin(OperatedAdmin, ReadOnlyAdmin):
     def live_view(self, request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
         """The parts of the page that change."""
         task = self._task(request, task_id)
-        return live.fragment(request, task, self.offered(request, task))
+        return live.fragment(request, task, self.offers(request, task))
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The audit trail of the task. Raises Http404, PermissionDenied."""
+        task = self._task(request, object_id)
+        trail = reverse("admin:accounts_auditentry_changelist")
+        return HttpResponseRedirect(f"{trail}?q={task.pk}")
 
     def download_view(self, request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
         """The task as a file."""

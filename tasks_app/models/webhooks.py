@@ -106,4 +106,10 @@ class WebhookDelivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.event} to {self.url}"
+        return f"{self.event} to {self.shown_url}"
+
+    @property
+    def shown_url(self) -> str:
+        """Where it goes, without a query: that may hold a secret."""
+        before, mark, _ = self.url.partition("?")
+        return f"{before}?…" if mark else before

@@ -14,7 +14,9 @@ from tasks_app.openapi.shared import (
     NO_SKILL_OR_TASK,
     NO_TASK,
     REQUEST_ID_HEADER,
+    RETRY_AFTER,
     TASK_ID,
+    TOO_MANY_PENDING,
     WITH_BODY,
     described,
     problem,
@@ -57,7 +59,7 @@ _RETRY: dict[str, Any] = {
         OpenApiExample("Nothing to say", value={}, request_only=True),
         OpenApiExample("With more steps", value=examples.RETRY, request_only=True),
     ],
-    "parameters": [TASK_ID, REQUEST_ID_HEADER],
+    "parameters": [TASK_ID, RETRY_AFTER, REQUEST_ID_HEADER],
     "responses": {
         202: task_shown("It is queued again.", Retried=examples.RETRIED),
         404: NO_TASK,
@@ -66,6 +68,7 @@ _RETRY: dict[str, Any] = {
             code="not_retryable",
             detail="Only a FAILED or INCOMPLETE task can be retried, not COMPLETED.",
         ),
+        429: TOO_MANY_PENDING,
         **WITH_BODY,
         **ALWAYS,
     },
@@ -82,7 +85,7 @@ _CONTINUE: dict[str, Any] = {
     "examples": [
         OpenApiExample("A further instruction", value=examples.CONTINUE, request_only=True)
     ],
-    "parameters": [TASK_ID, REQUEST_ID_HEADER],
+    "parameters": [TASK_ID, RETRY_AFTER, REQUEST_ID_HEADER],
     "responses": {
         202: task_shown("It is queued again.", Continued=examples.CONTINUED),
         404: NO_TASK,
@@ -91,6 +94,7 @@ _CONTINUE: dict[str, Any] = {
             code="not_continuable",
             detail="Only a task that has ended can be continued, not RUNNING.",
         ),
+        429: TOO_MANY_PENDING,
         **WITH_BODY,
         **ALWAYS,
     },
@@ -101,11 +105,12 @@ _RERUN: dict[str, Any] = {
     "summary": "Rerun a task",
     "description": "Makes a new task of all that was asked for with one that has ended, as if it "
     "were submitted again today: its skill is looked up anew, and what was not allowed since is "
-    "told in the warnings. The new task's `rerun_of` names the old one, which stays as it is.",
+    "told in the warnings or refused as a submit would be. The new task's `rerun_of` names the old "
+    "one, which stays as it is.",
     "tags": ["Agent tasks"],
     "request": {"application/json": RerunRequest},
     "examples": [OpenApiExample("No more to say", value={}, request_only=True)],
-    "parameters": [TASK_ID, LOCATION, REQUEST_ID_HEADER],
+    "parameters": [TASK_ID, LOCATION, RETRY_AFTER, REQUEST_ID_HEADER],
     "responses": {
         202: OpenApiResponse(
             SubmitAnswer,
@@ -118,6 +123,7 @@ _RERUN: dict[str, Any] = {
             code="not_rerunnable",
             detail="Only a task that has ended can be run anew, not RUNNING.",
         ),
+        429: TOO_MANY_PENDING,
         **WITH_BODY,
         **ALWAYS,
     },

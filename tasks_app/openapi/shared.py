@@ -46,6 +46,14 @@ LOCATION = OpenApiParameter(
     type=str,
 )
 
+RETRY_AFTER = OpenApiParameter(
+    name="Retry-After",
+    location=OpenApiParameter.HEADER,
+    response=[429],
+    description="Seconds until another try makes sense.",
+    type=int,
+)
+
 
 def problem(description: str, *, code: str, detail: str, **more: Any) -> OpenApiResponse:
     example = {"detail": detail, "code": code, "request_id": examples.REQUEST_ID, **more}
@@ -61,6 +69,13 @@ _UNAUTHENTICATED = problem(
 )
 _NOT_ACCEPTABLE = problem(
     "`Accept` excludes JSON.", code="not_acceptable", detail="Answers are application/json."
+)
+TOO_MANY_PENDING = problem(
+    "The tenant, the project or the end user has as many waiting tasks as it may (`max_pending`). "
+    "Nothing was made or changed; `Retry-After` says when to try again.",
+    code="too_many_pending",
+    detail="The project has 10,000 waiting tasks, as many as it may have. Try again when some of "
+    "them have been started.",
 )
 _AWAY = problem(
     "The database is away; `Retry-After` says when to try again.",

@@ -12,7 +12,7 @@ from tasks_app.states import Status
 
 
 class NotFinished(Exception):
-    """The task has not ended, and only what has ended can be deleted."""
+    """The task has not ended; `str()` says that only what has ended can be deleted."""
 
 
 def erase(*, task_id: uuid.UUID, tenant_id: uuid.UUID) -> None:
@@ -23,6 +23,6 @@ def erase(*, task_id: uuid.UUID, tenant_id: uuid.UUID) -> None:
     with transaction.atomic():
         task = locked_task(task_id=task_id, tenant_id=tenant_id)
         if not Status(task.status).terminal:
-            raise NotFinished
+            raise NotFinished("Only a task that has ended can be deleted. Cancel it first.")
         announce([task.pk])
         task.delete()

@@ -18,14 +18,15 @@ from django.db import IntegrityError, transaction
 
 from caylex_project.accounts.models import Navigator
 from tasks_app.models import IdempotencyKey
-from tasks_app.operations.submit import Submission, Submitted, submit
+from tasks_app.operations.submit import Submission, Submitted, submit_checked
+from tasks_app.operations.webhooks import check_webhook
 
 PATH = "/agent-task"
 SECRET = "caylex_api_key"  # noqa: S105 - a field's name
 
 
 class IdempotencyKeyReused(Exception):
-    """The key was sent before with another body."""
+    """The key was sent before with another body; `str()` says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +60,9 @@ def submit_once(
     """Submit, or return what was said to the same key before; True where it was said before.
 
     1. Where the key is known, its first answer is the answer, whatever has changed since.
-    2. Else one transaction holds the task, its doorbell and the key.
-    3. Of several at once the unique constraint lets one commit; the others wait for it, undo what
+    2. Else the webhook's address is looked up, with no transaction open.
+    3. One transaction holds the task, its doorbell and the key.
+    4. Of several at once the unique constraint lets one commit; the others wait for it, undo what
        they wrote and go back to 1.
 
     Raises IdempotencyKeyReused, and what `submit` raises; what was refused is not remembered.
@@ -69,8 +71,9 @@ def submit_once(
     first = _said_before(tenant_id, once)
     if first is not None:
         return first, True
+    warning = check_webhook(submission.webhook)
     try:
-        return _submit_and_remember(navigator, submission, once, now), False
+        return _submit_and_remember(navigator, submission, once, warning, now), False
     except IntegrityError:
         first = _said_before(tenant_id, once)
         if first is None:
@@ -79,7 +82,11 @@ def submit_once(
 
 
 def _submit_and_remember(
-    navigator: Navigator, submission: Submission, once: Once, now: datetime.datetime
+    navigator: Navigator,
+    submission: Submission,
+    once: Once,
+    warning: str | None,
+    now: datetime.datetime,
 ) -> Submitted:
     with transaction.atomic():
         row = IdempotencyKey.objects.create(
@@ -90,7 +97,9 @@ def _submit_and_remember(
             answer={},
             created_at=now,
         )
-        task = submit(navigator=navigator, submission=submission, now=now)
+        task = submit_checked(
+            navigator=navigator, submission=submission, webhook_warning=warning, now=now
+        )
         row.task_id = task.task_id
         row.answer = {**asdict(task), "task_id": str(task.task_id)}
         row.save(update_fields=["task", "answer"])
@@ -102,5 +111,7 @@ def _said_before(tenant_id: uuid.UUID, once: Once) -> Submitted | None:
     if row is None:
         return None
     if row.fingerprint != once.fingerprint:
-        raise IdempotencyKeyReused
+        raise IdempotencyKeyReused(
+            "This Idempotency-Key was sent before with another body. Use a new key."
+        )
     return Submitted(**{**row.answer, "task_id": uuid.UUID(row.answer["task_id"])})

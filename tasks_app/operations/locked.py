@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 
+from django.db.models import QuerySet
+
 from tasks_app.models import AgentTask
 
 
@@ -16,8 +18,17 @@ def locked_task(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None) -> AgentTask
 
     Raises TaskNotFound.
     """
-    tasks = AgentTask.objects.select_for_update(no_key=True).filter(pk=task_id)
-    task = (tasks.filter(tenant_id=tenant_id) if tenant_id else tasks).first()
+    return _one(AgentTask.objects.select_for_update(no_key=True), task_id, tenant_id)
+
+
+def found_task(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None) -> AgentTask:
+    """Return the task as it stands, for what of it never changes; as `locked_task` otherwise."""
+    return _one(AgentTask.objects.all(), task_id, tenant_id)
+
+
+def _one(tasks: QuerySet[AgentTask], task_id: uuid.UUID, tenant_id: uuid.UUID | None) -> AgentTask:
+    found = tasks.filter(pk=task_id)
+    task = (found.filter(tenant_id=tenant_id) if tenant_id else found).first()
     if task is None:
         raise TaskNotFound
     return task

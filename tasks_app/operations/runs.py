@@ -10,19 +10,19 @@ from django.db import transaction
 
 from agent_runtime.endings import SENTENCES, StopReason
 from caylex_project.accounts.project_limits import RunLimits
-from caylex_project.integrations.webhooks import WebhookRefused
 from tasks_app.changes import announce
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask, Event
-from tasks_app.operations.locked import locked_task
+from tasks_app.operations.locked import found_task, locked_task
+from tasks_app.operations.pending import check_pending
 from tasks_app.operations.run_limits import (
     NONE_ASKED,
     limits_as_json,
     next_limits,
     resolve_limits,
 )
-from tasks_app.operations.submit import Submission, Submitted, submit
-from tasks_app.operations.webhooks import TaskWebhook
+from tasks_app.operations.submit import Submission, Submitted, submit_checked
+from tasks_app.operations.webhooks import TaskWebhook, check_webhook
 from tasks_app.states import Status, check_transition
 
 _FRESH_RUN: dict[str, Any] = {  # what a run starts with, whatever the last one left
@@ -63,7 +63,8 @@ def retry(
     """Start the next run of a FAILED or INCOMPLETE task, from its last completed step.
 
     What the last run ended with is cleared, the model is told why it ended, attempts and limits
-    count afresh. Raises TaskNotFound, and RetryRefused where the task is in another state.
+    count afresh. Raises TaskNotFound, RetryRefused where the task is in another state, and
+    TooManyPending.
     """
     with transaction.atomic():
         task = locked_task(task_id=task_id, tenant_id=tenant_id)
@@ -89,7 +90,7 @@ def continue_task(
     """Start the next run of a task that has ended, with a further instruction from its user.
 
     As with a retry, but for the message, which the model gets after it was told why the last run
-    ended. Raises TaskNotFound, and ContinueRefused where the task has not ended.
+    ended. Raises TaskNotFound, ContinueRefused where the task has not ended, and TooManyPending.
     """
     with transaction.atomic():
         task = locked_task(task_id=task_id, tenant_id=tenant_id)
@@ -107,18 +108,26 @@ def continue_task(
 def rerun(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None, now: datetime.datetime) -> Submitted:
     """Make a new task of all that was asked for with one that has ended.
 
-    It is submitted anew: its skill is looked up, its model and its limits are checked as they
-    stand today. Raises TaskNotFound, RerunRefused where the task has not ended, and what
+    It is submitted anew: its skill is looked up, its webhook, model and limits are checked as
+    they stand today. Raises TaskNotFound, RerunRefused where the task has not ended, and what
     `submit` raises.
     """
+    webhook = _webhook_of(found_task(task_id=task_id, tenant_id=tenant_id))
+    webhook_warning = check_webhook(webhook)
     with transaction.atomic():
         task = locked_task(task_id=task_id, tenant_id=tenant_id)
         if not Status(task.status).terminal:
             raise RerunRefused(f"Only a task that has ended can be run anew, not {task.status}.")
-        try:
-            return submit(navigator=task.navigator, submission=_submission_of(task), now=now)
-        except WebhookRefused as refused:
-            raise RerunRefused(f"The task's webhook is allowed no more: {refused}") from None
+        return submit_checked(
+            navigator=task.navigator,
+            submission=_submission_of(task),
+            webhook_warning=webhook_warning,
+            now=now,
+        )
+
+
+def _webhook_of(task: AgentTask) -> TaskWebhook | None:
+    return TaskWebhook.of(task.webhook) if task.webhook else None
 
 
 def _submission_of(task: AgentTask) -> Submission:
@@ -130,7 +139,7 @@ def _submission_of(task: AgentTask) -> Submission:
         model=task.model,
         metadata=task.metadata,
         priority=task.priority,
-        webhook=TaskWebhook.of(task.webhook) if task.webhook else None,
+        webhook=_webhook_of(task),
         limits=next_limits(last=task.limits, asked=NONE_ASKED),
         rerun_of=task.id,
     )
@@ -141,6 +150,7 @@ def _begin_run(
 ) -> None:
     """Queue the next run; `notes` are what its first step says to the model."""
     check_transition(Status(task.status), Status.PENDING)
+    check_pending(project=task.project, end_user_id=task.end_user_id)
     run_number = task.run_number + 1
     asked = next_limits(last=task.limits, asked=limits)
     AgentTask.objects.filter(pk=task.pk).update(

@@ -13,13 +13,13 @@ from django.db import transaction
 from caylex_project.accounts.end_users import end_user
 from caylex_project.accounts.models import Navigator
 from caylex_project.accounts.project_limits import RunLimits
-from caylex_project.integrations.webhooks import check_webhook_url
 from skills_app.operations import ResolvedSkill, resolve_skill
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask
 from tasks_app.operations.metadata import index_metadata
+from tasks_app.operations.pending import check_pending
 from tasks_app.operations.run_limits import NONE_ASKED, limits_as_json, resolve_limits
-from tasks_app.operations.webhooks import TaskWebhook
+from tasks_app.operations.webhooks import TaskWebhook, check_webhook
 from tasks_app.states import Status
 
 MAX_REFUSED_ID = 200  # characters of a refused model id that the warning repeats
@@ -59,10 +59,24 @@ class Submitted:
 def submit(*, navigator: Navigator, submission: Submission, now: datetime.datetime) -> Submitted:
     """Make a task and ring the doorbell, in one transaction; returns after the commit.
 
-    `navigator` has its project loaded.
+    `navigator` has its project and tenant loaded.
 
-    Raises SkillNotFound, WebhookRefused; EmailRefused where the address is none.
+    Raises SkillNotFound, WebhookRefused, TooManyPending; EmailRefused where the address is none.
     """
+    warning = check_webhook(submission.webhook)
+    return submit_checked(
+        navigator=navigator, submission=submission, webhook_warning=warning, now=now
+    )
+
+
+def submit_checked(
+    *,
+    navigator: Navigator,
+    submission: Submission,
+    webhook_warning: str | None,
+    now: datetime.datetime,
+) -> Submitted:
+    """Submit what `check_webhook` has let through: for a caller with a transaction of its own."""
     skill = _required_skill(navigator=navigator, ref=submission.skill_ref)
     model, model_warning = choose_model(
         asked=submission.model,
@@ -70,21 +84,21 @@ def submit(*, navigator: Navigator, submission: Submission, now: datetime.dateti
         allowed=settings.ENVIRONMENT.caylex_allowed_models,
     )
     required = None if skill is None else skill_as_json(skill)
-    webhook = submission.webhook
-    webhook_warning = None if webhook is None else check_webhook_url(webhook.url)
     with transaction.atomic():
+        user = end_user(project=navigator.project, email=submission.user_email)
+        check_pending(project=navigator.project, end_user_id=user.pk)
         task = AgentTask.objects.create(
             tenant_id=navigator.project.tenant_id,
             project=navigator.project,
             navigator=navigator,
-            end_user=end_user(project=navigator.project, email=submission.user_email),
+            end_user=user,
             prompt=submission.prompt,
             model=model,
             priority=submission.priority,
             required_skill=required,
             skill_slug="" if skill is None else skill.slug,
             metadata=dict(submission.metadata),
-            webhook=None if webhook is None else webhook.as_json(),
+            webhook=None if submission.webhook is None else submission.webhook.as_json(),
             limits=limits_as_json(
                 resolve_limits(project=navigator.project.limits, asked=submission.limits)
             ),

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import transaction
 
+from caylex_project.integrations.webhooks import check_webhook_url
 from tasks_app.models import WebhookDelivery
 from tasks_app.states import DeliveryState
 
@@ -37,6 +38,15 @@ class TaskWebhook:
     def of(cls, kept: Mapping[str, Any]) -> TaskWebhook:
         """Return what a task's row keeps."""
         return cls(url=kept["url"], events=tuple(kept["events"]))
+
+
+def check_webhook(webhook: TaskWebhook | None) -> str | None:
+    """Check a task's address, if it has one, and return a warning sentence or None.
+
+    The name is looked up, which takes as long as it takes: call this with no transaction open.
+    Raises WebhookRefused.
+    """
+    return None if webhook is None else check_webhook_url(webhook.url)
 
 
 def redeliver(

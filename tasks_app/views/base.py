@@ -68,13 +68,5 @@ def task_id_of(text: str) -> uuid.UUID:
     return found
 
 
-def skill_not_found() -> Problem:
-    return Problem(
-        status=404,
-        code="skill_not_found",
-        detail="The project has no skill of that name or slug.",
-    )
-
-
 def task_not_found() -> Problem:
     return Problem(status=404, code="task_not_found", detail="There is no such task.")

@@ -14,19 +14,9 @@ from tasks_app.openapi.runs import (
     describe_rerun,
     describe_retry,
 )
-from tasks_app.operations.locked import TaskNotFound
 from tasks_app.operations.run_limits import NONE_ASKED
-from tasks_app.operations.runs import (
-    ContinueRefused,
-    RerunRefused,
-    RetryRefused,
-    continue_task,
-    rerun,
-    retry,
-)
+from tasks_app.operations.runs import continue_task, rerun, retry
 from tasks_app.operations.stop import cancel
-from tasks_app.operations.submit import SkillNotFound
-from tasks_app.problems import Problem
 from tasks_app.serializers import (
     CancelRequest,
     ContinueRequest,
@@ -34,7 +24,8 @@ from tasks_app.serializers import (
     RetryRequest,
     read_body,
 )
-from tasks_app.views.base import BASE, APIBase, skill_not_found, task_id_of, task_not_found
+from tasks_app.views.base import BASE, APIBase, task_id_of
+from tasks_app.views.refusals import refusals_answered
 
 
 class CancelView(APIBase):
@@ -45,15 +36,13 @@ class CancelView(APIBase):
         """Stop the task: 202, or 200 where it had ended before."""
         body = read_body(CancelRequest, request.data)
         found = task_id_of(task_id)
-        try:
+        with refusals_answered():
             stopped = cancel(
                 task_id=found,
                 tenant_id=self.token.tenant_id,
                 reason=body.reason or "",
                 now=timezone.now(),
             )
-        except TaskNotFound:
-            raise task_not_found() from None
         return self.show(found, status=202 if stopped else 200)
 
 
@@ -65,19 +54,14 @@ class RetryView(APIBase):
         """Queue the task's next run."""
         body = read_body(RetryRequest, request.data)
         found = task_id_of(task_id)
-        try:
-            with transaction.atomic():  # shown as this leaves it: a worker is quick to take it
-                retry(
-                    task_id=found,
-                    tenant_id=self.token.tenant_id,
-                    limits=body.limits or NONE_ASKED,
-                    now=timezone.now(),
-                )
-                return self.show(found, status=202)
-        except TaskNotFound:
-            raise task_not_found() from None
-        except RetryRefused as refused:
-            raise Problem(status=409, code="not_retryable", detail=str(refused)) from None
+        with refusals_answered(), transaction.atomic():
+            retry(
+                task_id=found,
+                tenant_id=self.token.tenant_id,
+                limits=body.limits or NONE_ASKED,
+                now=timezone.now(),
+            )
+            return self.show(found, status=202)  # as this leaves it: a worker is quick to take it
 
 
 class ContinueView(APIBase):
@@ -88,20 +72,15 @@ class ContinueView(APIBase):
         """Queue the task's next run, with a further instruction."""
         body = read_body(ContinueRequest, request.data)
         found = task_id_of(task_id)
-        try:
-            with transaction.atomic():  # shown as this leaves it, as a retry is
-                continue_task(
-                    task_id=found,
-                    tenant_id=self.token.tenant_id,
-                    message=body.message,
-                    limits=body.limits or NONE_ASKED,
-                    now=timezone.now(),
-                )
-                return self.show(found, status=202)
-        except TaskNotFound:
-            raise task_not_found() from None
-        except ContinueRefused as refused:
-            raise Problem(status=409, code="not_continuable", detail=str(refused)) from None
+        with refusals_answered(), transaction.atomic():
+            continue_task(
+                task_id=found,
+                tenant_id=self.token.tenant_id,
+                message=body.message,
+                limits=body.limits or NONE_ASKED,
+                now=timezone.now(),
+            )
+            return self.show(found, status=202)  # as this leaves it, as a retry does
 
 
 class RerunView(APIBase):
@@ -112,14 +91,8 @@ class RerunView(APIBase):
         """Make a new task of the same submission."""
         read_body(RerunRequest, request.data)
         found = task_id_of(task_id)
-        try:
+        with refusals_answered():
             task = rerun(task_id=found, tenant_id=self.token.tenant_id, now=timezone.now())
-        except TaskNotFound:
-            raise task_not_found() from None
-        except RerunRefused as refused:
-            raise Problem(status=409, code="not_rerunnable", detail=str(refused)) from None
-        except SkillNotFound:
-            raise skill_not_found() from None
         answer = SubmitAnswer.of(task).model_dump(mode="json")
         return Response(
             answer, status=202, headers={"Location": f"{BASE}/agent-task/{task.task_id}"}

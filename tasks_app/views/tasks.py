@@ -13,34 +13,21 @@ from rest_framework.response import Response
 
 from caylex_project.accounts.keys import find_navigator_key
 from caylex_project.accounts.models import Navigator, PlatformToken
-from caylex_project.integrations.webhooks import WebhookRefused
 from tasks_app.answers import POLL_AFTER_MS, SubmitAnswer, TaskAnswer
 from tasks_app.list_answers import TasksAnswer
 from tasks_app.list_parameters import read_cursor, read_filter, read_size
 from tasks_app.listing import list_tasks
 from tasks_app.openapi.lists import describe_change, describe_delete, describe_list
 from tasks_app.openapi.tasks import describe_poll, describe_submit
-from tasks_app.operations.erase import NotFinished, erase
-from tasks_app.operations.idempotency import (
-    IdempotencyKeyReused,
-    Once,
-    fingerprint,
-    submit_once,
-)
-from tasks_app.operations.locked import TaskNotFound
-from tasks_app.operations.metadata import TooManyPairs, change_metadata
-from tasks_app.operations.submit import SkillNotFound, Submission, Submitted, submit
+from tasks_app.operations.erase import erase
+from tasks_app.operations.idempotency import Once, fingerprint, submit_once
+from tasks_app.operations.metadata import change_metadata
+from tasks_app.operations.submit import Submission, Submitted, submit
 from tasks_app.parameters import whole_number
-from tasks_app.problems import BadFields, FieldError, Problem
+from tasks_app.problems import Problem
 from tasks_app.serializers import MetadataRequest, SubmitRequest, read_body
-from tasks_app.views.base import (
-    BASE,
-    VERSION_HEADER,
-    APIBase,
-    skill_not_found,
-    task_id_of,
-    task_not_found,
-)
+from tasks_app.views.base import BASE, VERSION_HEADER, APIBase, task_id_of
+from tasks_app.views.refusals import refusals_answered
 
 MOST_WAIT = 60  # seconds
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
@@ -68,20 +55,8 @@ class TasksView(APIBase):
         once = None
         if key is not None:
             once = Once(key=key, fingerprint=fingerprint(dict(request.data), navigator=navigator))
-        try:
+        with refusals_answered():
             task, replayed = _submit(navigator, body.submission(), once)
-        except IdempotencyKeyReused:
-            raise Problem(
-                status=422,
-                code="idempotency_key_reused",
-                detail="This Idempotency-Key was sent before with another body. Use a new key.",
-            ) from None
-        except SkillNotFound:
-            raise skill_not_found() from None
-        except WebhookRefused as refused:
-            raise BadFields(
-                [FieldError(field="webhook.url", code="invalid_webhook_url", message=str(refused))]
-            ) from None
         answer = SubmitAnswer.of(task).model_dump(mode="json")
         headers = {"Location": f"{BASE}/agent-task/{task.task_id}"}
         if replayed:
@@ -104,27 +79,15 @@ class TaskView(APIBase):
         """Change the task's metadata."""
         body = read_body(MetadataRequest, request.data)
         found = task_id_of(task_id)
-        try:
+        with refusals_answered():
             change_metadata(task_id=found, tenant_id=self.token.tenant_id, changes=body.metadata)
-        except TaskNotFound:
-            raise task_not_found() from None
-        except TooManyPairs as refused:
-            raise Problem(status=409, code="metadata_full", detail=str(refused)) from None
         return self.show(found)
 
     @describe_delete
     def delete(self, request: Request, task_id: str) -> Response:
         """Delete the task, where it has ended."""
-        try:
+        with refusals_answered():
             erase(task_id=task_id_of(task_id), tenant_id=self.token.tenant_id)
-        except TaskNotFound:
-            raise task_not_found() from None
-        except NotFinished:
-            raise Problem(
-                status=409,
-                code="not_finished",
-                detail="Only a task that has ended can be deleted. Cancel it first.",
-            ) from None
         return Response(status=204)
 
 

@@ -17,7 +17,7 @@ from caylex_project.accounts.keys import (
     find_platform_token,
     issue_platform_token,
 )
-from caylex_project.accounts.models import NavigatorKey, PlatformToken
+from caylex_project.accounts.models import AuditEntry, NavigatorKey, PlatformToken
 from caylex_project.integrations.credentials import store_credential, value_of
 from caylex_project.integrations.models import Credential, ToolPermission
 from skills_app.operations import store_skill
@@ -297,6 +297,10 @@ def test_a_new_value_takes_the_place_of_the_old_one_for_the_same_owner(
     kept = Credential.objects.get()
     assert (kept.pk, kept.end_user_id) == (row.pk, row.end_user_id)
     assert value_of(kept) == "another-s3cret"
+    page = text_of(browser.get(f"/admin/integrations/credential/{row.pk}/change/"))
+    assert '<div class="readonly">root</div>' in page
+    assert "another-s3cret" not in page
+    assert "s3cret" not in str(AuditEntry.objects.values())
 
 
 @pytest.mark.parametrize("value", ["short", "planted-ü-s3cret", "x" * 5000])

@@ -10,20 +10,15 @@ from django.test import Client
 
 from caylex_project.accounts.keys import issue_platform_token
 from caylex_project.accounts.models import AuditEntry, PlatformToken
-from tasks_app.admin import actions
 from tasks_app.models import AgentTask
+from tasks_app.operations import staff
 from tests.accounts.test_admin import Browser, revoke
 from tests.api.conftest import Account
-from tests.api.test_admin_actions import FAILED, do, operator  # noqa: F401
+from tests.api.test_admin_actions import FAILED, WHY, do, operator, trail  # noqa: F401
 from tests.api.test_poll import ended, make_task
 from tests.factories import EndUserFactory, ServerInstanceFactory, TenantFactory
 
 SECRET = "planted-s3cret-1"
-
-
-def trail() -> list[tuple[str, str, str, str]]:
-    entries = AuditEntry.objects.order_by("id")
-    return list(entries.values_list("actor", "action", "object_id", "reason"))
 
 
 def test_a_cancel_and_a_retry_are_entries_with_actor_project_and_reason(
@@ -38,7 +33,7 @@ def test_a_cancel_and_a_retry_are_entries_with_actor_project_and_reason(
 
     assert trail() == [
         ("olga", "cancel", str(waiting.pk), "Jane asked"),
-        ("olga", "retry", str(failed.pk), ""),
+        ("olga", "retry", str(failed.pk), WHY),
     ]
     assert {each.project_id for each in AuditEntry.objects.all()} == {waiting.project_id}
 
@@ -53,7 +48,7 @@ def test_what_cannot_be_written_down_is_not_done(
     def refuse(**entry: Any) -> None:
         raise RuntimeError("no trail")
 
-    monkeypatch.setattr(actions, "record", refuse)
+    monkeypatch.setattr(staff, "record", refuse)
     with pytest.raises(RuntimeError):
         do(operator, "cancel", task)
 

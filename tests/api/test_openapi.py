@@ -119,16 +119,16 @@ def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str,
         for operation in each.values()
     }
     assert answers == {
-        "submitAgentTask": {"202", "403", "422", *with_body},
+        "submitAgentTask": {"202", "403", "422", "429", *with_body},
         "listAgentTasks": {"200", "400", *always} - {"404"},
         "getAgentTask": {"200", "304", "400", *always},
         "changeAgentTask": {"200", "409", *with_body},
         "deleteAgentTask": {"204", "409", *always},
         "listAgentTaskEvents": {"200", "400", *always},
         "cancelAgentTask": {"200", "202", *with_body},
-        "retryAgentTask": {"202", "409", *with_body},
-        "continueAgentTask": {"202", "409", *with_body},
-        "rerunAgentTask": {"202", "409", *with_body},
+        "retryAgentTask": {"202", "409", "429", *with_body},
+        "continueAgentTask": {"202", "409", "429", *with_body},
+        "rerunAgentTask": {"202", "409", "429", *with_body},
         "getAgentTaskTranscript": {"200", "400", *always},
         "getSessionTrace": {"200", "400", *always},
     }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from tasks_app.models import AgentTask
-from tests.api.conftest import Caller
+from tests.api.conftest import SUBMIT, Caller
 
 pytestmark = pytest.mark.django_db
 URL = "http://127.0.0.1:8903/hook"  # loopback is permitted in tests
@@ -88,3 +90,53 @@ def test_a_name_that_does_not_resolve_is_taken_with_a_warning(
     assert answer.json()["webhook_warning"] == (
         "The name not-yet.example does not resolve; it is looked up again at each use."
     )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_name_is_looked_up_while_no_transaction_is_open(
+    backend: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[bool] = []
+
+    def slow(*_: Any, **__: Any) -> None:
+        looked_up.append(connection.in_atomic_block)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    webhook = {"url": "https://not-yet.example/"}
+    key = {"Idempotency-Key": "one"}
+    assert backend.submit(webhook=webhook).status_code == 202
+    body = json.dumps(backend.account.body(webhook=webhook))
+    assert backend.post(body, headers=key).status_code == 202
+    task = AgentTask.objects.earliest("created_at")
+    backend.post("", path=f"{SUBMIT}/{task.pk}/cancel")
+    rerun = backend.post("", path=f"{SUBMIT}/{task.pk}/rerun")
+    assert rerun.status_code == 202
+    assert "not-yet.example" in rerun.json()["webhook_warning"]
+    assert looked_up == [False] * 3
+
+
+def test_a_replay_looks_nothing_up_and_a_rerun_is_refused_as_a_submit_is(
+    backend: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(address: str) -> None:
+        answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
+
+    resolve("127.0.0.1")
+    key = {"Idempotency-Key": "one"}
+    webhook = {"url": "https://example.com/"}
+    body = json.dumps(backend.account.body(webhook=webhook))
+    first = backend.post(body, headers=key)
+    resolve("10.0.0.1")
+    again = backend.post(body, headers=key)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json() == first.json()
+
+    path = f"{SUBMIT}/{first.json()['task_id']}"
+    backend.post("", path=f"{path}/cancel")
+    refusals = [backend.submit(webhook=webhook), backend.post("", path=f"{path}/rerun")]
+    assert [each.status_code for each in refusals] == [400, 400]
+    assert {each.json()["code"] for each in refusals} == {"invalid_webhook_url"}
+    assert refusals[0].json()["errors"] == refusals[1].json()["errors"]
+    assert AgentTask.objects.count() == 1

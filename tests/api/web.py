@@ -107,9 +107,9 @@ def read_one(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def running_web(*, database: str | None = None) -> Iterator[Web]:
+def running_web(*, database: str | None = None, **environment: str) -> Iterator[Web]:
     """Run uvicorn on our application; end it afterwards."""
-    variables = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    variables = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
     if database is not None:
         variables["DATABASE_URL"] = database
     process = subprocess.Popen(

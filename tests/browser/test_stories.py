@@ -88,6 +88,7 @@ def test_an_operator_finds_watches_cancels_and_retries(address: str, page: Page)
 
     page.goto(f"{address}{LIST}{failed.pk}/change/")
     page.click("text=Retry")
+    page.fill("#id_reason", "There is credit again")
     page.click("[type=submit][value=Retry]")
     expect(page.locator("h1 .state")).to_have_text("PENDING")
 

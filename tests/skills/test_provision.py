@@ -112,7 +112,7 @@ def test_everything_that_the_file_names_is_made(provision: Provision) -> None:
     assert navigator.model == "anthropic/claude-sonnet-4.6"
     [access] = accesses_for(project=project, navigator=navigator, end_user=EndUser.objects.get())
     assert access.headers == {"Authorization": f"Bearer {SECRET}"}
-    assert access.permissions == {"append": "always_execute", "wipe": "disabled"}
+    assert access.permissions == {"wipe": "disabled"}
     assert access.repeatable == {"lookup"}
     assert EndUser.objects.get().email == "jane@example.com"
     assert printed == {
@@ -213,7 +213,7 @@ def test_what_a_later_file_leaves_out_stays(provision: Provision) -> None:
     assert project.timezone == "Europe/Berlin"
     assert Navigator.objects.get().model == "anthropic/claude-sonnet-4.6"
     assert Credential.objects.count() == 1
-    assert ToolPermission.objects.count() == 2
+    assert ToolPermission.objects.count() == 1
 
 
 def test_a_later_file_updates_what_it_names(provision: Provision) -> None:
@@ -229,7 +229,7 @@ def test_a_later_file_updates_what_it_names(provision: Provision) -> None:
 
     server = Server.objects.get()
     assert (server.url, server.repeatable_tools) == ("http://127.0.0.1:8903/mcp", [])
-    assert sorted(ToolPermission.objects.values_list("tool", flat=True)) == ["append", "erase"]
+    assert list(ToolPermission.objects.values_list("tool", flat=True)) == ["erase"]
     assert Project.objects.get().instructions == "Answer in French."
     [access] = accesses_for(
         project=Project.objects.get(),

@@ -1,4 +1,4 @@
-"""The admin of integrations. A credential's value can be put in, and is never shown."""
+"""The admin of credentials. A value can be put in, and is never shown."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
 
 from caylex_project.accounts.audit import record
-from caylex_project.accounts.readonly import ReadOnlyAdmin
+from caylex_project.accounts.models import AuditEntry
+from caylex_project.accounts.row_actions import RowActionsAdmin
 from caylex_project.integrations.credentials import (
     CredentialRefused,
     check_credential,
     store_credential,
     value_of,
 )
-from caylex_project.integrations.models import Credential, Server, ServerInstance, ToolPermission
+from caylex_project.integrations.models import Credential
+
+_SHOWN = ("id", "instance", "end_user", "opens", "created_at", "updated_at", "set_by")
 
 if TYPE_CHECKING:
     BaseForm = forms.ModelForm[Model]
@@ -55,7 +58,7 @@ class CredentialForm(BaseForm):
 
 
 @admin.register(Credential)
-class CredentialAdmin(ReadOnlyAdmin):
+class CredentialAdmin(RowActionsAdmin):
     """Credentials: whose they are and whether they open."""
 
     project_paths = ("instance__project",)
@@ -70,6 +73,18 @@ class CredentialAdmin(ReadOnlyAdmin):
         """Whether the sealed value opens with one of our keys."""
         return value_of(row) is not None
 
+    @admin.display(description="Set by")
+    def set_by(self, row: Credential) -> str:
+        """Who of the staff pasted the value; a dash where a file or the user did."""
+        pasted = AuditEntry.objects.filter(
+            object_type=row._meta.label_lower, object_id=str(row.pk), at__gte=row.updated_at
+        )
+        return pasted.order_by("at").values_list("actor", flat=True).first() or "–"
+
+    def audited(self, row: Credential) -> tuple[Any, Any]:
+        """The credential, and its server's project."""
+        return row, row.instance.project_id
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Whoever has the permission to add one."""
         return self.permitted(request, "add")
@@ -82,13 +97,11 @@ class CredentialAdmin(ReadOnlyAdmin):
         """Never the sealed value; an input for a new one where it may be changed."""
         if obj is None:
             return ("instance", "end_user", "value")
-        shown = ("id", "instance", "end_user", "opens", "created_at", "updated_at")
-        return (*shown, "value") if self.has_change_permission(request, obj) else shown
+        return (*_SHOWN, "value") if self.has_change_permission(request, obj) else _SHOWN
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """A credential that exists stays with its owner."""
-        shown = ("id", "instance", "end_user", "opens", "created_at", "updated_at")
-        return () if obj is None else shown
+        return () if obj is None else _SHOWN
 
     @method_decorator(sensitive_post_parameters("value"))
     def changeform_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -108,46 +121,3 @@ class CredentialAdmin(ReadOnlyAdmin):
             project_id=obj.instance.project_id,
             now=timezone.now(),
         )
-
-
-@admin.register(Server)
-class ServerAdmin(ReadOnlyAdmin):
-    """Servers."""
-
-    project_paths = ("instances__project",)
-    list_display = ("name", "tenant", "url", "auth_kind", "created_at")
-    list_select_related = ("tenant",)
-    search_fields = ("name", "tenant__name")
-    fields = (
-        "id",
-        "tenant",
-        "name",
-        "url",
-        "auth_kind",
-        "auth_name",
-        "auth_prefix",
-        "repeatable_tools",
-        "created_at",
-    )
-
-
-@admin.register(ServerInstance)
-class ServerInstanceAdmin(ReadOnlyAdmin):
-    """Servers as they are connected to projects."""
-
-    project_paths = ("project",)
-    list_display = ("server", "project", "auth_level", "paused", "created_at")
-    list_select_related = ("server", "project__tenant")
-    search_fields = ("server__name", "project__name")
-    fields = ("id", "server", "project", "auth_level", "paused", "created_at")
-
-
-@admin.register(ToolPermission)
-class ToolPermissionAdmin(ReadOnlyAdmin):
-    """What navigators may do with tools."""
-
-    project_paths = ("navigator__project",)
-    list_display = ("tool", "permission", "navigator", "instance")
-    list_select_related = ("navigator", "instance__server", "instance__project")
-    search_fields = ("tool",)
-    fields = ("navigator", "instance", "tool", "permission")

@@ -1,0 +1,172 @@
+"""The admin of servers: whether they answer, which tools they have, and pausing them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.utils import timezone
+
+from caylex_project.accounts.end_users import EmailRefused, normalise_email
+from caylex_project.accounts.models import EndUser
+from caylex_project.accounts.row_actions import (
+    NotDone,
+    Outcome,
+    RowAction,
+    RowActionsAdmin,
+    RowForm,
+)
+from caylex_project.integrations.listing import Listed, keep_tools, list_tools
+from caylex_project.integrations.models import AuthLevel, Server, ServerInstance
+
+
+class AsUserForm(RowForm):
+    """As which user the server is asked, where each has a credential."""
+
+    email = forms.CharField(label="As the user", help_text="Whose credential goes along.")
+
+    def __init__(self, data: Any = None, *, row: ServerInstance) -> None:
+        super().__init__(data, row=row)
+        if row.auth_level != AuthLevel.USER:
+            del self.fields["email"]
+            return
+        newest = row.credentials.select_related("end_user").order_by("-updated_at").first()
+        if newest is not None and newest.end_user is not None:
+            self.fields["email"].initial = newest.end_user.email
+
+    def clean_email(self) -> EndUser:
+        """Return the project's user of that address."""
+        try:
+            email = normalise_email(self.cleaned_data["email"])
+        except EmailRefused as refused:
+            raise forms.ValidationError(str(refused)) from None
+        user = EndUser.objects.filter(project=self.row.project, email=email).first()
+        if user is None:
+            raise forms.ValidationError("The project has no such user.")
+        return user
+
+
+def _ask(row: ServerInstance, answers: Mapping[str, Any]) -> Listed:
+    return list_tools(instance=row, end_user=answers.get("email"))
+
+
+def _tested(row: ServerInstance, answers: Mapping[str, Any]) -> Outcome:
+    found: Listed = answers["found"]
+    if found.problem:
+        return _in_the_way(found, answers)
+    count = len(found.tools)
+    return Outcome(
+        sentence=f"{row.server} answered in {found.seconds} s and has {count} tools.",
+        details={"tools": count, **_as_whom(answers)},
+    )
+
+
+def _refreshed(row: ServerInstance, answers: Mapping[str, Any]) -> Outcome:
+    found: Listed = answers["found"]
+    if found.problem:
+        return _in_the_way(found, answers)
+    before = {each["name"] for each in row.tools}
+    after = {each["name"] for each in found.tools}
+    keep_tools(instance=row, listed=found, now=timezone.now())
+    return Outcome(
+        sentence=f"{row.server} has {len(after)} tools: {len(after - before)} new, "
+        f"{len(before - after)} gone.",
+        details={"tools": len(after), **_as_whom(answers)},
+    )
+
+
+def _in_the_way(found: Listed, answers: Mapping[str, Any]) -> Outcome:
+    details = {"problem": found.problem, **_as_whom(answers)}
+    return Outcome(sentence=f"No connection: {found.problem}", details=details, warning=True)
+
+
+def _as_whom(answers: Mapping[str, Any]) -> dict[str, str]:
+    user: EndUser | None = answers.get("email")
+    return {} if user is None else {"user": user.email}
+
+
+TEST = RowAction(
+    name="test",
+    verb="Test connection",
+    question="The server is asked for its tools, as a task would ask. Nothing is called or kept.",
+    form=AsUserForm,
+    first=_ask,
+    perform=_tested,
+)
+REFRESH = RowAction(
+    name="refresh",
+    verb="Refresh tools",
+    question="The server is asked for its tools. What it lists is kept, and tasks that are taken "
+    "up from now on ask it anew.",
+    form=AsUserForm,
+    first=_ask,
+    perform=_refreshed,
+)
+
+
+def _pausing(*, paused: bool, name: str, verb: str, question: str, **more: Any) -> RowAction:
+    def perform(row: Any, answers: Mapping[str, Any]) -> Outcome:
+        rows = type(row)._default_manager.filter(pk=row.pk, paused=not paused)
+        if not rows.update(paused=paused):
+            raise NotDone("Somebody was faster: it is so already.")
+        return Outcome(sentence=f"{row} is {'paused' if paused else 'in use again'}.")
+
+    return RowAction(
+        name=name,
+        verb=verb,
+        question=question,
+        applies=lambda row: row.paused is not paused,
+        perform=perform,
+        alarming=paused,
+        **more,
+    )
+
+
+def _pause_and_resume(where: str, **more: Any) -> tuple[RowAction, RowAction]:
+    return (
+        _pausing(
+            paused=True,
+            name="pause",
+            verb="Pause",
+            question=f"Tasks {where} that are taken up from now on see none of its tools. What "
+            "runs now keeps them to its end.",
+            **more,
+        ),
+        _pausing(
+            paused=False,
+            name="resume",
+            verb="Resume",
+            question=f"Tasks {where} that are taken up from now on see its tools again.",
+            **more,
+        ),
+    )
+
+
+@admin.register(Server)
+class ServerAdmin(RowActionsAdmin):
+    """Servers of tenants; what is done here is done for every project."""
+
+    project_paths = ("instances__project",)
+    list_display = ("name", "tenant", "url", "auth_kind", "paused", "created_at")
+    list_select_related = ("tenant",)
+    search_fields = ("name", "tenant__name")
+    fields = (
+        *("id", "tenant", "name", "url", "auth_kind", "auth_name", "auth_prefix"),
+        *("repeatable_tools", "paused", "created_at"),
+    )
+    row_actions = _pause_and_resume("of all projects", for_all=True)
+
+
+@admin.register(ServerInstance)
+class ServerInstanceAdmin(RowActionsAdmin):
+    """Servers as they are connected to projects."""
+
+    project_paths = ("project",)
+    list_display = ("server", "project", "auth_level", "paused", "tools_listed_at", "created_at")
+    list_select_related = ("server", "project__tenant")
+    search_fields = ("server__name", "project__name")
+    fields = ("id", "server", "project", "auth_level", "paused", "tools_listed_at", "created_at")
+    row_actions = (TEST, REFRESH, *_pause_and_resume("of the project"))
+    change_form_template = "admin/integrations/server_instance.html"

@@ -1,0 +1,123 @@
+"""What staff do with a task: the operation that the API calls, and its line in the audit trail.
+
+Both are in one transaction: what cannot be written down is not done.
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.db import transaction
+
+from caylex_project.accounts.audit import record
+from caylex_project.accounts.staff import visible_projects
+from tasks_app.models import AgentTask, WebhookDelivery
+from tasks_app.operations import runs, stop
+from tasks_app.operations.locked import TaskNotFound, locked_task
+from tasks_app.operations.pending import TooManyPending
+from tasks_app.operations.submit import SkillNotFound
+from tasks_app.operations.webhooks import DeliveryNotFound, RedeliverRefused, redeliver
+
+Made = Mapping[str, str]
+
+
+class NotDone(Exception):
+    """It was left as it is; `str()` says why."""
+
+
+def may_operate(user: Any) -> bool:
+    """Tell whether the staff user may cancel, retry, rerun and resend."""
+    return bool(user.is_active and user.is_staff and user.has_perm("tasks_app.change_agenttask"))
+
+
+def act(
+    *,
+    action: str,
+    task_id: uuid.UUID,
+    actor: Any,
+    reason: str,
+    now: datetime.datetime,
+    details: Made | None = None,
+) -> Made:
+    """Cancel, retry or rerun a task of the projects that `actor` sees; return what came of it.
+
+    Raises NotDone, TaskNotFound.
+    """
+    with transaction.atomic():
+        task = locked_task(task_id=task_id, tenant_id=None)
+        _check_sees(actor, task)
+        made = _ACTIONS[action](task_id, reason, now)
+        _write_down(actor, action, task, reason, {**(details or {}), **made}, now)
+    return made
+
+
+def resend(*, delivery_id: uuid.UUID, actor: Any, reason: str, now: datetime.datetime) -> None:
+    """Send a webhook's message once more, under its own id.
+
+    Raises NotDone, DeliveryNotFound, TaskNotFound.
+    """
+    with transaction.atomic():
+        delivery = WebhookDelivery.objects.select_related("task").filter(pk=delivery_id).first()
+        if delivery is None:
+            raise DeliveryNotFound
+        _check_sees(actor, delivery.task)
+        try:
+            redeliver(delivery_id=delivery_id, tenant_id=None, now=now)
+        except RedeliverRefused as refused:
+            raise NotDone(str(refused)) from None
+        said = {"delivery": str(delivery_id), "event": delivery.event}
+        _write_down(actor, "resend", delivery.task, reason, said, now)
+
+
+def _cancel(task_id: uuid.UUID, reason: str, now: datetime.datetime) -> Made:
+    if not stop.cancel(task_id=task_id, tenant_id=None, reason=reason, now=now):
+        raise NotDone("What has ended cannot be cancelled.")
+    return {}
+
+
+def _retry(task_id: uuid.UUID, reason: str, now: datetime.datetime) -> Made:
+    try:
+        runs.retry(task_id=task_id, tenant_id=None, now=now)
+    except (runs.RetryRefused, TooManyPending) as refused:
+        raise NotDone(str(refused)) from None
+    return {}
+
+
+def _rerun(task_id: uuid.UUID, reason: str, now: datetime.datetime) -> Made:
+    try:
+        new = runs.rerun(task_id=task_id, tenant_id=None, now=now)
+    except (runs.RerunRefused, TooManyPending) as refused:
+        raise NotDone(str(refused)) from None
+    except SkillNotFound:
+        raise NotDone("Its skill is no more.") from None
+    return {"new_task": str(new.task_id)}
+
+
+_ACTIONS: Mapping[str, Callable[[uuid.UUID, str, datetime.datetime], Made]] = {
+    "cancel": _cancel,
+    "retry": _retry,
+    "rerun": _rerun,
+}
+
+
+def _check_sees(actor: Any, task: AgentTask) -> None:
+    visible = visible_projects(actor)
+    if visible is not None and task.project_id not in visible:
+        raise TaskNotFound
+
+
+def _write_down(
+    actor: Any, action: str, task: AgentTask, reason: str, said: Made, now: datetime.datetime
+) -> None:
+    record(
+        actor=actor,
+        action=action,
+        on=task,
+        project_id=task.project_id,
+        reason=reason,
+        details=said,
+        now=now,
+    )
