@@ -1,10 +1,10 @@
-"""The admin of accounts. A token or key is shown once, on the page that answers its making."""
+"""The admin of tokens and keys. One is shown once, on the page that answers its making."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import django_otp.plugins.otp_totp.admin  # noqa: F401  registers a page that shows keys
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -13,25 +13,12 @@ from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.keys import give_secret
-from caylex_project.accounts.models import (
-    AuditEntry,
-    EndUser,
-    NavigatorKey,
-    PlatformToken,
-    Project,
-    Tenant,
-)
-from caylex_project.accounts.readonly import ReadOnlyAdmin
-from caylex_project.accounts.signin import SignInForm
+from caylex_project.accounts.models import NavigatorKey, PlatformToken
+from caylex_project.accounts.row_actions import Outcome, RowAction, RowActionsAdmin
 from caylex_project.accounts.staff import visible_projects
-
-admin.site.unregister(TOTPDevice)
-admin.site.login_form = SignInForm
-admin.site.login_template = "admin/accounts/login.html"
 
 if TYPE_CHECKING:
     BaseForm = ModelForm[Model]
@@ -51,11 +38,27 @@ class SecretForm(BaseForm):
         return cleaned
 
 
-class SecretAdmin(ReadOnlyAdmin):
+def _revoke(row: Any, answers: Mapping[str, Any]) -> Outcome:
+    row.revoke(timezone.now())
+    return Outcome(sentence=f"{row} does not work any more.")
+
+
+REVOKE = RowAction(
+    name="revoke",
+    verb="Revoke",
+    question="It stops working at once, for good.",
+    applies=lambda row: row.revoked_at is None,
+    perform=_revoke,
+    alarming=True,
+)
+
+
+class SecretAdmin(RowActionsAdmin):
     """Makes a secret and shows it once; a secret that exists can only be revoked."""
 
     form = SecretForm
     actions = ("revoke",)
+    row_actions = (REVOKE,)
     made: ClassVar[tuple[str, ...]] = ()  # the fields that the form asks for
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -75,6 +78,10 @@ class SecretAdmin(ReadOnlyAdmin):
         obj.shown_once = give_secret(obj)
         obj.save(force_insert=True)
         self._record(request, obj, "make")
+
+    def audited(self, row: Any) -> tuple[Any, Any]:
+        """The secret, and the project of a navigator's key."""
+        return row, row.navigator.project_id if isinstance(row, NavigatorKey) else None
 
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
@@ -104,8 +111,8 @@ class SecretAdmin(ReadOnlyAdmin):
         self.message_user(request, f"Revoked: {len(chosen)}.", messages.SUCCESS)
 
     def _record(self, request: HttpRequest, row: Any, action: str) -> None:
-        project = row.navigator.project_id if isinstance(row, NavigatorKey) else None
-        record(actor=request.user, action=action, on=row, project_id=project, now=timezone.now())
+        named, project = self.audited(row)
+        record(actor=request.user, action=action, on=named, project_id=project, now=timezone.now())
 
 
 @admin.register(PlatformToken)
@@ -131,50 +138,3 @@ class NavigatorKeyAdmin(SecretAdmin):
     list_select_related = ("navigator",)
     search_fields = ("navigator__name",)
     made = ("navigator", "expires_at")
-
-
-@admin.register(Tenant)
-class TenantAdmin(ReadOnlyAdmin):
-    """Tenants."""
-
-    project_paths = ("projects",)
-    list_display = ("name", "created_at")
-    search_fields = ("name",)
-    fields = ("id", "name", "created_at")
-
-
-@admin.register(Project)
-class ProjectAdmin(ReadOnlyAdmin):
-    """Projects."""
-
-    project_paths = ("pk",)
-    list_display = ("name", "tenant", "timezone", "created_at")
-    list_select_related = ("tenant",)
-    search_fields = ("name", "tenant__name")
-    fields = ("id", "tenant", "name", "instructions", "timezone", "limits", "created_at")
-
-
-@admin.register(EndUser)
-class EndUserAdmin(ReadOnlyAdmin):
-    """End users."""
-
-    project_paths = ("project",)
-    list_display = ("email", "project", "created_at")
-    list_select_related = ("project__tenant",)
-    search_fields = ("email",)
-    fields = ("id", "project", "email", "created_at")
-
-
-@admin.register(AuditEntry)
-class AuditEntryAdmin(ReadOnlyAdmin):
-    """What staff did, and why."""
-
-    project_paths = ("project_id",)
-    list_display = ("at", "actor", "action", "object_name", "object_type", "reason")
-    list_filter = ("action", "object_type")
-    search_fields = ("=actor", "=object_id")
-    ordering = ("-at", "-id")
-    fields = (
-        *("at", "actor", "action", "object_type", "object_id", "object_name", "project_id"),
-        *("reason", "details"),
-    )
