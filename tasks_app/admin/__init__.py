@@ -1,8 +1,8 @@
 """The admin of what is durable: every row can be read, and none can be edited here.
 
-Tasks can be cancelled and retried: see `actions`.
+What staff can do with tasks: see `actions`, `resend` and `bulk`.
 """
 
-from tasks_app.admin import rows, tasks, workers
+from tasks_app.admin import bulk, rows, tasks, workers
 
-__all__ = ["rows", "tasks", "workers"]
+__all__ = ["bulk", "rows", "tasks", "workers"]

@@ -6,83 +6,44 @@ same transaction.
 
 from __future__ import annotations
 
-import uuid
+import datetime
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
+from tasks_app.admin.questions import (
+    ACTIONS,
+    CANCEL,
+    RETRY,
+    Action,
+    ReasonForm,
+    ids_in,
+    moment_in,
+)
 from tasks_app.models import AgentTask
-from tasks_app.operations import locked, staff, stop
-from tasks_app.serializers import CONTROL_REFUSED, holds_control_characters
-from tasks_app.states import TERMINAL, Status
+from tasks_app.operations import bulk, locked, staff
 
 if TYPE_CHECKING:
     BaseAdmin = admin.ModelAdmin[models.Model]
 else:
     BaseAdmin = admin.ModelAdmin
 
-MOST_TASKS = 500  # at a time; each takes a transaction of its own within one request
-
-
-def _on_one_line(text: str) -> None:
-    if holds_control_characters(text):
-        raise ValidationError(CONTROL_REFUSED)
-
-
-class ReasonForm(forms.Form):
-    """Why it is done."""
-
-    reason = forms.CharField(
-        max_length=stop.MAX_REASON,
-        validators=[_on_one_line],
-        help_text="Stands in the audit trail, and in the report of a task that is cancelled.",
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Action:
-    """Something that can be done with tasks; `applies_in` are the states in which it can."""
-
-    name: str
-    verb: str
-    done: str
-    question: str
-    applies_in: frozenset[Status]
-
-
-CANCEL = Action(
-    name="cancel",
-    verb="Cancel",
-    done="cancelled",
-    question="They stop for good: those that wait at once, those that run within two seconds.",
-    applies_in=frozenset(Status) - frozenset(TERMINAL),
+MOST_TASKS = 500  # of one request; each takes a transaction of its own
+MOST_IN_BULK = 20_000  # of one operation that the workers do
+IN_BULK = (
+    "The workers do it one by one: all that match when you confirm, of those submitted by now."
 )
-RETRY = Action(
-    name="retry",
-    verb="Retry",
-    done="retried",
-    question="They go on from their last completed step, with fresh attempts and limits.",
-    applies_in=frozenset({Status.FAILED, Status.INCOMPLETE}),
-)
-RERUN = Action(
-    name="rerun",
-    verb="Rerun",
-    done="run anew",
-    question="A new task is made of the same submission; this one stays as it is.",
-    applies_in=frozenset(TERMINAL),
-)
-ACTIONS = (CANCEL, RETRY, RERUN)
 
 
 class OperatedAdmin(BaseAdmin):
@@ -114,7 +75,7 @@ class OperatedAdmin(BaseAdmin):
         self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any, **kwargs: Any
     ) -> HttpResponse | None:
         """Do what the list was told to. Raises Http404 for an id that is none."""
-        _ids(request.POST.getlist(ACTION_CHECKBOX_NAME))
+        ids_in(request.POST.getlist(ACTION_CHECKBOX_NAME))
         return super().response_action(request, queryset, *args, **kwargs)
 
     def get_urls(self) -> list[URLPattern]:
@@ -151,11 +112,69 @@ class OperatedAdmin(BaseAdmin):
     ) -> HttpResponse | None:
         tasks = list(queryset[: MOST_TASKS + 1])
         if len(tasks) > MOST_TASKS:
-            self._complain(request, f"Choose at most {MOST_TASKS} tasks at a time.")
-            return None
+            return self._ask_in_bulk(request, action, ReasonForm(), until=timezone.now())
         if not tasks:
             raise Http404
         return self._ask(request, action, tasks, ReasonForm())
+
+    def _ask_in_bulk(
+        self,
+        request: HttpRequest,
+        action: Action,
+        form: forms.Form,
+        *,
+        until: datetime.datetime,
+    ) -> HttpResponse:
+        """Ask about all that match the list's filters, of those submitted by `until`."""
+        count = self._matching(request, until)[: MOST_IN_BULK + 1].count()
+        if not 0 < count <= MOST_IN_BULK:
+            return self._refuse_bulk(request, count)
+        filters = request.GET.copy()
+        filters.pop("p", None)
+        query = filters.urlencode()
+        question = {
+            "title": f"{action.verb} {count:,} tasks?",
+            "question": f"{action.question} {IN_BULK}",
+            "verb": action.verb,
+            "address": f"{self._address(action.name)}?{query}",
+            "back": f"{self._address('changelist')}?{query}",
+            "hidden": [("until", until.isoformat())],
+            "form": form,
+        }
+        return self.ask(request, question)
+
+    def _begin_in_bulk(self, request: HttpRequest, action: Action) -> HttpResponse:
+        """Have the workers do it with all that match. Raises Http404."""
+        until = moment_in(request.POST["until"])
+        form = ReasonForm(request.POST)
+        if not form.is_valid():
+            return self._ask_in_bulk(request, action, form, until=until)
+        ids = self._matching(request, until).values_list("pk", flat=True)[: MOST_IN_BULK + 1]
+        task_ids = list(ids)
+        if not 0 < len(task_ids) <= MOST_IN_BULK:
+            return self._refuse_bulk(request, len(task_ids))
+        operation = bulk.begin(
+            action=action.name,
+            task_ids=task_ids,
+            actor=request.user,
+            reason=form.cleaned_data["reason"],
+            now=timezone.now(),
+        )
+        page = reverse("admin:tasks_app_bulkoperation_change", args=[operation.pk])
+        return HttpResponseRedirect(page)
+
+    def _refuse_bulk(self, request: HttpRequest, count: int) -> HttpResponse:
+        most = f"Choose at most {MOST_IN_BULK:,} tasks at a time."
+        self._complain(request, most if count else "No task matches any more.")
+        return HttpResponseRedirect(self._address("changelist"))
+
+    def _matching(self, request: HttpRequest, until: datetime.datetime) -> models.QuerySet[Any]:
+        """Return the tasks that the list's filters leave. Raises Http404 for odd filters."""
+        try:
+            found = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters:
+            raise Http404 from None
+        return found.filter(created_at__lte=until)
 
     def _ask(
         self, request: HttpRequest, action: Action, tasks: Sequence[AgentTask], form: forms.Form
@@ -184,7 +203,9 @@ class OperatedAdmin(BaseAdmin):
         if not self.has_operate_permission(request):
             raise PermissionDenied
         posted = request.method == "POST"
-        ids = _ids((request.POST if posted else request.GET).getlist("task"))
+        if posted and "until" in request.POST:
+            return self._begin_in_bulk(request, action)
+        ids = ids_in((request.POST if posted else request.GET).getlist("task"))
         if len(ids) > MOST_TASKS:
             self._complain(request, f"Choose at most {MOST_TASKS} tasks at a time.")
             return HttpResponseRedirect(self._address("changelist"))
@@ -228,11 +249,3 @@ class OperatedAdmin(BaseAdmin):
 
     def _complain(self, request: HttpRequest, sentence: str) -> None:
         self.message_user(request, sentence, messages.WARNING)
-
-
-def _ids(texts: Sequence[str]) -> list[uuid.UUID]:
-    """Return each id once. Raises Http404 where one is none: no such task can exist."""
-    try:
-        return list(dict.fromkeys(uuid.UUID(text) for text in texts))
-    except ValueError:
-        raise Http404 from None

@@ -10,7 +10,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from tasks_app.admin.actions import OperatedAdmin, ReasonForm
+from tasks_app.admin.actions import OperatedAdmin
+from tasks_app.admin.questions import ReasonForm
 from tasks_app.models import WebhookDelivery
 from tasks_app.operations import staff
 

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from tasks_app.states import WorkerState
 from tasks_app.webhooks.sender import Sender
-from tasks_app.worker import retention, sweep
+from tasks_app.worker import bulk, retention, sweep
 from tasks_app.worker.claim import (
     MOST_SLICE,
     SLICE,
@@ -154,6 +154,7 @@ class Engine:
             _retire(resources),
             self._watch_cancels(resources, worker_id),
             sender.run(self._draining),
+            bulk.work(resources.database.run, self._draining),
         )
         helpers = [asyncio.create_task(duty) for duty in duties]
         for helper in helpers:

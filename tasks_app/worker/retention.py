@@ -7,7 +7,7 @@ import datetime
 import structlog
 from django.db import transaction
 
-from tasks_app.models import AgentTask, IdempotencyKey, Worker
+from tasks_app.models import AgentTask, BulkOperation, IdempotencyKey, Worker
 from tasks_app.states import WorkerState
 from tasks_app.worker.claim import database_now
 from tasks_app.worker.sweep import alone
@@ -18,6 +18,7 @@ PORTION = 200  # tasks of one transaction
 MOST_KEYS = 5_000  # idempotency keys of one transaction
 KEYS_LIVE = datetime.timedelta(hours=48)
 WORKERS_STAY = datetime.timedelta(days=7)
+BULK_STAYS = datetime.timedelta(days=7)
 _LOCK = 0x0CA71F  # the advisory lock that lets one loop delete at a time
 
 log = structlog.get_logger(__name__)
@@ -31,7 +32,8 @@ def retire(*, days: int, now: datetime.datetime | None = None) -> bool:
        written of them; 0 keeps tasks for ever. One whose row is locked, by a retry perhaps, is
        left for the next time.
     2. Idempotency keys older than two days.
-    3. Rows of workers that ended, whose lease ran out more than a week ago.
+    3. Rows of workers that ended, whose lease ran out more than a week ago, and bulk operations
+       that were through by then.
     """
     with transaction.atomic():
         if not alone(_LOCK):
@@ -40,6 +42,7 @@ def retire(*, days: int, now: datetime.datetime | None = None) -> bool:
         tasks = _retire_tasks(moment - datetime.timedelta(days=days)) if days else 0
         keys = _retire_keys(moment - KEYS_LIVE)
         _retire_workers(moment - WORKERS_STAY)
+        BulkOperation.objects.filter(completed_at__lt=moment - BULK_STAYS).delete()
         return tasks == PORTION or keys == MOST_KEYS
 
 

@@ -201,7 +201,7 @@ def test_the_fragment_leaves_out_what_has_not_changed(viewer: Client, acme: Acco
 
     assert 'id="task-journal"' in shown(viewer, live)
     same = shown(viewer, live, seen="0-RUNNING")
-    assert 'id="task-now"' in same
+    assert 'id="now"' in same
     assert 'id="task-journal"' not in same
     assert "data-ended" not in same
     assert "data-ended" in shown(viewer, f"{LIST}{ended(acme, **FAILED).pk}/live/")

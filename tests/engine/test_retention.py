@@ -10,7 +10,16 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from tasks_app.models import AgentTask, Event, IdempotencyKey, Step, TaskMetadata, ToolCall, Worker
+from tasks_app.models import (
+    AgentTask,
+    BulkOperation,
+    Event,
+    IdempotencyKey,
+    Step,
+    TaskMetadata,
+    ToolCall,
+    Worker,
+)
 from tasks_app.states import WorkerState
 from tasks_app.worker import retention
 from tasks_app.worker.retention import retire
@@ -123,6 +132,16 @@ def test_workers_that_ended_go_after_a_week_and_the_living_stay() -> None:
     assert set(Worker.objects.values_list("host", flat=True)) == {
         *("alive6", "alive8", "draining6", "draining8", "gone6", "dead6")
     }
+
+
+def test_bulk_operations_go_a_week_after_they_were_through() -> None:
+    for days in (6, 8, None):
+        through = None if days is None else NOW - days * DAY
+        BulkOperation.objects.create(actor=str(days), action="cancel", completed_at=through)
+
+    retire(days=90, now=NOW)
+
+    assert set(BulkOperation.objects.values_list("actor", flat=True)) == {"6", "None"}
 
 
 def test_an_ended_worker_that_still_holds_a_task_stays() -> None:

@@ -2,7 +2,7 @@
 // Keep the page true until the task ends.
 const root = document.querySelector("[data-live]"), byId = (id) => document.getElementById(id);
 async function look() {
-  const old = byId("task-now").dataset;
+  const old = byId("now").dataset;
   if ("ended" in old) return;
   if (!document.hidden) try {
     const query = new URLSearchParams(location.search);
