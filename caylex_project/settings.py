@@ -20,12 +20,16 @@ DEBUG = ENVIRONMENT.debug
 ALLOWED_HOSTS = list(ENVIRONMENT.allowed_hosts) or (["*"] if DEBUG else [])
 CSRF_TRUSTED_ORIGINS = list(ENVIRONMENT.csrf_trusted_origins)
 
+IN_COMMAND = os.path.basename(sys.argv[0]) == "manage.py"
+IN_WORKER = IN_COMMAND and sys.argv[1:2] == ["qcluster"]
+
 INSTALLED_APPS = [
     "tasks_app",  # before django_q: its qcluster command is the one that runs
     "skills_app",
     "caylex_project.integrations",
     "caylex_project.accounts",
-    "django.contrib.admin",
+    # A worker shows no pages: what registers them would load all that the web process needs.
+    "django.contrib.admin.apps.SimpleAdminConfig" if IN_WORKER else "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -76,7 +80,6 @@ TEMPLATES: list[dict[str, Any]] = [
 # Database connections, by entry point: workers and commands keep theirs (each unit of work
 # begins with close_old_connections), the web process borrows from a pool. A pool does not
 # survive the forks of qcluster; kept connections leak under ASGI.
-IN_COMMAND = os.path.basename(sys.argv[0]) == "manage.py"
 
 
 def _database() -> dict[str, Any]:
