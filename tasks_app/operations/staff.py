@@ -14,6 +14,7 @@ from django.db import transaction
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.staff import visible_projects
+from caylex_project.integrations.webhooks import WebhookRefused
 from tasks_app.models import AgentTask, WebhookDelivery
 from tasks_app.operations import runs, stop
 from tasks_app.operations.locked import TaskNotFound, locked_task
@@ -93,6 +94,8 @@ def _rerun(task_id: uuid.UUID, reason: str, now: datetime.datetime) -> Made:
         raise NotDone(str(refused)) from None
     except SkillNotFound:
         raise NotDone("Its skill is no more.") from None
+    except WebhookRefused as refused:
+        raise NotDone(f"Its webhook is allowed no more: {refused}") from None
     return {"new_task": str(new.task_id)}
 
 
