@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,7 @@ from schemathesis.generation import GenerationMode
 
 from tasks_app.answers import EventsAnswer, ProblemAnswer, SubmitAnswer, TaskAnswer
 from tasks_app.list_answers import TasksAnswer
+from tasks_app.openapi.webhooks import WebhookMessage
 from tasks_app.serializers import (
     CancelRequest,
     ContinueRequest,
@@ -178,6 +180,25 @@ def test_every_answer_and_request_has_an_example_that_fits(description: dict[str
                     read = kind.model_validate_json(json.dumps(value))
                     shown = read.model_dump(mode="json", exclude_unset=True)
                     assert shown == value
+
+
+def test_the_message_to_a_webhook_is_described_with_its_headers_and_an_example(
+    description: dict[str, Any],
+) -> None:
+    [sent] = [each["post"] for each in description["webhooks"].values()]
+    assert {each["name"] for each in sent["parameters"]} == {
+        *("webhook-id", "webhook-timestamp", "webhook-signature")
+    }
+    [example] = _examples(sent["requestBody"])
+    read = WebhookMessage.model_validate_json(json.dumps(example))
+    assert read.model_dump(mode="json", exclude_unset=True) == example
+    assert set(sent["responses"]) == {"2XX", "410", "default"}
+
+
+def test_every_reference_of_the_description_leads_to_a_schema(description: dict[str, Any]) -> None:
+    names = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(description)))
+    assert {"WebhookMessage", "EndedTask", "StopReason", "TaskAnswer"} <= names
+    assert names <= set(description["components"]["schemas"])
 
 
 def _examples(part: dict[str, Any]) -> list[Any]:
