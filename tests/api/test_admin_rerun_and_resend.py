@@ -147,6 +147,7 @@ def test_the_commands_to_copy_work_and_hold_no_secret(acme: Account, client: Cli
         acme, **COMPLETED, prompt=prompt, metadata={"a": "b"}, webhook={"url": HOOK, "events": []}
     )
     reader = staff("rita", "view_agenttask", "view_payload")
+    reader.post(f"/admin/tasks_app/agenttask/{task.pk}/payloads/", secure=True)
 
     page = reader.get(change_page(task), secure=True).content.decode()
     copies = [html.unescape(each) for each in re.findall(r'data-copy="([^"]*)"', page)]
