@@ -96,29 +96,40 @@ class WebhookDeliveryAdmin(RowActionsAdmin):
 
     project_paths = ("task__project",)
     list_display = (
-        *("event", "task_link", "shown_url", "standing", "attempts", "answer"),
-        *("next_try", "created_at"),
+        *("event", "standing", "task_link", "address", "attempts", "answer", "next_try"),
     )
     list_display_links = ("event",)
     list_select_related = ("task",)
     list_filter = ("state", "event")
     ordering = ("-created_at", "-id")
     fields = (
-        *("id", "task_link", "event", "shown_url", "standing", "attempts", "answer"),
+        *("id", "task_link", "event", "address", "standing", "attempts", "answer"),
         *("next_try", "created_at", "delivered_at"),
     )
-    readonly_fields = ("task_link", "shown_url", "standing", "answer", "next_try")
+    readonly_fields = ("task_link", "address", "standing", "answer", "next_try")
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """The columns; a link to send it again for whom may."""
         more = ("resend",) if staff.may_operate(request.user) else ()
         return (*self.list_display, *more)
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list; the room is for its columns."""
+        context = {**(extra_context or {}), "is_nav_sidebar_enabled": False}
+        return super().changelist_view(request, context)
+
     def offered(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
         """Sending it again, which the tasks' own page does."""
         if not staff.may_operate(request.user) or row.state == DeliveryState.WAITING:
             return []
         return [{"verb": "Resend", "alarming": False, "address": _resend_page(row)}]
+
+    @admin.display(description="To")
+    def address(self, row: WebhookDelivery) -> str:
+        """Where it goes, without a query."""
+        return row.shown_url
 
     @admin.display(description="Task")
     def task_link(self, row: WebhookDelivery) -> str:
@@ -142,7 +153,7 @@ class WebhookDeliveryAdmin(RowActionsAdmin):
         """When it is sent, where it waits."""
         return row.next_attempt_at if row.state == DeliveryState.WAITING else None
 
-    @admin.display(description="")
+    @admin.display(description="Again")
     def resend(self, row: WebhookDelivery) -> str:
         """A link to the page that asks."""
         if row.state == DeliveryState.WAITING:
