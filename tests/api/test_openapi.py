@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import schemathesis
 import yaml
-from django.core import signals
 from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections
 from django.test import Client
 from hypothesis import HealthCheck, settings
 from pydantic import BaseModel
@@ -49,17 +46,6 @@ def description(db: None) -> dict[str, Any]:
     assert answer["Content-Type"] == "application/yaml; charset=utf-8"
     read: dict[str, Any] = yaml.safe_load(answer.content)
     return read
-
-
-@pytest.fixture
-def one_connection(db: None) -> Iterator[None]:
-    """Keep the requests on the test's own connection, inside its transaction."""
-    ends = (signals.request_started, signals.request_finished)
-    for each in ends:
-        each.disconnect(close_old_connections)
-    yield
-    for each in ends:
-        each.connect(close_old_connections)
 
 
 schema = schemathesis.openapi.from_wsgi(OPENAPI, get_wsgi_application())
