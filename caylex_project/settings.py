@@ -157,7 +157,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "PREPROCESSING_HOOKS": ["tasks_app.openapi.page.without_slash_forms"],
     # pydantic names its enumerations itself
-    "POSTPROCESSING_HOOKS": ["tasks_app.openapi.page.with_problem_details"],
+    "POSTPROCESSING_HOOKS": [
+        "tasks_app.openapi.page.with_problem_details",
+        "tasks_app.openapi.webhooks.with_webhooks",
+    ],
 }
 
 LANGUAGE_CODE = "en-us"

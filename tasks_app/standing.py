@@ -67,6 +67,10 @@ _SENTENCES: Mapping[Code, str] = {
 }
 
 
+_QUOTING = ("error", "reason")
+_HIDDEN = "what was answered is for those who may see payloads."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What staff are told beyond the row.
@@ -96,6 +100,17 @@ def standing_of(task: TaskView, around: Surroundings | None = None) -> Standing:
     if task.status is Status.RUNNING:
         return _held(standing, around)
     return _waiting(standing, task, around)
+
+
+def without_payload(standing: Standing) -> Standing:
+    """Return the same for those who may not read what a model, a tool or a user said.
+
+    Faults quote what they were answered.
+    """
+    hidden = {
+        name: _HIDDEN if name in _QUOTING else value for name, value in standing.parameters.items()
+    }
+    return replace(standing, parameters=hidden)
 
 
 def _waiting(standing: Standing, task: TaskView, around: Surroundings) -> Standing:

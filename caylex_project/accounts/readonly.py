@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.utils import lookup_spawns_duplicates
 from django.contrib.auth import get_permission_codename
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse
@@ -37,8 +38,9 @@ class ScopedAdmin(BaseAdmin):
         wanted = models.Q()
         for each in self.project_paths:
             wanted |= models.Q(**{f"{each}__in": visible})
-        # A path may lead over many rows: by key, so that none comes twice.
-        model: Any = self.model
+        if not any(lookup_spawns_duplicates(self.opts, each) for each in self.project_paths):
+            return rows.filter(wanted)
+        model: Any = self.model  # by key, so that none comes twice
         return rows.filter(pk__in=model._default_manager.filter(wanted).values("pk"))
 
     def get_field_queryset(

@@ -13,8 +13,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
+from caylex_project.accounts.readonly import ReadOnlyAdmin
 from caylex_project.accounts.staff import visible_projects
-from tasks_app.admin.readonly import ReadOnlyAdmin
 from tasks_app.models import BulkOperation, Worker
 from tasks_app.operations import staff
 from tasks_app.states import WorkerState
@@ -37,7 +37,7 @@ class BulkOperationAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Those that the user may see."""
-        rows = super().get_queryset(request).defer("task_ids")
+        rows = BulkOperation.objects.order_by(*self.ordering).defer("task_ids")
         if visible_projects(request.user) is None:
             return rows
         return rows.filter(actor=request.user.get_username())

@@ -6,21 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 
-from tasks_app.admin.page import journal_context, may_see_payloads, now_context
+from tasks_app.admin.page import journal_context, now_context
+from tasks_app.admin.payloads import may_see_payloads, payloads_open
 from tasks_app.admin.timeline import pretty, pretty_text
 from tasks_app.models import AgentTask, Step, ToolCall
 
 _OF_TASK = (
     *("id", "tenant_id", "project_id", "navigator_id", "session_id", "status", "stop_reason"),
     *("model", "required_skill", "limits", "metadata", "priority", "rerun_of_id", "run_number"),
-    *("attempt", "crashes", "next_attempt_at", "waiting_reason", "cancel_requested_at"),
+    *("attempt", "crashes", "next_attempt_at", "cancel_requested_at"),
     *("cancel_reason", "steps_completed", "tool_calls_made", "input_tokens", "output_tokens"),
     *("cached_input_tokens", "reasoning_tokens", "cost_usd", "authentication_needed"),
-    *("final_report_produced", "error", "created_at", "started_at", "completed_at"),
+    *("final_report_produced", "created_at", "started_at", "completed_at"),
 )
 _OF_STEP = (
     *("id", "run_number", "index", "finish_reason", "model", "provider_request_id", "usage"),
@@ -30,27 +32,30 @@ _OF_CALL = (
     *("id", "index", "name", "server", "tool", "repeatable", "refused", "state"),
     *("started_at", "completed_at"),
 )
-_OF_EVENT = ("sequence", "kind", "at", "data")
+Part = Callable[[Any, Any], tuple[AgentTask, str]]
+_OF_EVENT = ("sequence", "kind", "at")
 
 
 def fragment(request: HttpRequest, task: AgentTask, offers: dict[str, Any]) -> HttpResponse:
     """Answer the parts of the page that have changed since the version `seen`."""
     now = timezone.now()
-    context = {**now_context(task, now=now), **offers}
+    context = {**now_context(request, task, now=now), **offers}
     if request.GET.get("seen") != context["version"]:
         context |= {**journal_context(request, task, now=now), "changed": True}
     return TemplateResponse(request, "admin/tasks_app/agenttask/fragment.html", context)
 
 
 def whole_task(request: HttpRequest, task: AgentTask) -> HttpResponse:
-    """Answer the task and its journal as a file; payloads to whom may see them."""
-    payloads = may_see_payloads(request)
+    """Answer the task and its journal as a file; payloads to whom they are open."""
+    payloads = payloads_open(request, task, now=timezone.now())
+    quoting = ("error", "waiting_reason") if may_see_payloads(request) else ()
+    more = ("data",) if payloads else ()
     steps = list(task.steps.order_by("run_number", "index").prefetch_related("tool_calls"))
     body = {
-        **_values(task, _OF_TASK, *(("prompt", "report") if payloads else ())),
+        **_values(task, _OF_TASK, *quoting, *(("prompt", "report") if payloads else ())),
         "user_email": task.end_user.email,
         "steps": [_step(step, payloads) for step in steps],
-        "events": [_values(each, _OF_EVENT) for each in task.events.order_by("sequence")],
+        "events": [_values(each, _OF_EVENT, *more) for each in task.events.order_by("sequence")],
     }
     answer = JsonResponse(body, json_dumps_params={"indent": 2, "ensure_ascii": False})
     answer["Content-Disposition"] = f'attachment; filename="task-{task.pk}.json"'
@@ -70,35 +75,36 @@ def _values(row: Any, names: tuple[str, ...], *more: str) -> dict[str, Any]:
     return {name: getattr(row, name) for name in (*names, *more)}
 
 
-def _step_part(read: Callable[[Step], str]) -> Callable[[Any, Any], str]:
-    def part(tasks: Any, pk: Any) -> str:
-        step = Step.objects.filter(pk=pk, task__in=tasks).first()
+def _step_part(read: Callable[[Step], str]) -> Part:
+    def part(tasks: Any, pk: Any) -> tuple[AgentTask, str]:
+        step = Step.objects.filter(pk=pk, task__in=tasks).select_related("task").first()
         if step is None:
             raise Http404
-        return read(step)
+        return step.task, read(step)
 
     return part
 
 
-def _call_part(read: Callable[[ToolCall], str | None]) -> Callable[[Any, Any], str]:
-    def part(tasks: Any, pk: Any) -> str:
-        call = ToolCall.objects.filter(pk=pk, step__task__in=tasks).first()
+def _call_part(read: Callable[[ToolCall], str | None]) -> Part:
+    def part(tasks: Any, pk: Any) -> tuple[AgentTask, str]:
+        calls = ToolCall.objects.filter(pk=pk, step__task__in=tasks)
+        call = calls.select_related("step__task").first()
         text = None if call is None else read(call)
-        if text is None:
+        if call is None or text is None:
             raise Http404
-        return text
+        return call.step.task, text
 
     return part
 
 
-def _prompt(tasks: Any, pk: Any) -> str:
+def _prompt(tasks: Any, pk: Any) -> tuple[AgentTask, str]:
     task: AgentTask | None = tasks.filter(pk=pk).first()
     if task is None:
         raise Http404
-    return task.prompt
+    return task, task.prompt
 
 
-_PARTS: dict[str, Callable[[Any, Any], str]] = {
+_PARTS: dict[str, Part] = {
     "prompt": _prompt,
     "request": _step_part(lambda step: pretty(step.request)),
     "response": _step_part(lambda step: pretty(step.response)),
@@ -109,14 +115,17 @@ _PARTS: dict[str, Callable[[Any, Any], str]] = {
 
 
 def payload(request: HttpRequest, tasks: Any, part: str, pk: Any) -> HttpResponse:
-    """Answer one payload whole, as a text file. Raises Http404, PermissionDenied.
+    """Answer one payload whole, as a text file, or the task's page where it is not open.
 
-    `tasks` are those that the user may see.
+    `tasks` are those that the user may see. Raises Http404, PermissionDenied.
     """
     if not may_see_payloads(request):
         raise PermissionDenied
     if part not in _PARTS:
         raise Http404
-    answer = HttpResponse(_PARTS[part](tasks, pk), content_type="text/plain; charset=utf-8")
+    task, text = _PARTS[part](tasks, pk)
+    if not payloads_open(request, task, now=timezone.now()):
+        return HttpResponseRedirect(reverse("admin:tasks_app_agenttask_change", args=[task.pk]))
+    answer = HttpResponse(text, content_type="text/plain; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="{part}-{pk}.txt"'
     return answer

@@ -15,10 +15,11 @@ from caylex_project.accounts.models import AuditEntry
 from tasks_app.admin import words
 from tasks_app.admin.curl import poll_command, submit_command
 from tasks_app.admin.markdown import rendered
+from tasks_app.admin.payloads import may_see_payloads, payloads_open
 from tasks_app.admin.timeline import Timeline, timeline_of
 from tasks_app.models import AgentTask, Step, Worker
 from tasks_app.queries import view_of
-from tasks_app.standing import Surroundings, standing_of
+from tasks_app.standing import Surroundings, standing_of, without_payload
 from tasks_app.states import Status, WorkerState
 
 MOST_AHEAD = 1000  # the count goes no further
@@ -35,20 +36,18 @@ class Tile:
     more: str = ""
 
 
-def may_see_payloads(request: HttpRequest) -> bool:
-    """Tell whether prompts, arguments, results and reports are shown."""
-    return bool(request.user.has_perm("tasks_app.view_payload"))
-
-
-def now_context(task: AgentTask, *, now: datetime.datetime) -> dict[str, Any]:
+def now_context(request: HttpRequest, task: AgentTask, *, now: datetime.datetime) -> dict[str, Any]:
     """Return what changes while a task lives: its sentence and its tiles."""
+    standing = standing_of(view_of(task), surroundings(task, now=now))
+    payloads = may_see_payloads(request)
     reruns = task.reruns.order_by("-created_at").values_list("pk", flat=True)
     return {
         "task": task,
         "reruns": list(reruns[:MOST_RERUNS]),
         "version": f"{task.sequence}-{task.status}",
         "ended": Status(task.status).terminal,
-        "sentence": words.told(standing_of(view_of(task), surroundings(task, now=now))),
+        "sentence": words.told(standing if payloads else without_payload(standing)),
+        "error": task.error if payloads else "",
         "tiles": _tiles(task, now),
     }
 
@@ -57,10 +56,11 @@ def journal_context(
     request: HttpRequest, task: AgentTask, *, now: datetime.datetime
 ) -> dict[str, Any]:
     """Return what grows with a task: timeline, report, deliveries and audit."""
-    payloads = may_see_payloads(request)
+    payloads = payloads_open(request, task, now=now)
     return {
         "timeline": _timeline(request, task, payloads, now),
         "payloads": payloads,
+        "may_open": may_see_payloads(request) and not payloads,
         "report": _report(task) if payloads else "",
         "deliveries": list(task.deliveries.order_by("-created_at", "-id")[:MOST_ENTRIES]),
         "audit": list(
@@ -162,12 +162,13 @@ def _worker_tile(task: AgentTask, now: datetime.datetime) -> list[Tile]:
     return [Tile(name="Worker", value=str(task.worker), more=f"heartbeat {age} s ago")]
 
 
-def commands(request: HttpRequest, task: AgentTask) -> dict[str, str]:
+def commands(request: HttpRequest, task: AgentTask, *, now: datetime.datetime) -> dict[str, str]:
     """Return what the page lets one copy into a shell."""
+    opened = payloads_open(request, task, now=now)
     api = request.build_absolute_uri(reverse("agent-tasks"))
     return {
         "poll_command": poll_command(task, api=api),
-        "submit_command": submit_command(task, api=api) if may_see_payloads(request) else "",
+        "submit_command": submit_command(task, api=api) if opened else "",
     }
 
 
@@ -176,5 +177,6 @@ def addresses(task: AgentTask) -> dict[str, str]:
     name = "admin:tasks_app_agenttask"
     return {
         "live": reverse(f"{name}_live", args=[task.pk]),
+        "open": reverse(f"{name}_open", args=[task.pk]),
         "download": reverse(f"{name}_download", args=[task.pk]),
     }

@@ -16,7 +16,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from caylex_project.accounts.staff import visible_projects
+from caylex_project.accounts.readonly import ReadOnlyAdmin
 from tasks_app.admin import live, words
 from tasks_app.admin.counters import counters_of
 from tasks_app.admin.filters import FILTERS
@@ -24,10 +24,9 @@ from tasks_app.admin.page import (
     addresses,
     commands,
     journal_context,
-    may_see_payloads,
     now_context,
 )
-from tasks_app.admin.readonly import ReadOnlyAdmin
+from tasks_app.admin.payloads import may_see_payloads, open_payloads
 from tasks_app.admin.resend import ResendingAdmin
 from tasks_app.admin.search import HELP, search
 from tasks_app.models import AgentTask
@@ -75,6 +74,7 @@ class Pages(ChangeList):
 class AgentTaskAdmin(ResendingAdmin, ReadOnlyAdmin):
     """Tasks."""
 
+    project_paths = ("project",)
     list_filter = FILTERS
     list_select_related = ("project__tenant", "end_user")
     list_display_links = ("short_id",)
@@ -88,12 +88,6 @@ class AgentTaskAdmin(ResendingAdmin, ReadOnlyAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Pages without a count."""
         return Pages
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """The tasks of the projects that the user may see."""
-        tasks = super().get_queryset(request)
-        visible = visible_projects(request.user)
-        return tasks if visible is None else tasks.filter(project__in=visible)
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """The columns; the prompt's first line for whom may see it."""
@@ -136,10 +130,10 @@ class AgentTaskAdmin(ResendingAdmin, ReadOnlyAdmin):
         task, now = self._task(request, object_id), timezone.now()
         context = {
             **self.admin_site.each_context(request),
-            **now_context(task, now=now),
+            **now_context(request, task, now=now),
             **journal_context(request, task, now=now),
             **self.offers(request, task),
-            **commands(request, task),
+            **commands(request, task, now=now),
             "is_nav_sidebar_enabled": False,
             "addresses": addresses(task),
             "opts": self.opts,
@@ -154,9 +148,17 @@ class AgentTaskAdmin(ResendingAdmin, ReadOnlyAdmin):
         return [
             path("<uuid:task_id>/live/", own(self.live_view), name=f"{name}_live"),
             path("<uuid:task_id>/download/", own(self.download_view), name=f"{name}_download"),
+            path("<uuid:task_id>/payloads/", own(self.open_view), name=f"{name}_open"),
             path("payload/<slug:part>/<uuid:pk>/", own(self.payload_view), name=f"{name}_payload"),
             *super().get_urls(),
         ]
+
+    def open_view(self, request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
+        """Open the task's payloads to the user. Raises Http404, PermissionDenied."""
+        task = self._task(request, task_id)
+        if request.method != "POST":
+            raise PermissionDenied
+        return open_payloads(request, task)
 
     def live_view(self, request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
         """The parts of the page that change."""

@@ -7,11 +7,17 @@ import uuid
 from typing import Any
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from caylex_project.accounts.models import Project
 from tasks_app.models.tasks import AgentTask
 from tasks_app.states import DeliveryState
+
+
+def without_query(url: str) -> str:
+    """Return an address as staff may see it: what stands behind its `?` may be a secret."""
+    before, mark, _ = url.partition("?")
+    return f"{before}?…" if mark else before
 
 
 class WebhookEndpoint(models.Model):
@@ -34,7 +40,7 @@ class WebhookEndpoint(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.url
+        return without_query(self.url)
 
 
 class WebhookSecret(models.Model):
@@ -102,7 +108,8 @@ class WebhookDelivery(models.Model):
                 fields=["next_attempt_at"],
                 name="delivery_due",
                 condition=Q(state=DeliveryState.WAITING.value),
-            )
+            ),
+            models.Index(F("created_at").desc(), F("id").desc(), name="delivery_newest"),
         ]
 
     def __str__(self) -> str:
@@ -111,5 +118,4 @@ class WebhookDelivery(models.Model):
     @property
     def shown_url(self) -> str:
         """Where it goes, without a query: that may hold a secret."""
-        before, mark, _ = self.url.partition("?")
-        return f"{before}?…" if mark else before
+        return without_query(self.url)

@@ -112,8 +112,23 @@ def rerun(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None, now: datetime.date
     they stand today. Raises TaskNotFound, RerunRefused where the task has not ended, and what
     `submit` raises.
     """
-    webhook = _webhook_of(found_task(task_id=task_id, tenant_id=tenant_id))
-    webhook_warning = check_webhook(webhook)
+    warning = check_rerun(task_id=task_id, tenant_id=tenant_id)
+    return rerun_checked(task_id=task_id, tenant_id=tenant_id, webhook_warning=warning, now=now)
+
+
+def check_rerun(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None) -> str | None:
+    """Look the task's webhook up, with no transaction open. Raises TaskNotFound, WebhookRefused."""
+    return check_webhook(_webhook_of(found_task(task_id=task_id, tenant_id=tenant_id)))
+
+
+def rerun_checked(
+    *,
+    task_id: uuid.UUID,
+    tenant_id: uuid.UUID | None,
+    webhook_warning: str | None,
+    now: datetime.datetime,
+) -> Submitted:
+    """Run a task anew whose webhook `check_rerun` has looked up; raises the rest of `rerun`."""
     with transaction.atomic():
         task = locked_task(task_id=task_id, tenant_id=tenant_id)
         if not Status(task.status).terminal:

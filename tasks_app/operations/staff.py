@@ -14,6 +14,7 @@ from django.db import transaction
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.staff import visible_projects
+from caylex_project.integrations.webhooks import WebhookRefused
 from tasks_app.models import AgentTask, WebhookDelivery
 from tasks_app.operations import runs, stop
 from tasks_app.operations.locked import TaskNotFound, locked_task
@@ -22,6 +23,7 @@ from tasks_app.operations.submit import SkillNotFound
 from tasks_app.operations.webhooks import DeliveryNotFound, RedeliverRefused, redeliver
 
 Made = Mapping[str, str]
+Perform = Callable[[uuid.UUID, str, datetime.datetime], Made]
 
 
 class NotDone(Exception):
@@ -46,10 +48,11 @@ def act(
 
     Raises NotDone, TaskNotFound.
     """
+    perform = _ACTIONS.get(action) or _prepared_rerun(task_id)
     with transaction.atomic():
         task = locked_task(task_id=task_id, tenant_id=None)
         _check_sees(actor, task)
-        made = _ACTIONS[action](task_id, reason, now)
+        made = perform(task_id, reason, now)
         _write_down(actor, action, task, reason, {**(details or {}), **made}, now)
     return made
 
@@ -86,21 +89,28 @@ def _retry(task_id: uuid.UUID, reason: str, now: datetime.datetime) -> Made:
     return {}
 
 
-def _rerun(task_id: uuid.UUID, reason: str, now: datetime.datetime) -> Made:
+def _prepared_rerun(task_id: uuid.UUID) -> Perform:
+    """Look up what takes as long as it takes, before the transaction; return what does the rest."""
     try:
-        new = runs.rerun(task_id=task_id, tenant_id=None, now=now)
-    except (runs.RerunRefused, TooManyPending) as refused:
-        raise NotDone(str(refused)) from None
-    except SkillNotFound:
-        raise NotDone("Its skill is no more.") from None
-    return {"new_task": str(new.task_id)}
+        warning = runs.check_rerun(task_id=task_id, tenant_id=None)
+    except WebhookRefused as refused:
+        raise NotDone(f"Its webhook is allowed no more: {refused}") from None
+
+    def perform(task_id: uuid.UUID, reason: str, now: datetime.datetime) -> Made:
+        try:
+            new = runs.rerun_checked(
+                task_id=task_id, tenant_id=None, webhook_warning=warning, now=now
+            )
+        except (runs.RerunRefused, TooManyPending) as refused:
+            raise NotDone(str(refused)) from None
+        except SkillNotFound:
+            raise NotDone("Its skill is no more.") from None
+        return {"new_task": str(new.task_id)}
+
+    return perform
 
 
-_ACTIONS: Mapping[str, Callable[[uuid.UUID, str, datetime.datetime], Made]] = {
-    "cancel": _cancel,
-    "retry": _retry,
-    "rerun": _rerun,
-}
+_ACTIONS: Mapping[str, Perform] = {"cancel": _cancel, "retry": _retry}  # and "rerun"
 
 
 def _check_sees(actor: Any, task: AgentTask) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 from django.db import transaction
 
 from caylex_project.integrations.webhooks import check_webhook_url
-from tasks_app.models import WebhookDelivery
+from tasks_app.models import WebhookDelivery, WebhookEndpoint
 from tasks_app.states import DeliveryState
+
+_REASON = 300  # characters that are kept
 
 
 class DeliveryNotFound(Exception):
@@ -73,3 +75,15 @@ def redeliver(
             last_error="",
             delivered_at=None,
         )
+
+
+def disable_endpoint(*, endpoint_id: uuid.UUID, reason: str, now: datetime.datetime) -> bool:
+    """Tell an address of nothing any more; return False where it is so already."""
+    rows = WebhookEndpoint.objects.filter(pk=endpoint_id, disabled_at__isnull=True)
+    return bool(rows.update(disabled_at=now, disabled_reason=reason[:_REASON]))
+
+
+def enable_endpoint(*, endpoint_id: uuid.UUID) -> bool:
+    """Tell an address of the tasks that end from now on; return False where it is so already."""
+    rows = WebhookEndpoint.objects.filter(pk=endpoint_id, disabled_at__isnull=False)
+    return bool(rows.update(disabled_at=None, disabled_reason=""))

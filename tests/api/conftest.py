@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from django.core import signals
+from django.db import close_old_connections
 from django.test import Client
 
 from caylex_project.accounts.keys import issue_navigator_key, issue_platform_token
@@ -114,3 +117,14 @@ def backend(acme: Account) -> Caller:
 def stranger(rival: Account) -> Caller:
     """The rival's backend."""
     return Caller(rival)
+
+
+@pytest.fixture
+def one_connection(db: None) -> Iterator[None]:
+    """Keep the requests on the test's own connection, inside its transaction."""
+    ends = (signals.request_started, signals.request_finished)
+    for each in ends:
+        each.disconnect(close_old_connections)
+    yield
+    for each in ends:
+        each.connect(close_old_connections)

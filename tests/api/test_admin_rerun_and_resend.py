@@ -78,13 +78,15 @@ def test_what_cannot_be_run_anew_says_why_and_makes_nothing(
     skill: Skill = SkillFactory(project=acme.project)
     lost = ended(acme, **FAILED, required_skill={"slug": skill.slug})
     skill.delete()
+    hooked = ended(acme, **FAILED, webhook={"url": "http://10.0.0.1/", "events": []})
     open_task = make_task(acme)
 
-    told_of = [*told(do(operator, "rerun", lost)), *told(do(operator, "rerun", open_task))]
+    whys = [told(do(operator, "rerun", each))[-1] for each in (lost, hooked, open_task)]
 
-    assert ("warning", "Not run anew: 1. Its skill is no more.") in told_of
-    assert told_of[-1][1].endswith("can be run anew, not PENDING.")
-    assert AgentTask.objects.count() == 2
+    assert whys[0] == ("warning", "Not run anew: 1. Its skill is no more.")
+    assert whys[1][1].startswith("Not run anew: 1. Its webhook is allowed no more: ")
+    assert whys[2][1].endswith("can be run anew, not PENDING.")
+    assert AgentTask.objects.count() == 3
     assert trail() == []
 
 
@@ -145,6 +147,7 @@ def test_the_commands_to_copy_work_and_hold_no_secret(acme: Account, client: Cli
         acme, **COMPLETED, prompt=prompt, metadata={"a": "b"}, webhook={"url": HOOK, "events": []}
     )
     reader = staff("rita", "view_agenttask", "view_payload")
+    reader.post(f"/admin/tasks_app/agenttask/{task.pk}/payloads/", secure=True)
 
     page = reader.get(change_page(task), secure=True).content.decode()
     copies = [html.unescape(each) for each in re.findall(r'data-copy="([^"]*)"', page)]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import schemathesis
 import yaml
-from django.core import signals
 from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections
 from django.test import Client
 from hypothesis import HealthCheck, settings
 from pydantic import BaseModel
@@ -21,6 +19,7 @@ from schemathesis.generation import GenerationMode
 
 from tasks_app.answers import EventsAnswer, ProblemAnswer, SubmitAnswer, TaskAnswer
 from tasks_app.list_answers import TasksAnswer
+from tasks_app.openapi.webhooks import WebhookMessage
 from tasks_app.serializers import (
     CancelRequest,
     ContinueRequest,
@@ -47,17 +46,6 @@ def description(db: None) -> dict[str, Any]:
     assert answer["Content-Type"] == "application/yaml; charset=utf-8"
     read: dict[str, Any] = yaml.safe_load(answer.content)
     return read
-
-
-@pytest.fixture
-def one_connection(db: None) -> Iterator[None]:
-    """Keep the requests on the test's own connection, inside its transaction."""
-    ends = (signals.request_started, signals.request_finished)
-    for each in ends:
-        each.disconnect(close_old_connections)
-    yield
-    for each in ends:
-        each.connect(close_old_connections)
 
 
 schema = schemathesis.openapi.from_wsgi(OPENAPI, get_wsgi_application())
@@ -178,6 +166,25 @@ def test_every_answer_and_request_has_an_example_that_fits(description: dict[str
                     read = kind.model_validate_json(json.dumps(value))
                     shown = read.model_dump(mode="json", exclude_unset=True)
                     assert shown == value
+
+
+def test_the_message_to_a_webhook_is_described_with_its_headers_and_an_example(
+    description: dict[str, Any],
+) -> None:
+    [sent] = [each["post"] for each in description["webhooks"].values()]
+    assert {each["name"] for each in sent["parameters"]} == {
+        *("webhook-id", "webhook-timestamp", "webhook-signature")
+    }
+    [example] = _examples(sent["requestBody"])
+    read = WebhookMessage.model_validate_json(json.dumps(example))
+    assert read.model_dump(mode="json", exclude_unset=True) == example
+    assert set(sent["responses"]) == {"2XX", "410", "default"}
+
+
+def test_every_reference_of_the_description_leads_to_a_schema(description: dict[str, Any]) -> None:
+    names = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(description)))
+    assert {"WebhookMessage", "EndedTask", "StopReason", "TaskAnswer"} <= names
+    assert names <= set(description["components"]["schemas"])
 
 
 def _examples(part: dict[str, Any]) -> list[Any]:

@@ -39,11 +39,14 @@ def _seed() -> dict[str, str]:
     from django.core.management import call_command
     from django.utils import timezone
 
+    from caylex_project.accounts.audit import record
+    from tasks_app.admin.payloads import LOOK
     from tests.browser.scene import Scene
 
     call_command("migrate", verbosity=0)
-    User.objects.create_superuser("ada", password="a-long-password")
+    ada = User.objects.create_superuser("ada", password="a-long-password")
     done, busy = Scene(timezone.now()).play()
+    record(actor=ada, action=LOOK, on=done, project_id=done.project_id, now=timezone.now())
     page = "/admin/tasks_app/agenttask/"
     return {
         "list": page,

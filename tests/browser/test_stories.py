@@ -65,6 +65,9 @@ def test_an_operator_finds_watches_cancels_and_retries(address: str, page: Page)
 
     page.goto(f"{address}{LIST}{busy.pk}/change/")
     expect(page.locator(".standing")).to_contain_text("waiting for bank: statement for")
+    assert page.locator("pre").count() == 0
+    page.fill("[name=reason]", "Ruth asks where it is")
+    page.click("text=Show payloads")
     page.click("details:has-text('What the model said') summary")
     AgentTask.objects.filter(pk=busy.pk).update(
         status="COMPLETED",

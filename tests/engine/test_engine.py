@@ -1,6 +1,7 @@
 """The engine in this process, on its own thread: claims, lost answers, draining, broken duties."""
 
 import asyncio
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,9 +17,9 @@ from django.utils import timezone
 from agent_runtime.net import AddressGuard
 from agent_runtime.testing import ScriptedModel, says
 from agent_runtime.tools.mcp import CatalogueCache
-from tasks_app.models import AgentTask, Worker
+from tasks_app.models import AgentTask, WebhookDelivery, Worker
 from tasks_app.operations import stop
-from tasks_app.states import Status, WorkerState
+from tasks_app.states import DeliveryState, Status, WorkerState
 from tasks_app.worker import engine as module
 from tasks_app.worker import sweep
 from tasks_app.worker.claim import Claim, claim_due
@@ -32,6 +33,7 @@ from tests.engine.conftest import Heard
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PATIENCE = 20.0
+NO_PRIVATE = AddressGuard()
 
 
 def eventually(look: Callable[[], object], what: str) -> None:
@@ -62,7 +64,13 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartEngine]:
 
     monkeypatch.setattr(module, "_leave", leave)
 
-    def begin(model: ScriptedModel, *, drain_seconds: float = 5.0, capacity: int = 500) -> Engine:
+    def begin(
+        model: ScriptedModel,
+        *,
+        drain_seconds: float = 5.0,
+        capacity: int = 500,
+        guard: AddressGuard = NO_PRIVATE,
+    ) -> Engine:
         database = Database()
 
         def resources() -> Resources:
@@ -78,7 +86,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartEngine]:
                 made,
                 environment=environment,
                 model=model,
-                guard=AddressGuard(),
+                guard=guard,
                 catalogues=CatalogueCache(),
                 database=database,
                 journal=Journal(database),
@@ -110,6 +118,34 @@ def test_it_registers_claims_what_is_due_and_ends_clean(start: StartEngine) -> N
     engine.drain()
     assert engine.join(PATIENCE) == 0
     assert Worker.objects.get().state == WorkerState.GONE
+
+
+def test_its_sender_tells_the_end_of_a_task_and_connects_to_no_refused_address(
+    start: StartEngine,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as receiver:
+        receiver.settimeout(PATIENCE)
+        webhook = {"url": f"http://127.0.0.1:{receiver.getsockname()[1]}/", "events": []}
+        told = a_task(webhook=webhook)
+        engine = start(
+            ScriptedModel((says("Done."),)), guard=AddressGuard.of(networks=["127.0.0.0/8"])
+        )
+        connection, _ = receiver.accept()
+        with connection:
+            assert connection.recv(65_536).startswith(b"POST / HTTP/1.1\r\n")
+            connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        taken = WebhookDelivery.objects.filter(task=told, state=DeliveryState.DELIVERED)
+        eventually(taken.exists, "the outcome")
+        engine.drain()
+        assert engine.join(PATIENCE) == 0
+
+        untold = a_task(webhook=webhook)
+        start(ScriptedModel((says("Done."),)))
+        refused = WebhookDelivery.objects.filter(task=untold, attempts=1, last_status=None)
+        eventually(refused.exists, "the refusal")
+        receiver.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            receiver.accept()
 
 
 def test_a_ring_is_answered_at_once_and_the_rows_are_looked_at_without_one(

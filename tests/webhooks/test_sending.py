@@ -13,6 +13,7 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from tasks_app.models import WebhookDelivery
+from tasks_app.openapi.webhooks import EndedTask, WebhookMessage
 from tasks_app.states import DeliveryState
 from tasks_app.webhooks.body import MAX_BODY, body_of
 from tasks_app.webhooks.deliveries import LEASE, WAITS, claim_messages
@@ -63,6 +64,10 @@ async def test_a_receiver_verifies_the_message_and_reads_how_the_task_ended(
             "completed_at": delivery.created_at.replace(microsecond=0).isoformat(),
         },
     }
+    described = WebhookMessage.model_validate_json(got.body)
+    assert described.model_dump(mode="json", exclude_unset=True) == message
+    assert set(WebhookMessage.model_fields) == set(message)
+    assert set(EndedTask.model_fields) == set(message["data"])
     assert got.path == "/hook"
     assert got.headers["webhook-id"] == str(delivery.pk)
     assert got.headers["content-type"] == "application/json"

@@ -73,6 +73,14 @@ class SecretAdmin(RowActionsAdmin):
         """The form's fields for a new one; never the digest."""
         return self.made if obj is None else (*self.made, "id", "created_at", "revoked_at")
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """As Django's, with a name for each of the two inputs of a moment."""
+        field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "expires_at":
+            for widget, part in zip(field.widget.widgets, ("date", "time"), strict=True):
+                widget.attrs["aria-label"] = f"Expires at: {part}"
+        return field
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Give the new row its secret; the text lives until this request is answered."""
         obj.shown_once = give_secret(obj)

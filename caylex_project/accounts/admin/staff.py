@@ -64,6 +64,7 @@ class StaffScopeAdmin(UnlimitedAdmin):
     """Limits of staff users. Without one a user sees all projects; deleting it lifts the limit."""
 
     form = ScopeForm
+    fields = ("user", "projects")
     list_display = ("user", "count")
     list_select_related = ("user",)
     search_fields = ("user__username",)
