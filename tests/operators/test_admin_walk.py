@@ -122,8 +122,12 @@ def addresses(world: World) -> dict[str, str]:
         }
         names = [*each.pattern.converters, *_groups(each)]
         wanted = {name: known.get(name, row.pk) for name in names}
-        arguments = {"args": list(wanted.values())} if not each.pattern.converters else {}
-        found[each.name] = reverse(f"admin:{each.name}", **(arguments or {"kwargs": wanted}))
+        named = bool(each.pattern.converters)
+        found[each.name] = reverse(
+            f"admin:{each.name}",
+            args=None if named else list(wanted.values()),
+            kwargs=wanted if named else None,
+        )
     for action in ("cancel", "retry", "rerun"):
         found[action] = f"{found[f'tasks_app_agenttask_{action}']}?task={world.task.pk}"
     return {**found, "second_factor": reverse("second_factor"), "nothing": "/admin/nothing/"}
