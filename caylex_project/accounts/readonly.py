@@ -68,6 +68,7 @@ class ScopedAdmin(BaseAdmin):
 class ReadOnlyAdmin(ScopedAdmin):
     """Nobody adds, changes or deletes; each class that opens one of these says so itself."""
 
+    ordering: ClassVar[tuple[str, ...]] = ("-pk",)
     show_full_result_count = False
     list_per_page = 50
 

@@ -11,6 +11,7 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
+from django.db.models import ForeignKey
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
@@ -263,3 +264,22 @@ def test_superusers_limited_to_no_project_reach_no_row_of_one(world: World) -> N
             if name.startswith(_start(label)) and str(row.pk) in path:
                 answer = client.get(path, secure=True)
                 assert answer.status_code in (403, 404), path
+
+
+def test_superusers_limited_to_no_project_are_offered_no_row_of_one(world: World) -> None:
+    User.objects.filter(username="limited").update(is_superuser=True)
+    browser, asked = signed_in("limited"), 0
+
+    for model in admin.site._registry:
+        for field in model._meta.get_fields():
+            if not isinstance(field, ForeignKey) or (
+                field.remote_field.model not in admin.site._registry
+            ):
+                continue
+            of = f"app_label={model._meta.app_label}&model_name={model._meta.model_name}"
+            answer = browser.get(f"/admin/autocomplete/?{of}&field_name={field.name}", secure=True)
+            row = world.rows[field.remote_field.model._meta.label_lower]
+            assert answer.status_code in (200, 403, 404)
+            assert str(row.pk) not in answer.content.decode(), of
+            asked += 1
+    assert asked > 20
