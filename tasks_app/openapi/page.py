@@ -12,6 +12,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiYamlRenderer
 
 from caylex_project.problem import PROBLEM_JSON
+from tasks_app.openapi.codes import CODES
 
 PROBLEM_DETAILS = {
     "description": "An error as RFC 9457 has it, for who sends `Accept: application/problem+json`.",
@@ -64,5 +65,5 @@ def openapi(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def docs(request: HttpRequest) -> HttpResponse:
-    """Serve the page that shows it, all its parts from this server."""
-    return render(request, "docs.html")
+    """Serve the page that shows it and the errors' codes, all its parts from this server."""
+    return render(request, "docs.html", {"codes": CODES.items()})

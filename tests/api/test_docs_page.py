@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.api.web import Web, running_web
 
@@ -50,3 +50,11 @@ def test_it_shows_both_endpoints_and_asks_nobody_else(web: Web, page: Page) -> N
     assert said == []
     own = (f"{web.address}/", "data:")
     assert [url for url in asked if not url.startswith(own)] == []
+
+
+def test_the_type_of_a_problem_leads_to_what_its_code_means(web: Web, page: Page) -> None:
+    page.goto(f"{web.address}/api/v1/docs#too_many_pending")
+    page.get_by_text("Submit a task").wait_for()
+
+    expect(page.locator("#too_many_pending")).to_be_in_viewport()
+    expect(page.locator("#too_many_pending + dd")).to_contain_text("429. As many tasks wait")

@@ -93,7 +93,8 @@ def test_the_layer_that_waits_passes_on_whatever_it_cannot_read(
             sent.append(message)
 
         async def receive() -> Message:
-            return await asyncio.get_running_loop().create_future()
+            never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+            return await never
 
         scope = {
             "type": "http",
