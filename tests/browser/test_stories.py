@@ -12,7 +12,9 @@ from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
+from caylex_project.accounts.models import AuditEntry
 from tasks_app.models import AgentTask
+from tasks_app.operations.bulk import work_on
 from tests.api.web import running_web
 from tests.browser.scene import Scene
 from tests.worker_processes.cluster import database_url
@@ -81,6 +83,11 @@ def test_an_operator_finds_watches_cancels_and_retries(address: str, page: Page)
     expect(page.locator(".standing")).to_have_text("Finished: the agent has reported.")
     expect(page.locator("#step-1-1-1")).to_have_attribute("open", "")
 
+    again = AgentTask.objects.get(attempt=2)
+    page.goto(f"{address}{LIST}{again.pk}/change/")
+    expect(page.locator(".standing")).to_contain_text("Waiting to try step 1 again in ")
+    expect(page.locator(".standing")).to_contain_text("after attempt 2: HTTP 429")
+
     waiting = AgentTask.objects.filter(status="PENDING", attempt=0).earliest("next_attempt_at")
     page.goto(f"{address}{LIST}{waiting.pk}/change/")
     expect(page.locator(".standing")).to_contain_text("Waiting for a free slot")
@@ -94,6 +101,42 @@ def test_an_operator_finds_watches_cancels_and_retries(address: str, page: Page)
     page.fill("#id_reason", "There is credit again")
     page.click("[type=submit][value=Retry]")
     expect(page.locator("h1 .state")).to_have_text("PENDING")
+
+
+def test_six_hundred_are_cancelled_after_one_question(address: str, page: Page) -> None:
+    now = timezone.now()
+    scene = Scene(now)
+    first = scene.task(0, ago=900)
+    names = [each.attname for each in AgentTask._meta.concrete_fields if each.attname != "id"]
+    fields = {name: getattr(first, name) for name in names}
+    AgentTask.objects.bulk_create(AgentTask(**fields) for _ in range(600))
+    kept = scene.ended(1, ago=800, took=9)
+    sign_in(page, address, "view_agenttask", "change_agenttask")
+
+    page.goto(f"{address}{LIST}?status=queued")
+    page.check("#action-toggle")
+    page.click("text=Select all that match")
+    page.select_option("[name=action]", "cancel_tasks")
+    page.click("button[name=index]")
+    expect(page.locator("h1")).to_have_text("Cancel 601 tasks?")
+    page.fill("#id_reason", "The import was started twice")
+    page.click("[type=submit][value=Cancel]")
+    expect(page.locator(".standing")).to_contain_text("0 of 601 are through.")
+    assert AgentTask.objects.filter(status="PENDING").count() == 601
+    work_on(now=now)
+    expect(page.locator("progress")).to_have_attribute("value", "20")
+    assert violations(page) == []
+    while work_on(now=now):
+        pass
+    expect(page.locator(".standing")).to_have_text("All 601 are through.")
+    expect(page.locator(".tiles dd")).to_have_text(["601"])
+
+    assert AgentTask.objects.filter(stop_reason="cancelled").count() == 601
+    kept.refresh_from_db()
+    assert kept.status == "COMPLETED"
+    assert (
+        AuditEntry.objects.filter(action="cancel", reason__startswith="The import").count() == 601
+    )
 
 
 def test_a_viewer_sees_no_payload(address: str, page: Page) -> None:
