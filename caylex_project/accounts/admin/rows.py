@@ -2,31 +2,63 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 
+from caylex_project.accounts.admin.limits import (
+    ProjectLimitsForm,
+    TenantLimitsForm,
+    limits_action,
+)
 from caylex_project.accounts.models import AuditEntry, EndUser, Project, Tenant
+from caylex_project.accounts.pausing import pause_and_resume
 from caylex_project.accounts.readonly import ReadOnlyAdmin
+from caylex_project.accounts.row_actions import RowAction, RowActionsAdmin
+
+
+def _pausing(of: str, **more: Any) -> tuple[RowAction, RowAction]:
+    return pause_and_resume(
+        paused=f"Its tasks wait: {of} starts nothing any more. What runs now goes on to its end, "
+        "and new tasks are taken in.",
+        resumed="Its tasks are started again, those that waited longest first.",
+        **more,
+    )
 
 
 @admin.register(Tenant)
-class TenantAdmin(ReadOnlyAdmin):
+class TenantAdmin(RowActionsAdmin):
     """Tenants."""
 
     project_paths = ("projects",)
-    list_display = ("name", "created_at")
+    list_display = ("name", "paused", "created_at")
     search_fields = ("name",)
-    fields = ("id", "name", "created_at")
+    fields = ("id", "name", "limits", "paused", "disabled_at", "created_at")
+    readonly_fields = ("disabled_at",)
+    row_actions = (
+        limits_action(TenantLimitsForm, for_all=True),
+        *_pausing("the tenant", for_all=True),
+    )
 
 
 @admin.register(Project)
-class ProjectAdmin(ReadOnlyAdmin):
+class ProjectAdmin(RowActionsAdmin):
     """Projects."""
 
     project_paths = ("pk",)
-    list_display = ("name", "tenant", "timezone", "created_at")
+    list_display = ("name", "tenant", "timezone", "paused", "created_at")
     list_select_related = ("tenant",)
     search_fields = ("name", "tenant__name")
-    fields = ("id", "tenant", "name", "instructions", "timezone", "limits", "created_at")
+    fields = (
+        *("id", "tenant", "name", "instructions", "timezone", "limits"),
+        *("paused", "disabled_at", "created_at"),
+    )
+    readonly_fields = ("disabled_at",)
+    row_actions = (limits_action(ProjectLimitsForm), *_pausing("the project"))
+
+    def audited(self, row: Project) -> tuple[Any, Any]:
+        """The project, which is its own."""
+        return row, row.pk
 
 
 @admin.register(EndUser)

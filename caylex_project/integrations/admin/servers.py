@@ -11,13 +11,8 @@ from django.utils import timezone
 
 from caylex_project.accounts.end_users import EmailRefused, normalise_email
 from caylex_project.accounts.models import EndUser
-from caylex_project.accounts.row_actions import (
-    NotDone,
-    Outcome,
-    RowAction,
-    RowActionsAdmin,
-    RowForm,
-)
+from caylex_project.accounts.pausing import pause_and_resume
+from caylex_project.accounts.row_actions import Outcome, RowAction, RowActionsAdmin, RowForm
 from caylex_project.integrations.listing import Listed, keep_tools, list_tools
 from caylex_project.integrations.models import AuthLevel, Server, ServerInstance
 
@@ -106,41 +101,12 @@ REFRESH = RowAction(
 )
 
 
-def _pausing(*, paused: bool, name: str, verb: str, question: str, **more: Any) -> RowAction:
-    def perform(row: Any, answers: Mapping[str, Any]) -> Outcome:
-        rows = type(row)._default_manager.filter(pk=row.pk, paused=not paused)
-        if not rows.update(paused=paused):
-            raise NotDone("Somebody was faster: it is so already.")
-        return Outcome(sentence=f"{row} is {'paused' if paused else 'in use again'}.")
-
-    return RowAction(
-        name=name,
-        verb=verb,
-        question=question,
-        applies=lambda row: row.paused is not paused,
-        perform=perform,
-        alarming=paused,
-        **more,
-    )
-
-
 def _pause_and_resume(where: str, **more: Any) -> tuple[RowAction, RowAction]:
-    return (
-        _pausing(
-            paused=True,
-            name="pause",
-            verb="Pause",
-            question=f"Tasks {where} that are taken up from now on see none of its tools. What "
-            "runs now keeps them to its end.",
-            **more,
-        ),
-        _pausing(
-            paused=False,
-            name="resume",
-            verb="Resume",
-            question=f"Tasks {where} that are taken up from now on see its tools again.",
-            **more,
-        ),
+    return pause_and_resume(
+        paused=f"Tasks {where} that are taken up from now on see none of its tools. What runs now "
+        "keeps them to its end.",
+        resumed=f"Tasks {where} that are taken up from now on see its tools again.",
+        **more,
     )
 
 

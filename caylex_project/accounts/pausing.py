@@ -1,0 +1,28 @@
+"""Pausing a row that has `paused`, and taking it up again, as what staff can do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from caylex_project.accounts.row_actions import NotDone, Outcome, RowAction
+
+
+def pause_and_resume(*, paused: str, resumed: str, **more: Any) -> tuple[RowAction, RowAction]:
+    """Return the two actions; the texts say what each of them means."""
+    return (
+        _action(True, name="pause", verb="Pause", question=paused, **more),
+        _action(False, name="resume", verb="Resume", question=resumed, **more),
+    )
+
+
+def _action(paused: bool, **given: Any) -> RowAction:
+    def perform(row: Any, answers: Mapping[str, Any]) -> Outcome:
+        rows = type(row)._default_manager.filter(pk=row.pk, paused=not paused)
+        if not rows.update(paused=paused):
+            raise NotDone("Somebody was faster: it is so already.")
+        return Outcome(sentence=f"{row} is {'paused' if paused else 'in use again'}.")
+
+    return RowAction(
+        applies=lambda row: row.paused is not paused, perform=perform, alarming=paused, **given
+    )
