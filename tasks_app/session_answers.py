@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from agent_runtime.messages import CallState
-from tasks_app.answers import Moment
+from tasks_app.answers import Answer, Moment
 from tasks_app.models import ToolCall
 from tasks_app.parsers import read_object
 from tasks_app.problems import Problem
@@ -17,18 +17,14 @@ from tasks_app.traces import CallGroup, TracePage
 from tasks_app.transcript_pages import MessageType, Said, TranscriptPage
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
-
-
-class TextPart(_Answer):
+class TextPart(Answer):
     """A message's words."""
 
     type: Literal["text"] = "text"
     text: str
 
 
-class MessageAnswer(_Answer):
+class MessageAnswer(Answer):
     """One message of a transcript."""
 
     id: uuid.UUID
@@ -55,7 +51,7 @@ class MessageAnswer(_Answer):
         )
 
 
-class TranscriptAnswer(_Answer):
+class TranscriptAnswer(Answer):
     """A page of a task's transcript."""
 
     task_id: uuid.UUID
@@ -81,27 +77,27 @@ class TranscriptAnswer(_Answer):
         )
 
 
-class ResultData(_Answer):
+class ResultData(Answer):
     """What a tool call came to."""
 
     status: CallState
     text: str | None = Field(description="What the model was told; null until the call has ended.")
 
 
-class ServerName(_Answer):
+class ServerName(Answer):
     """The server that a tool belongs to."""
 
     name: str = Field(description="Empty for a built-in tool.")
 
 
-class ToolName(_Answer):
+class ToolName(Answer):
     """The tool that was called."""
 
     name: str
     server: ServerName
 
 
-class TraceCall(_Answer):
+class TraceCall(Answer):
     """One tool call."""
 
     id: uuid.UUID
@@ -125,7 +121,7 @@ class TraceCall(_Answer):
         )
 
 
-class TraceGroup(_Answer):
+class TraceGroup(Answer):
     """The calls that one step asked for, to run in parallel."""
 
     id: uuid.UUID
@@ -137,7 +133,7 @@ class TraceGroup(_Answer):
         return cls(id=group.id, tool_calls=[TraceCall.of(call) for call in group.calls])
 
 
-class TraceMeta(_Answer):
+class TraceMeta(Answer):
     """Which part of a trace it is."""
 
     total_groups: int
@@ -146,7 +142,7 @@ class TraceMeta(_Answer):
     has_next: bool
 
 
-class TraceAnswer(_Answer):
+class TraceAnswer(Answer):
     """A page of a session's trace."""
 
     tool_call_groups: list[TraceGroup]

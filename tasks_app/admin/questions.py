@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.http import Http404
 
 from tasks_app.operations import stop
-from tasks_app.serializers import CONTROL_REFUSED, holds_control_characters
+from tasks_app.serializers.fields import CONTROL_REFUSED, holds_control_characters
 from tasks_app.states import TERMINAL, Status
 
 

@@ -18,7 +18,7 @@ from tasks_app.openapi.shared import (
     problem,
     task_shown,
 )
-from tasks_app.serializers import MetadataRequest
+from tasks_app.serializers.changes import MetadataRequest
 from tasks_app.states import Status
 
 _ITEM: dict[str, Any] = {

@@ -22,7 +22,7 @@ from tasks_app.openapi.shared import (
     problem,
     task_shown,
 )
-from tasks_app.serializers import CancelRequest, ContinueRequest, RerunRequest, RetryRequest
+from tasks_app.serializers.changes import CancelRequest, ContinueRequest, RerunRequest, RetryRequest
 
 _CANCEL: dict[str, Any] = {
     "operation_id": "cancelAgentTask",

@@ -22,7 +22,7 @@ from tasks_app.openapi.shared import (
     problem,
     task_shown,
 )
-from tasks_app.serializers import SubmitRequest
+from tasks_app.serializers.submit import SubmitRequest
 
 _SUBMIT: dict[str, Any] = {
     "operation_id": "submitAgentTask",

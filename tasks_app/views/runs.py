@@ -17,13 +17,13 @@ from tasks_app.openapi.runs import (
 from tasks_app.operations.run_limits import NONE_ASKED
 from tasks_app.operations.runs import continue_task, rerun, retry
 from tasks_app.operations.stop import cancel
-from tasks_app.serializers import (
+from tasks_app.serializers.changes import (
     CancelRequest,
     ContinueRequest,
     RerunRequest,
     RetryRequest,
-    read_body,
 )
+from tasks_app.serializers.reading import read_body
 from tasks_app.views.base import BASE, APIBase, task_id_of
 from tasks_app.views.refusals import refusals_answered
 

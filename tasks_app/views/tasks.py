@@ -25,7 +25,9 @@ from tasks_app.operations.metadata import change_metadata
 from tasks_app.operations.submit import Submission, Submitted, submit
 from tasks_app.parameters import whole_number
 from tasks_app.problems import Problem
-from tasks_app.serializers import MetadataRequest, SubmitRequest, read_body
+from tasks_app.serializers.changes import MetadataRequest
+from tasks_app.serializers.reading import read_body
+from tasks_app.serializers.submit import SubmitRequest
 from tasks_app.views.base import BASE, VERSION_HEADER, APIBase, task_id_of
 from tasks_app.views.refusals import refusals_answered
 

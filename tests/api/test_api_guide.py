@@ -22,6 +22,7 @@ MAKERS = {"Problem", "Plain", "FieldError", "_refused"}
 SOURCES = [
     *(ROOT / "caylex_project").glob("*.py"),
     *(ROOT / "tasks_app").glob("*.py"),
+    *(ROOT / "tasks_app" / "serializers").glob("*.py"),
     *(ROOT / "tasks_app" / "views").glob("*.py"),
 ]
 

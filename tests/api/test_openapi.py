@@ -20,14 +20,14 @@ from schemathesis.generation import GenerationMode
 from tasks_app.answers import EventsAnswer, ProblemAnswer, SubmitAnswer, TaskAnswer
 from tasks_app.list_answers import TasksAnswer
 from tasks_app.openapi.webhooks import WebhookMessage
-from tasks_app.serializers import (
+from tasks_app.serializers.changes import (
     CancelRequest,
     ContinueRequest,
     MetadataRequest,
     RerunRequest,
     RetryRequest,
-    SubmitRequest,
 )
+from tasks_app.serializers.submit import SubmitRequest
 from tasks_app.session_answers import TraceAnswer, TranscriptAnswer
 from tests.api.conftest import Account, Caller
 from tests.api.journal import lived

@@ -1,0 +1,77 @@
+"""What is to become of a task that there is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+
+from tasks_app.operations.stop import MAX_REASON
+from tasks_app.serializers.fields import (
+    MAX_PROMPT,
+    NOT_BLANK,
+    ONE_LINE,
+    Changes,
+    Limits,
+    one_line,
+    pairs_schema,
+)
+
+
+class CancelRequest(BaseModel):
+    """Why a task is to stop; the body may be left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    reason: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=MAX_REASON,
+            pattern=r"\S",
+            json_schema_extra=ONE_LINE,
+            description="Goes into the report. Not blank, no line breaks or other control "
+            "characters.",
+            examples=["Jane found the numbers herself."],
+        ),
+        AfterValidator(one_line),
+    ] = None
+
+
+class RetryRequest(BaseModel):
+    """Limits of the run that begins; the body may be left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    limits: Limits = None
+
+
+class ContinueRequest(RetryRequest):
+    """A further instruction for a task that has ended."""
+
+    message: str = Field(
+        min_length=1,
+        max_length=MAX_PROMPT,
+        pattern=r"\S",
+        json_schema_extra=NOT_BLANK,
+        repr=False,
+        description="What the agent is to do now. Not blank.",
+        examples=["Now name the customers behind the billing tickets."],
+    )
+
+
+class RerunRequest(BaseModel):
+    """Nothing so far; the body may be left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class MetadataRequest(BaseModel):
+    """What is to change in a task's metadata."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    metadata: Annotated[Changes, WithJsonSchema(pairs_schema(of=["string", "null"]))] = Field(
+        description="Keys to set, and with null those to remove; the others stay.",
+        examples=[{"order": "18", "draft": None}],
+    )

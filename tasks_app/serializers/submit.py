@@ -1,0 +1,134 @@
+"""A new task."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from caylex_project.accounts.end_users import MAX_LENGTH
+from caylex_project.accounts.project_limits import whole
+from caylex_project.integrations.webhooks import WebhookEvent
+from tasks_app.operations.run_limits import NONE_ASKED
+from tasks_app.operations.submit import Submission
+from tasks_app.operations.webhooks import TaskWebhook
+from tasks_app.serializers.fields import (
+    MAX_PROMPT,
+    NO_NUL,
+    NOT_BLANK,
+    Limits,
+    Pairs,
+    email_address,
+    pairs_schema,
+    supported,
+)
+
+
+class WebhookRequest(BaseModel):
+    """An address that is told when the task has ended."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    url: str = Field(
+        min_length=1,
+        max_length=2_000,
+        json_schema_extra={"format": "uri"},
+        description="`http` or `https`, port 80, 443 or 1024 up, at a public address.",
+        examples=["https://example.com/hooks/agent-tasks"],
+    )
+    events: list[WebhookEvent] | None = Field(
+        default=None, description="The endings to be told of; all unless given."
+    )
+
+    def webhook(self) -> TaskWebhook:
+        """Return the value that the operation takes."""
+        return TaskWebhook(url=self.url, events=self.events or ())
+
+
+class SubmitRequest(BaseModel):
+    """A new task. Null stands for absent in every optional field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    caylex_api_key: str = Field(
+        min_length=1,
+        json_schema_extra=NO_NUL,
+        repr=False,
+        description="API key of the navigator that runs the task, `ck_{id}.{secret}`.",
+        examples=["ck_your_navigator_api_key"],
+    )
+    user_email: Annotated[
+        str,
+        Field(
+            max_length=MAX_LENGTH,
+            description="The end user as whom the task runs. Compared without regard to case, "
+            "made on first use. Plain ASCII.",
+            json_schema_extra={"format": "email"},
+            examples=["jane@example.com"],
+        ),
+        AfterValidator(email_address),
+    ]
+    prompt: str = Field(
+        min_length=1,
+        max_length=MAX_PROMPT,
+        pattern=r"\S",
+        json_schema_extra=NOT_BLANK,
+        repr=False,
+        description="What the agent is to do. Not blank.",
+        examples=["Count last week's tickets by area and name the three largest."],
+    )
+    skill_ref: str | None = Field(
+        default=None,
+        min_length=1,
+        json_schema_extra=NO_NUL,
+        description="Name (any case) or slug of a skill that the agent must load first.",
+        examples=["weekly-report"],
+    )
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        json_schema_extra=NO_NUL,
+        description="Id of the model to use. One that is not allowed is no error: see "
+        "`model_warning` in the answer.",
+        examples=["anthropic/claude-opus-4.8"],
+    )
+    metadata: Annotated[Pairs | None, WithJsonSchema(pairs_schema(of=["string"], or_null=True))] = (
+        Field(
+            default=None,
+            description="Pairs of your own, shown in every answer and to list tasks by.",
+            examples=[{"order": "17"}],
+        )
+    )
+    limits: Limits = None
+    webhook: WebhookRequest | None = None
+    priority: Annotated[int, Field(ge=0, le=9), BeforeValidator(whole)] | None = Field(
+        default=None,
+        description="0, the default, to 9: the higher goes first within its project.",
+    )
+    approval_mode: Annotated[
+        str | None,
+        AfterValidator(lambda value: value if value is None else supported(value)),
+        WithJsonSchema({"type": ["string", "null"], "enum": ["exclude", None]}),
+    ] = Field(
+        default=None,
+        description="`exclude`: the agent is not shown tools that need a person's approval. "
+        "No other mode is supported yet.",
+    )
+    background_agent_auto_approve_tools: Annotated[
+        bool | None,
+        AfterValidator(lambda value: value if value is None else supported(value)),
+        WithJsonSchema({"type": ["boolean", "null"], "enum": [False, None]}),
+    ] = Field(default=None, description="Older name: false is `approval_mode: exclude`.")
+
+    def submission(self) -> Submission:
+        """Return the part that the operation takes."""
+        return Submission(
+            user_email=self.user_email,
+            prompt=self.prompt,
+            skill_ref=self.skill_ref,
+            model=self.model,
+            metadata=self.metadata or {},
+            limits=self.limits or NONE_ASKED,
+            webhook=None if self.webhook is None else self.webhook.webhook(),
+            priority=self.priority or 0,
+        )
