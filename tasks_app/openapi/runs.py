@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from pydantic import BaseModel
 
 from tasks_app.answers import SubmitAnswer
 from tasks_app.openapi import examples
@@ -18,23 +20,42 @@ from tasks_app.openapi.shared import (
     TASK_ID,
     TOO_MANY_PENDING,
     WITH_BODY,
+    View,
     described,
     problem,
     task_shown,
 )
 from tasks_app.serializers.changes import CancelRequest, ContinueRequest, RerunRequest, RetryRequest
 
-_CANCEL: dict[str, Any] = {
-    "operation_id": "cancelAgentTask",
-    "summary": "Cancel a task",
-    "description": "Stops a task. One that waits ends at once; one that runs ends within two "
+
+def _described(
+    *,
+    request: type[BaseModel],
+    responses: Mapping[int, OpenApiResponse],
+    headers: Sequence[OpenApiParameter] = (),
+    **said: Any,
+) -> Callable[[View], View]:
+    """Describe a POST below a task: its id, its body, and what may be wrong with either."""
+    return described(
+        {
+            **said,
+            "tags": ["Agent tasks"],
+            "request": {"application/json": request},
+            "parameters": [TASK_ID, *headers, REQUEST_ID_HEADER],
+            "responses": {**responses, **WITH_BODY, **ALWAYS},
+        }
+    )
+
+
+describe_cancel = _described(
+    operation_id="cancelAgentTask",
+    summary="Cancel a task",
+    description="Stops a task. One that waits ends at once; one that runs ends within two "
     "seconds, so poll on. It ends as INCOMPLETE with `stop_reason` `cancelled` and a report of "
     "what had been done. Asking again changes nothing.",
-    "tags": ["Agent tasks"],
-    "request": {"application/json": CancelRequest},
-    "examples": [OpenApiExample("With a reason", value=examples.CANCEL, request_only=True)],
-    "parameters": [TASK_ID, REQUEST_ID_HEADER],
-    "responses": {
+    request=CancelRequest,
+    examples=[OpenApiExample("With a reason", value=examples.CANCEL, request_only=True)],
+    responses={
         200: task_shown("It had ended before; nothing was changed.", Completed=examples.COMPLETED),
         202: task_shown(
             "It has ended now, or is about to.",
@@ -42,25 +63,22 @@ _CANCEL: dict[str, Any] = {
             Stopping=examples.STOPPING,
         ),
         404: NO_TASK,
-        **WITH_BODY,
-        **ALWAYS,
     },
-}
+)
 
-_RETRY: dict[str, Any] = {
-    "operation_id": "retryAgentTask",
-    "summary": "Retry a task",
-    "description": "Lets a FAILED or INCOMPLETE task go on from its last completed step, with "
+describe_retry = _described(
+    operation_id="retryAgentTask",
+    summary="Retry a task",
+    description="Lets a FAILED or INCOMPLETE task go on from its last completed step, with "
     "fresh attempts and limits; limits that are not named stay as they were. The report and the "
     "error of its last run are cleared until it ends anew.",
-    "tags": ["Agent tasks"],
-    "request": {"application/json": RetryRequest},
-    "examples": [
+    request=RetryRequest,
+    examples=[
         OpenApiExample("Nothing to say", value={}, request_only=True),
         OpenApiExample("With more steps", value=examples.RETRY, request_only=True),
     ],
-    "parameters": [TASK_ID, RETRY_AFTER, REQUEST_ID_HEADER],
-    "responses": {
+    headers=[RETRY_AFTER],
+    responses={
         202: task_shown("It is queued again.", Retried=examples.RETRIED),
         404: NO_TASK,
         409: problem(
@@ -69,24 +87,19 @@ _RETRY: dict[str, Any] = {
             detail="Only a FAILED or INCOMPLETE task can be retried, not COMPLETED.",
         ),
         429: TOO_MANY_PENDING,
-        **WITH_BODY,
-        **ALWAYS,
     },
-}
+)
 
-_CONTINUE: dict[str, Any] = {
-    "operation_id": "continueAgentTask",
-    "summary": "Continue a task",
-    "description": "Lets a task that has ended go on with a further instruction, in the same "
+describe_continue = _described(
+    operation_id="continueAgentTask",
+    summary="Continue a task",
+    description="Lets a task that has ended go on with a further instruction, in the same "
     "session: the agent sees all that it did before. The report and the error of its last run are "
     "cleared until it ends anew; limits that are not named stay as they were.",
-    "tags": ["Agent tasks"],
-    "request": {"application/json": ContinueRequest},
-    "examples": [
-        OpenApiExample("A further instruction", value=examples.CONTINUE, request_only=True)
-    ],
-    "parameters": [TASK_ID, RETRY_AFTER, REQUEST_ID_HEADER],
-    "responses": {
+    request=ContinueRequest,
+    examples=[OpenApiExample("A further instruction", value=examples.CONTINUE, request_only=True)],
+    headers=[RETRY_AFTER],
+    responses={
         202: task_shown("It is queued again.", Continued=examples.CONTINUED),
         404: NO_TASK,
         409: problem(
@@ -95,23 +108,20 @@ _CONTINUE: dict[str, Any] = {
             detail="Only a task that has ended can be continued, not RUNNING.",
         ),
         429: TOO_MANY_PENDING,
-        **WITH_BODY,
-        **ALWAYS,
     },
-}
+)
 
-_RERUN: dict[str, Any] = {
-    "operation_id": "rerunAgentTask",
-    "summary": "Rerun a task",
-    "description": "Makes a new task of all that was asked for with one that has ended, as if it "
+describe_rerun = _described(
+    operation_id="rerunAgentTask",
+    summary="Rerun a task",
+    description="Makes a new task of all that was asked for with one that has ended, as if it "
     "were submitted again today: its skill is looked up anew, and what was not allowed since is "
     "told in the warnings or refused as a submit would be. The new task's `rerun_of` names the old "
     "one, which stays as it is.",
-    "tags": ["Agent tasks"],
-    "request": {"application/json": RerunRequest},
-    "examples": [OpenApiExample("No more to say", value={}, request_only=True)],
-    "parameters": [TASK_ID, LOCATION, RETRY_AFTER, REQUEST_ID_HEADER],
-    "responses": {
+    request=RerunRequest,
+    examples=[OpenApiExample("No more to say", value={}, request_only=True)],
+    headers=[LOCATION, RETRY_AFTER],
+    responses={
         202: OpenApiResponse(
             SubmitAnswer,
             description="The new task is recorded.",
@@ -124,12 +134,5 @@ _RERUN: dict[str, Any] = {
             detail="Only a task that has ended can be run anew, not RUNNING.",
         ),
         429: TOO_MANY_PENDING,
-        **WITH_BODY,
-        **ALWAYS,
     },
-}
-
-describe_cancel = described(_CANCEL)
-describe_retry = described(_RETRY)
-describe_continue = described(_CONTINUE)
-describe_rerun = described(_RERUN)
+)
