@@ -16,7 +16,7 @@ from tasks_app.admin import words
 from tasks_app.admin.curl import poll_command, submit_command
 from tasks_app.admin.markdown import rendered
 from tasks_app.admin.payloads import may_see_payloads, payloads_open
-from tasks_app.admin.timeline import Timeline, timeline_of
+from tasks_app.admin.timeline import Timeline, timeline_of, tools_of
 from tasks_app.models import AgentTask, Step, Worker
 from tasks_app.queries import view_of
 from tasks_app.standing import Surroundings, standing_of, without_payload
@@ -48,6 +48,7 @@ def now_context(request: HttpRequest, task: AgentTask, *, now: datetime.datetime
         "ended": Status(task.status).terminal,
         "sentence": words.told(standing if payloads else without_payload(standing)),
         "error": task.error if payloads else "",
+        "last_step": _last_step(task) if task.error else None,
         "tiles": _tiles(task, now),
     }
 
@@ -59,6 +60,7 @@ def journal_context(
     payloads = payloads_open(request, task, now=now)
     return {
         "timeline": _timeline(request, task, payloads, now),
+        "tools": tools_of(task),
         "payloads": payloads,
         "may_open": may_see_payloads(request) and not payloads,
         "report": _report(task) if payloads else "",
@@ -98,6 +100,11 @@ def surroundings(task: AgentTask, *, now: datetime.datetime) -> Surroundings:
         workers=living[:1].count(),
         paused=task.project.paused or task.project.tenant.paused,
     )
+
+
+def _last_step(task: AgentTask) -> Step | None:
+    steps = Step.objects.filter(task=task).order_by("-run_number", "-index")
+    return steps.only("run_number", "index").first()
 
 
 def _moved_at(task: AgentTask) -> datetime.datetime:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator
+import uuid
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Prefetch, QuerySet
+from django.db.models import Count, Exists, OuterRef, Prefetch, QuerySet
 from django.urls import reverse
 
 from agent_runtime.messages import CallState, text_of
 from tasks_app.admin import words
-from tasks_app.models import AgentTask, Step, ToolCall
+from tasks_app.models import AgentTask, Event, Step, ToolCall
 
 STEPS_A_PAGE = 50
 MOST_SHOWN = 32_000  # bytes of one payload; the whole is there to download
@@ -41,12 +43,22 @@ class Row:
     address: str
     state: str
     bad: bool
+    attempt: str
     time: str
     tokens: str
     cost: str
     left: float
     width: float
     payloads: tuple[Payload, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A tool of the current run: how often it was called, and false where it was not offered."""
+
+    name: str
+    calls: int
+    offered: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +90,15 @@ def timeline_of(
     page = pages if page is None else min(max(1, page), pages)
     if not payloads:
         steps, calls = steps.defer("request", "response"), calls.defer("arguments", "result")
-    shown = _page_of(steps, calls, page)
+    shown = list(_page_of(steps, calls, page))
+    attempts = _attempts(task, shown)
     start = task.started_at or task.created_at
     end = task.completed_at or now
     total = max(0.001, (end - start).total_seconds())
     scale = _Scale(start=start, total=total, now=now)
-    rows = tuple(row for step in shown for row in _rows_of(step, scale, payloads))
+    rows = tuple(
+        row for step in shown for row in _rows_of(step, scale, payloads, attempts[step.pk])
+    )
     return Timeline(rows=rows, page=page, pages=pages, errors_only=errors_only)
 
 
@@ -93,6 +108,40 @@ def _page_of(steps: QuerySet[Step], calls: QuerySet[ToolCall], page: int) -> Que
     return ordered.prefetch_related(Prefetch("tool_calls", queryset=calls))[
         first : first + STEPS_A_PAGE
     ]
+
+
+def _attempts(task: AgentTask, steps: Iterable[Step]) -> dict[uuid.UUID, int]:
+    """Return at which try each step was made: one, and one more for each that failed before it."""
+    events = Event.objects.filter(task=task).order_by("sequence")
+    failed = list(_numbers(events.filter(kind__in=("waiting", "taken_over"))))
+    if not failed:
+        return {step.pk: 1 for step in steps}
+    new_runs = _numbers(events.filter(kind__in=("retried", "continued")))
+    moved = sorted([0, *new_runs, *_numbers(Step.objects.filter(task=task))])
+    return {
+        step.pk: 1
+        + bisect_left(failed, step.sequence)
+        - bisect_left(failed, moved[bisect_left(moved, step.sequence) - 1])
+        for step in steps
+    }
+
+
+def _numbers(rows: QuerySet[Any]) -> Iterable[int]:
+    return rows.values_list("sequence", flat=True)
+
+
+def tools_of(task: AgentTask) -> tuple[Tool, ...]:
+    """Return the tools of the current run, those that were called first."""
+    steps = Step.objects.filter(task=task, run_number=task.run_number)
+    names = steps.filter(index=1).values_list("request__tools", flat=True).first()
+    offered = [str(each) for each in names] if isinstance(names, list) else []
+    called = ToolCall.objects.filter(step__in=steps).values_list("name")
+    calls = dict(called.annotate(many=Count("pk")).order_by("-many", "name"))
+    unused = [name for name in offered if name not in calls]
+    return tuple(
+        Tool(name=name, calls=calls.get(name, 0), offered=not offered or name in offered)
+        for name in (*calls, *unused)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +162,7 @@ class _Scale:
         return words.duration(round(seconds, 1)), round(left, 2), round(width, 2)
 
 
-def _rows_of(step: Step, scale: _Scale, payloads: bool) -> Iterator[Row]:
+def _rows_of(step: Step, scale: _Scale, payloads: bool, attempt: int) -> Iterator[Row]:
     time, left, width = scale.bar(step.started_at, step.completed_at)
     usage: dict[str, Any] = step.usage
     tokens = [usage.get(name) or 0 for name in ("input_tokens", "output_tokens")]
@@ -125,6 +174,7 @@ def _rows_of(step: Step, scale: _Scale, payloads: bool) -> Iterator[Row]:
         address=reverse("admin:tasks_app_step_change", args=[step.pk]),
         state=step.finish_reason,
         bad=False,
+        attempt=str(attempt),
         time=time,
         tokens=f"{tokens[0]:,} in, {tokens[1]:,} out" if any(tokens) else "",
         cost=words.money(usage["cost_usd"]) if usage.get("cost_usd") is not None else "",
@@ -146,6 +196,7 @@ def _row_of_call(call: ToolCall, scale: _Scale, payloads: bool) -> Row:
         address=reverse("admin:tasks_app_toolcall_change", args=[call.pk]),
         state=f"{state}, refused by us" if call.refused else state,
         bad=call.state in _ERRORS,
+        attempt="",
         time=time,
         tokens="",
         cost="",

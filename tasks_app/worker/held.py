@@ -59,7 +59,7 @@ class Held:
         if turn.closing:
             request["closing"] = turn.closing.value
         if turn.index == 1:
-            request |= self.fixed
+            request |= {**self.fixed, "tools": [each.name for each in self.toolbox.offered]}
         step = NewStep(
             id=uuid.uuid4(),
             run_number=self.task.run_number,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from caylex_project.accounts.models import EndUser, StaffScope
 from tasks_app.admin.markdown import rendered
-from tasks_app.models import AgentTask, Step, TaskMetadata
+from tasks_app.models import AgentTask, Event, Step, TaskMetadata
 from tests.api.conftest import Account
 from tests.api.test_admin_actions import COMPLETED, FAILED, LIST, change_page, staff
 from tests.api.test_poll import add_call, add_step, ended, make_task, running
@@ -158,6 +159,40 @@ def test_the_timeline_is_paged_and_shows_errors_alone(viewer: Client, acme: Acco
     assert "unknown outcome" in errors
     for page in ("0", "-1", "x", "9" * 5000, "٣"):
         assert viewer.get(change_page(task), {"page": page}, secure=True).status_code == 200
+
+
+def test_each_step_says_at_which_attempt_it_was_made(viewer: Client, acme: Account) -> None:
+    task = ended(acme, **FAILED, run_number=2)
+    for sequence, kind in enumerate(
+        ["started", "waiting", "taken_over", "", "waiting", "failed", "retried", ""], start=1
+    ):
+        if kind:
+            Event.objects.create(task=task, sequence=sequence, kind=kind, at=task.created_at)
+    for run, sequence in ((1, 4), (2, 8)):
+        step = add_step(task, index=1, run_number=run)
+        Step.objects.filter(pk=step.pk).update(sequence=sequence)
+
+    page = shown(viewer, change_page(task))
+
+    assert re.findall(r'attempt">(\d+)<', page) == ["3", "1"]
+    assert '<a href="?#step-2-1">step 1</a>' in page
+
+
+def test_tools_that_were_offered_are_told_from_those_that_were_called(
+    viewer: Client, acme: Account
+) -> None:
+    task = running(acme)
+    step = add_step(task, index=1)
+    for index, state in enumerate(("succeeded", "failed")):
+        add_call(step, index=index, tool="search", state=state)
+    called = step.tool_calls.all()[0].name
+    for offered, told in (
+        (["crm__find"], f"<li>{called}: called 2 times, not offered</li><li>crm__find: not called"),
+        ([called], f"<li>{called}: called 2 times</li>"),
+        (None, f"<li>{called}: called 2 times</li>"),
+    ):
+        Step.objects.update(request={"tools": offered} if offered else {})
+        assert told in shown(viewer, change_page(task))
 
 
 def test_the_fragment_leaves_out_what_has_not_changed(viewer: Client, acme: Account) -> None:
