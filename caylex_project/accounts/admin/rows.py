@@ -21,7 +21,7 @@ def _pausing(of: str, **more: Any) -> tuple[RowAction, RowAction]:
     return pause_and_resume(
         paused=f"Its tasks wait: {of} starts nothing any more. What runs now goes on to its end, "
         "and new tasks are taken in.",
-        resumed="Its tasks are started again, those that waited longest first.",
+        resumed="Its tasks are started again.",
         **more,
     )
 
