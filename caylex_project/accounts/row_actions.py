@@ -46,15 +46,11 @@ class ReasonForm(RowForm):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of it: a sentence for who asked, and for the trail what the row does not say.
-
-    `shown` is a page in place of the row's own: a secret that is shown this once.
-    """
+    """What came of it: a sentence for who asked, and for the trail what the row does not say."""
 
     sentence: str
     details: Mapping[str, Any] = field(default_factory=dict)
     warning: bool = False
-    shown: Callable[[HttpRequest], HttpResponse] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +103,7 @@ class RowActionsAdmin(ReadOnlyAdmin):
     def offered(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
         """Return what the user can do with the row now."""
         return [
-            {"verb": each.verb, "alarming": each.alarming, "address": self._address(each, row)}
+            {"verb": each.verb, "alarming": each.alarming, "address": self._address(each.name, row)}
             for each in self.row_actions
             if self._may(request, each) and each.applies(row)
         ]
@@ -135,8 +131,8 @@ class RowActionsAdmin(ReadOnlyAdmin):
         name = f"{self.opts.app_label}_{self.opts.model_name}_{action.name}"
         return path(f"<path:pk>/{action.name}/", self.admin_site.admin_view(page), name=name)
 
-    def _address(self, action: RowAction, row: Any) -> str:
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{action.name}"
+    def _address(self, view: str, row: Any) -> str:
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{view}"
         return reverse(name, args=[row.pk])
 
     def _answer(self, request: HttpRequest, action: RowAction, pk: Any) -> HttpResponse:
@@ -146,7 +142,7 @@ class RowActionsAdmin(ReadOnlyAdmin):
         row = self.get_object(request, pk)
         if row is None:
             raise Http404
-        page = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
+        page = self._address("change", row)
         if not action.applies(row):
             self.message_user(request, "It is so already.", messages.WARNING)
             return HttpResponseRedirect(page)
@@ -158,8 +154,6 @@ class RowActionsAdmin(ReadOnlyAdmin):
         except NotDone as refused:
             form.add_error(None, str(refused))
             return self._ask(request, action, row, form)
-        if outcome.shown is not None:
-            return outcome.shown(request)
         level = messages.WARNING if outcome.warning else messages.SUCCESS
         self.message_user(request, outcome.sentence, level)
         return HttpResponseRedirect(page)
