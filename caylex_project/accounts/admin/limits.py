@@ -63,7 +63,7 @@ def limits_action(form: type[ProjectLimitsForm], **more: Any) -> RowAction:
     """Return the action that changes the limits which the form asks for."""
     return RowAction(
         name="limits",
-        verb="Limits",
+        verb="Set limits",
         question="An empty one is no limit. Tasks that are submitted or taken up from now on go by "
         "them; a run keeps those that it began with.",
         form=form,
