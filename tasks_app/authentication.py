@@ -11,6 +11,7 @@ from rest_framework.request import Request
 
 from caylex_project.accounts.keys import find_platform_token
 from caylex_project.accounts.models import PlatformToken
+from tasks_app.problems import Problem
 
 _BEARER = re.compile(rb"bearer +([\x21-\x7e]+) *\Z", re.IGNORECASE)  # RFC 6750, section 2.1
 
@@ -19,12 +20,17 @@ class PlatformTokenAuthentication(BaseAuthentication):
     """Bearer authentication. `request.auth` is the token's row, its tenant loaded with it."""
 
     def authenticate(self, request: Request) -> tuple[None, PlatformToken]:
-        """Return the token. Every other header, absent or odd, is the same AuthenticationFailed."""
+        """Return the token. Every other header, absent or odd, is the same AuthenticationFailed.
+
+        Raises Problem 403 where the token is good and its tenant disabled.
+        """
         presented = _BEARER.match(_raw_header(request))
         text = presented[1].decode("ascii") if presented else ""
         token = find_platform_token(text, now=timezone.now())
         if token is None:
             raise AuthenticationFailed
+        if token.tenant.disabled_at is not None:
+            raise Problem(status=403, code="disabled", detail="The tenant is disabled.")
         return None, token
 
     def authenticate_header(self, request: Request) -> str:

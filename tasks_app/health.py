@@ -132,14 +132,19 @@ def stranded_tasks(now: datetime.datetime) -> QuerySet[AgentTask]:
 
 
 def oldest_due_tasks(now: datetime.datetime) -> QuerySet[AgentTask]:
-    """Return each tenant's longest due task, longest first; one look into `task_claim` each."""
+    """Return each tenant's longest due task, longest first; one look into `task_claim` each.
+
+    What is paused or disabled waits for nobody.
+    """
     first = (
         pending_tasks()
         .filter(tenant=OuterRef("pk"), next_attempt_at__lte=now, crashes__lt=QUARANTINED_AT)
+        .filter(project__paused=False, project__disabled_at=None)
         .order_by("next_attempt_at", "id")
         .values("pk")[:1]
     )
-    firsts = Tenant.objects.annotate(first=Subquery(first)).filter(first__isnull=False)
+    tenants = Tenant.objects.filter(paused=False, disabled_at=None)
+    firsts = tenants.annotate(first=Subquery(first)).filter(first__isnull=False)
     return AgentTask.objects.filter(pk__in=firsts.values("first")).order_by("next_attempt_at")
 
 

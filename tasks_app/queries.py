@@ -14,6 +14,7 @@ from django.db.models import F
 
 from agent_runtime.endings import StopReason
 from agent_runtime.messages import CallState
+from caylex_project.accounts.models import Project
 from caylex_project.compiled import CompiledQuery
 from tasks_app.events import version_of
 from tasks_app.models import AgentTask, Step, ToolCall
@@ -52,6 +53,7 @@ class TaskView(TaskSummary):
     """A task as its submitter may see it.
 
     `calling` is the first tool call on the wire as `server: tool` while it runs, else None.
+    `resting` says, while it waits, that its project or tenant is paused or disabled.
     `version` changes whenever the status or the progress does.
     """
 
@@ -64,6 +66,7 @@ class TaskView(TaskSummary):
     next_attempt_at: datetime.datetime
     authentication_needed: tuple[str, ...]
     calling: str | None = None
+    resting: bool = False
     version: str = ""
     crashes: int = 0
 
@@ -104,12 +107,21 @@ _TASK = CompiledQuery(
     task=uuid.UUID,
     tenant=uuid.UUID,
 )
+_PROJECT = CompiledQuery(
+    lambda project: (
+        Project.objects.filter(pk=project)
+        .select_related("tenant")
+        .only("paused", "disabled_at", "tenant__paused", "tenant__disabled_at")
+    ),
+    project=uuid.UUID,
+)
 
 
 def find_task(*, task_id: uuid.UUID, tenant_id: uuid.UUID) -> TaskView | None:
-    """Return the tenant's task in one query, or None as if there were none.
+    """Return the tenant's task, in one query once it has ended, or None as if there were none.
 
-    A running task costs a second query when it has moved since anybody last asked.
+    A waiting task costs a second query, and so does a running one that has moved since anybody
+    last asked.
     """
     row = _TASK.find(task=task_id, tenant=tenant_id)
     return None if row is None else view_of(row)
@@ -133,6 +145,14 @@ def view_of(task: AgentTask) -> TaskView:
     return _view(
         {**row, "user_email": task.end_user.email},
         calling=_calling(task.pk, task.sequence) if running else None,
+        resting=task.status == Status.PENDING and _rests(task.project_id),
+    )
+
+
+def _rests(project_id: uuid.UUID) -> bool:
+    project = _PROJECT.find(project=project_id)
+    return project is not None and any(
+        scope.paused or scope.disabled_at is not None for scope in (project, project.tenant)
     )
 
 
@@ -149,12 +169,13 @@ def _calling(task_id: uuid.UUID, sequence: int) -> str | None:
     return None
 
 
-def _view(row: dict[str, Any], *, calling: str | None) -> TaskView:
+def _view(row: dict[str, Any], *, calling: str | None, resting: bool) -> TaskView:
     return TaskView(
         **_short(row),
         **{name: row[name] for name in _LONG},
         authentication_needed=tuple(row["authentication_needed"]),
         calling=calling,
+        resting=resting,
         version=version_of(
             sequence=row["sequence"], cancel_requested_at=row["cancel_requested_at"]
         ),

@@ -30,8 +30,8 @@ class Code(StrEnum):
     INCOMPLETE = "incomplete"  # it stopped with partial work
     NEEDS_CONNECTION = "needs_connection"  # it stopped, and lacked what the user must connect
     FAILED = "failed"  # it errored
-    # Told from more than the row:
     PAUSED = "paused"  # the project or its tenant is; nothing of it is claimed
+    # Told from more than the row:
     NO_WORKER = "no_worker"  # it is due, and there is nobody to claim it
     WORKER_SILENT = "worker_silent"  # the worker that holds it misses its heartbeats
     HANDING_OVER = "handing_over"  # the worker that holds it shuts down
@@ -85,7 +85,6 @@ class Surroundings:
     since: datetime.datetime
     ahead: int = 0
     workers: int = 1
-    paused: bool = False
     worker_state: WorkerState | None = None
     heartbeat_age: int = 0
     lease_left: int = 0
@@ -114,8 +113,8 @@ def without_payload(standing: Standing) -> Standing:
 
 
 def _waiting(standing: Standing, task: TaskView, around: Surroundings) -> Standing:
-    if around.paused:
-        return Standing(code=Code.PAUSED)
+    if standing.code is Code.PAUSED:
+        return standing
     left = (task.next_attempt_at - around.now).total_seconds()
     if left <= 0 and not around.workers:
         return Standing(code=Code.NO_WORKER, parameters={"seconds": int(-left)})
@@ -153,6 +152,8 @@ def _alone(task: TaskView) -> Standing:
 
 
 def _pending(task: TaskView) -> Standing:
+    if task.resting:
+        return Standing(code=Code.PAUSED)
     if task.attempt:
         reason = task.waiting_reason or "it did not succeed."
         return Standing(

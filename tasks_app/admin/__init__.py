@@ -3,6 +3,6 @@
 What staff can do with tasks: see `actions`, `resend` and `bulk`.
 """
 
-from tasks_app.admin import bulk, rows, tasks, webhooks, workers
+from tasks_app.admin import bulk, rows, scopes, tasks, webhooks, workers
 
-__all__ = ["bulk", "rows", "tasks", "webhooks", "workers"]
+__all__ = ["bulk", "rows", "scopes", "tasks", "webhooks", "workers"]

@@ -98,7 +98,6 @@ def surroundings(task: AgentTask, *, now: datetime.datetime) -> Surroundings:
         since=now,
         ahead=before[:MOST_AHEAD].count(),
         workers=living[:1].count(),
-        paused=task.project.paused or task.project.tenant.paused,
     )
 
 

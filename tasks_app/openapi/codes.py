@@ -28,6 +28,7 @@ CODES: Mapping[str, tuple[int, str]] = {  # the status that comes with it, and a
     "unauthenticated": (401, "There is no platform access token that works."),
     "invalid_api_key": (403, "The caylex_api_key does not work, or is another tenant's."),
     "forbidden": (403, "This is not allowed."),
+    "disabled": (403, "The tenant, the project or the end user is disabled."),
     "task_not_found": (404, "Your tenant has no such task."),
     "skill_not_found": (404, "The project has no such skill."),
     "session_not_found": (404, "Your tenant has no such session."),

@@ -67,6 +67,11 @@ _UNAUTHENTICATED = problem(
     code="unauthenticated",
     detail="Send a valid platform access token as a bearer token.",
 )
+DISABLED = problem(
+    "The tenant, the project or the end user is disabled.",
+    code="disabled",
+    detail="The tenant is disabled.",
+)
 _NOT_ACCEPTABLE = problem(
     "`Accept` excludes JSON.", code="not_acceptable", detail="Answers are application/json."
 )
@@ -121,6 +126,7 @@ NO_SKILL_OR_TASK = problem(
 )
 ALWAYS: dict[int, OpenApiResponse] = {
     401: _UNAUTHENTICATED,
+    403: DISABLED,
     406: _NOT_ACCEPTABLE,
     431: _TOO_MANY_HEADERS,
     503: _AWAY,

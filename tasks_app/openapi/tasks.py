@@ -63,7 +63,8 @@ _SUBMIT: dict[str, Any] = {
             examples=[OpenApiExample("Queued", value=examples.SUBMITTED)],
         ),
         403: problem(
-            "The navigator's key is unknown, expired, revoked or of another tenant.",
+            "The navigator's key is unknown, expired, revoked or of another tenant; or the tenant, "
+            "the project or the end user is `disabled`.",
             code="invalid_api_key",
             detail="The caylex_api_key is not valid.",
         ),

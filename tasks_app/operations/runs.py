@@ -13,6 +13,7 @@ from caylex_project.accounts.project_limits import RunLimits
 from tasks_app.changes import announce
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask, Event
+from tasks_app.operations.enabled import check_enabled
 from tasks_app.operations.locked import found_task, locked_task
 from tasks_app.operations.pending import check_pending
 from tasks_app.operations.run_limits import (
@@ -63,8 +64,8 @@ def retry(
     """Start the next run of a FAILED or INCOMPLETE task, from its last completed step.
 
     What the last run ended with is cleared, the model is told why it ended, attempts and limits
-    count afresh. Raises TaskNotFound, RetryRefused where the task is in another state, and
-    TooManyPending.
+    count afresh. Raises TaskNotFound, RetryRefused where the task is in another state,
+    ScopeDisabled, and TooManyPending.
     """
     with transaction.atomic():
         task = locked_task(task_id=task_id, tenant_id=tenant_id)
@@ -90,7 +91,8 @@ def continue_task(
     """Start the next run of a task that has ended, with a further instruction from its user.
 
     As with a retry, but for the message, which the model gets after it was told why the last run
-    ended. Raises TaskNotFound, ContinueRefused where the task has not ended, and TooManyPending.
+    ended. Raises TaskNotFound, ContinueRefused where the task has not ended, ScopeDisabled, and
+    TooManyPending.
     """
     with transaction.atomic():
         task = locked_task(task_id=task_id, tenant_id=tenant_id)
@@ -165,6 +167,7 @@ def _begin_run(
 ) -> None:
     """Queue the next run; `notes` are what its first step says to the model."""
     check_transition(Status(task.status), Status.PENDING)
+    check_enabled(project=task.project, end_user=task.end_user)
     check_pending(project=task.project, end_user_id=task.end_user_id)
     run_number = task.run_number + 1
     asked = next_limits(last=task.limits, asked=limits)

@@ -17,6 +17,7 @@ from caylex_project.accounts.staff import visible_projects
 from caylex_project.integrations.webhooks import WebhookRefused
 from tasks_app.models import AgentTask, WebhookDelivery
 from tasks_app.operations import runs, stop
+from tasks_app.operations.enabled import ScopeDisabled
 from tasks_app.operations.locked import TaskNotFound, locked_task
 from tasks_app.operations.pending import TooManyPending
 from tasks_app.operations.submit import SkillNotFound
@@ -84,7 +85,7 @@ def _cancel(task_id: uuid.UUID, reason: str, now: datetime.datetime) -> Made:
 def _retry(task_id: uuid.UUID, reason: str, now: datetime.datetime) -> Made:
     try:
         runs.retry(task_id=task_id, tenant_id=None, now=now)
-    except (runs.RetryRefused, TooManyPending) as refused:
+    except (runs.RetryRefused, ScopeDisabled, TooManyPending) as refused:
         raise NotDone(str(refused)) from None
     return {}
 
@@ -101,7 +102,7 @@ def _prepared_rerun(task_id: uuid.UUID) -> Perform:
             new = runs.rerun_checked(
                 task_id=task_id, tenant_id=None, webhook_warning=warning, now=now
             )
-        except (runs.RerunRefused, TooManyPending) as refused:
+        except (runs.RerunRefused, ScopeDisabled, TooManyPending) as refused:
             raise NotDone(str(refused)) from None
         except SkillNotFound:
             raise NotDone("Its skill is no more.") from None

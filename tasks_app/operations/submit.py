@@ -16,6 +16,7 @@ from caylex_project.accounts.project_limits import RunLimits
 from skills_app.operations import ResolvedSkill, resolve_skill
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask
+from tasks_app.operations.enabled import check_enabled
 from tasks_app.operations.metadata import index_metadata
 from tasks_app.operations.pending import check_pending
 from tasks_app.operations.run_limits import NONE_ASKED, limits_as_json, resolve_limits
@@ -61,7 +62,8 @@ def submit(*, navigator: Navigator, submission: Submission, now: datetime.dateti
 
     `navigator` has its project and tenant loaded.
 
-    Raises SkillNotFound, WebhookRefused, TooManyPending; EmailRefused where the address is none.
+    Raises SkillNotFound, WebhookRefused, ScopeDisabled, TooManyPending; EmailRefused where the
+    address is none.
     """
     warning = check_webhook(submission.webhook)
     return submit_checked(
@@ -86,6 +88,7 @@ def submit_checked(
     required = None if skill is None else skill_as_json(skill)
     with transaction.atomic():
         user = end_user(project=navigator.project, email=submission.user_email)
+        check_enabled(project=navigator.project, end_user=user)
         check_pending(project=navigator.project, end_user_id=user.pk)
         task = AgentTask.objects.create(
             tenant_id=navigator.project.tenant_id,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from caylex_project.integrations.webhooks import WebhookRefused
+from tasks_app.operations.enabled import ScopeDisabled
 from tasks_app.operations.erase import NotFinished
 from tasks_app.operations.idempotency import IdempotencyKeyReused
 from tasks_app.operations.locked import TaskNotFound
@@ -24,6 +25,7 @@ _STATUSES: dict[type[Exception], tuple[int, str]] = {  # of those whose `str()` 
     RetryRefused: (409, "not_retryable"),
     ContinueRefused: (409, "not_continuable"),
     RerunRefused: (409, "not_rerunnable"),
+    ScopeDisabled: (403, "disabled"),
     IdempotencyKeyReused: (422, "idempotency_key_reused"),
 }
 

@@ -64,7 +64,8 @@ def claim_messages(*, limit: int, busy: Collection[str], now: datetime.datetime)
     """Claim due deliveries; return at most `limit` of them, ready to be sent.
 
     `busy` holds the origins that have enough under way, one mention for each message.
-    1. Lock due rows, passing over those that another sender has locked.
+    1. Lock due rows, passing over those that another sender has locked, and those of disabled
+       projects and tenants, which wait until these are enabled.
     2. Fail those whose endpoint was disabled meanwhile.
     3. Push the next attempt of the chosen behind the lease and commit. Whoever is killed from
        here on costs the message a delay: it is due again when the lease ends.
@@ -100,6 +101,7 @@ def _due(busy: Collection[str], now: datetime.datetime) -> Iterable[WebhookDeliv
             full |= Q(url__startswith=origin)
     lockable = (
         WebhookDelivery.objects.due(now)
+        .filter(task__project__disabled_at=None, task__tenant__disabled_at=None)
         .exclude(full)
         .select_for_update(skip_locked=True, of=("self",))
     )

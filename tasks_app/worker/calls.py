@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from agent_runtime.limits import MAX_PARALLEL_CALLS
@@ -37,7 +37,7 @@ def resolve_doubts(calls: Sequence[Call]) -> list[Call]:
     return doubtful
 
 
-async def run_calls(held: Held, calls: Sequence[Call], *, draining: asyncio.Event) -> bool:
+async def run_calls(held: Held, calls: Sequence[Call], *, draining: Callable[[], bool]) -> bool:
     """Run calls until each has its result on disk; True when the task was handed back instead.
 
     1. Send what is STARTED. What is PLANNED becomes STARTED in a commit before it is sent.
@@ -58,11 +58,11 @@ async def run_calls(held: Held, calls: Sequence[Call], *, draining: asyncio.Even
                 ended += _give_up(running, planned, STOPPED)
             elif time.time() >= held.transcript.deadline:
                 ended += _give_up(running, planned, OUT_OF_TIME)
-            starting = [] if draining.is_set() else planned[: MAX_PARALLEL_CALLS - len(running)]
+            starting = [] if draining() else planned[: MAX_PARALLEL_CALLS - len(running)]
             planned = planned[len(starting) :]
             for call in starting:
                 call.state = CallState.STARTED
-            handing_back = bool(planned) and not running and draining.is_set()
+            handing_back = bool(planned) and not running and draining()
             release = releases.handed_back() if handing_back else None
             await held.commit_calls([*ended, *starting], release=release)
             if handing_back:

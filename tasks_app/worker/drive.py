@@ -42,17 +42,18 @@ class Driver:
         """Drive a task until it is let go. Raises Fenced when it was taken over.
 
         1. Settle the calls that a lost owner left in doubt.
-        2. While the worker is not told to end: do what the loop says. A model's answer is on
-           disk before its calls are sent; their results are on disk before the model is asked
-           again; the end goes into the commit of the last answer or result.
+        2. While neither the worker is told to end nor the task's project is paused: do what the
+           loop says. A model's answer is on disk before its calls are sent; their results are on
+           disk before the model is asked again; the end goes into the commit of the last answer
+           or result.
         3. The task is asked to stop: end it with an account of what had been done.
-        4. Told to end, or through with the one turn: hand back, if the last commit did not.
+        4. Told to end, paused, or through with the one turn: hand back, if the last commit did not.
            Calls that the last commit made STARTED are part of its turn: they are sent, so that
            nobody has to doubt them.
         """
         await self._settle_doubts(held)
         began = held.sequence
-        while not self.draining.is_set() or _calls_to_send(held):
+        while held.cancelling.done() or not self._lets_go(held) or _calls_to_send(held):
             if held.cancelling.done():
                 await self._end_cancelled(held)
                 return
@@ -61,7 +62,9 @@ class Driver:
                 case AskModel():
                     let_go = await self._step(held, action)
                 case RunCalls():
-                    let_go = await run_calls(held, action.calls, draining=self.draining)
+                    let_go = await run_calls(
+                        held, action.calls, draining=lambda: self._lets_go(held)
+                    )
                 case Ending():
                     await held.let_go(releases.ended(action, held.transcript))
                     let_go = True
@@ -70,6 +73,10 @@ class Driver:
             if self.one_turn and held.sequence != began and not _open_calls(held):
                 break
         await held.let_go(releases.handed_back(), attempt=held.attempt)
+
+    def _lets_go(self, held: Held) -> bool:
+        """Tell whether nothing new is to be begun with the task here and now."""
+        return self.draining.is_set() or held.pausing
 
     async def _end_cancelled(self, held: Held) -> None:
         """End the task; what is open was not sent by us, so that nothing of it is in doubt."""
@@ -147,7 +154,7 @@ class Driver:
         after = next_action(held.transcript, now=time.time())
         if isinstance(after, Ending):
             return releases.ended(after, held.transcript)
-        if not self.draining.is_set():
+        if not self._lets_go(held):
             return None
         for call in turn.open_calls:
             call.state = CallState.PLANNED  # not sent: nothing is in doubt
@@ -163,7 +170,7 @@ class Driver:
             return False
         attempt = held.attempt + 1
         release = releases.after_fault(fault, attempt=attempt, max_attempts=self.max_attempts)
-        if self.draining.is_set() and not release.status.terminal:
+        if self._lets_go(held) and not release.status.terminal:
             release = replace(release, event="handed_back")
         await held.let_go(release, attempt=attempt)
         return True

@@ -27,7 +27,6 @@ from tasks_app.worker.claim import (
     SLICE,
     Claim,
     LeaseLost,
-    cancel_requests,
     claim_due,
     claim_quarantined,
     claims_of,
@@ -37,6 +36,7 @@ from tasks_app.worker.drive import Driver
 from tasks_app.worker.held import Held
 from tasks_app.worker.journal import Fenced
 from tasks_app.worker.lease import Heartbeat, register, set_draining
+from tasks_app.worker.notices import read_notices
 from tasks_app.worker.release import end_worker, free_broken
 from tasks_app.worker.resources import Resources
 
@@ -152,7 +152,7 @@ class Engine:
             self._tick(),
             self._sweep(resources),
             _retire(resources),
-            self._watch_cancels(resources, worker_id),
+            self._heed_notices(resources, worker_id),
             sender.run(self._draining),
             bulk.work(resources.database.run, self._draining),
         )
@@ -275,17 +275,19 @@ class Engine:
                     del self._driven[claim.task_id]
                     await driven.toolbox.close()
 
-    async def _watch_cancels(self, resources: Resources, worker_id: uuid.UUID) -> None:
-        """Pass on to the tasks in hand that they were asked to stop."""
+    async def _heed_notices(self, resources: Resources, worker_id: uuid.UUID) -> None:
+        """Pass on to the tasks in hand what they have to heed."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
             try:
-                asked = await resources.database.run(cancel_requests, worker_id=worker_id)
+                notices = await resources.database.run(read_notices, worker_id=worker_id)
             except LOST:
                 continue
-            for task_id, reason in asked:
-                if task_id in self._driven:
-                    self._driven[task_id].cancel(reason)
+            resources.board.notices = notices
+            for held in self._driven.values():
+                held.pausing = held.task.project_id in notices.projects
+            for task_id in notices.cancels.keys() & self._driven.keys():
+                self._driven[task_id].cancel(notices.cancels[task_id])
 
     async def _drain(
         self, resources: Resources, worker_id: uuid.UUID, heartbeat: Heartbeat

@@ -28,7 +28,7 @@ class Held:
 
     `sequence` and `attempt` follow the row; `fixed` is what a run's first step keeps for the
     whole run: the system prompt and the revisions of the skills. `cancelling` is done, with the
-    reason, once the task is asked to stop.
+    reason, once the task is asked to stop. While `pausing` it is to be handed back.
     """
 
     claim: Claim
@@ -40,6 +40,7 @@ class Held:
     attempt: int
     fixed: dict[str, Any]
     cancelling: asyncio.Future[str] = field(default_factory=_new_future)
+    pausing: bool = False
 
     def cancel(self, reason: str) -> None:
         """Stop the task at its next safe point; the model call in flight is given up at once."""

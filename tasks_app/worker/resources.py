@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from functools import partial
 
 from django.conf import settings
 
@@ -19,10 +20,13 @@ from tasks_app.worker.claim import Claim
 from tasks_app.worker.database import Database
 from tasks_app.worker.held import Held
 from tasks_app.worker.journal import Journal
+from tasks_app.worker.notices import Board
 from tasks_app.worker.reader import Reader
 from tasks_app.worker.rebuild import Record, fixed_prompt, revision_of
 from tasks_app.worker.tell import Teller
 from tasks_app.worker.toolbox import Toolbox
+
+USER_DISABLED = "the end user is disabled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,7 @@ class Resources:
     database: Database
     journal: Journal
     teller: Teller | None = None
+    board: Board = field(default_factory=Board)
     reader: Reader = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,6 +91,8 @@ class Resources:
         )
         if record.task.cancel_requested_at:
             held.cancel(record.task.cancel_reason)
+        elif record.task.end_user.disabled_at is not None:  # claimed before it could be cancelled
+            held.cancel(USER_DISABLED)
         return held
 
     def _toolbox(self, record: Record) -> Toolbox:
@@ -104,6 +111,7 @@ class Resources:
             ),
             read_skill=read_skill,
             has_skills=bool(record.revisions),
+            is_paused=partial(self.board.server_is_paused, record.task.project_id),
         )
 
     async def close(self) -> None:

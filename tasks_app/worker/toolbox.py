@@ -22,11 +22,19 @@ class Toolbox:
     """`ports.Tools` for one run: its servers' tools plus the built-ins.
 
     `read_skill(id, path)` returns a skill's body (path None) or a file of it, None where there
-    is none.
+    is none. `is_paused(server)` is asked before each call.
     """
 
-    def __init__(self, *, servers: Tools, read_skill: ReadSkill, has_skills: bool) -> None:
+    def __init__(
+        self,
+        *,
+        servers: Tools,
+        read_skill: ReadSkill,
+        has_skills: bool,
+        is_paused: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._servers = servers
+        self._is_paused = is_paused
         self._read_skill = read_skill
         self._builtins = (load_skill, read_skill_file) if has_skills else ()
         self._offered: Sequence[Tool] = ()
@@ -56,6 +64,9 @@ class Toolbox:
         """Answer a built-in, or send the call to its server."""
         assert call.tool is not None
         if call.tool.server:
+            if self._is_paused(call.tool.server):
+                sentence = f"The server {call.tool.server} is paused: nothing is sent to it now."
+                return ToolResult(text=sentence, state=CallState.FAILED)
             return await self._servers.call(call)
         arguments = call.arguments or {}
         path = None if call.request.name == LOAD_SKILL else str(arguments.get("path"))

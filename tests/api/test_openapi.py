@@ -99,7 +99,7 @@ def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str,
         (f"{TASK}/transcript", "get"),
         ("/api/v1/queries/query-logs/{session_id}/trace", "get"),
     }
-    always = {"401", "404", "406", "431", "503"}
+    always = {"401", "403", "404", "406", "431", "503"}
     with_body = {*always, "400", "413", "415"}
     answers = {
         operation["operationId"]: set(operation["responses"])
@@ -107,7 +107,7 @@ def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str,
         for operation in each.values()
     }
     assert answers == {
-        "submitAgentTask": {"202", "403", "422", "429", *with_body},
+        "submitAgentTask": {"202", "422", "429", *with_body},
         "listAgentTasks": {"200", "400", *always} - {"404"},
         "getAgentTask": {"200", "304", "400", *always},
         "changeAgentTask": {"200", "409", *with_body},

@@ -146,7 +146,12 @@ def around(**fields: Any) -> Surroundings:
     [
         ({}, {"ahead": 3}, Code.QUEUED, "Waiting for a free slot for 42 s, 3 ahead."),
         ({}, {"workers": 0}, Code.NO_WORKER, "Due for 42 s, but no worker is running."),
-        ({}, {"paused": True}, Code.PAUSED, "Its project is paused: nothing of it starts."),
+        (
+            {"resting": True},
+            {"workers": 0},
+            Code.PAUSED,
+            "Its project is paused: nothing of it starts.",
+        ),
         (
             {"started_at": NOON, "steps_completed": 2},
             {},
@@ -207,7 +212,7 @@ def around(**fields: Any) -> Surroundings:
         ),
         (
             {"status": Status.FAILED, "error": "No credit."},
-            {"paused": True, "workers": 0},
+            {"workers": 0},
             Code.FAILED,
             "Failed: No credit.",
         ),

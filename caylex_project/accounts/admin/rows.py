@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from django.contrib import admin
 
@@ -19,8 +20,8 @@ from caylex_project.accounts.row_actions import RowAction, RowActionsAdmin
 
 def _pausing(of: str, **more: Any) -> tuple[RowAction, RowAction]:
     return pause_and_resume(
-        paused=f"Its tasks wait: {of} starts nothing any more. What runs now goes on to its end, "
-        "and new tasks are taken in.",
+        paused=f"Its tasks wait: {of} starts nothing any more, what runs now waits after the step "
+        "that it is in, and new tasks are taken in.",
         resumed="Its tasks are started again.",
         **more,
     )
@@ -35,7 +36,7 @@ class TenantAdmin(RowActionsAdmin):
     search_fields = ("name",)
     fields = ("id", "name", "limits", "paused", "disabled_at", "created_at")
     readonly_fields = ("disabled_at",)
-    row_actions = (
+    row_actions: ClassVar[Sequence[RowAction]] = (
         limits_action(TenantLimitsForm, for_all=True),
         *_pausing("the tenant", for_all=True),
     )
@@ -54,7 +55,10 @@ class ProjectAdmin(RowActionsAdmin):
         *("paused", "disabled_at", "created_at"),
     )
     readonly_fields = ("disabled_at",)
-    row_actions = (limits_action(ProjectLimitsForm), *_pausing("the project"))
+    row_actions: ClassVar[Sequence[RowAction]] = (
+        limits_action(ProjectLimitsForm),
+        *_pausing("the project"),
+    )
 
     def audited(self, row: Project) -> tuple[Any, Any]:
         """The project, which is its own."""
@@ -62,14 +66,15 @@ class ProjectAdmin(RowActionsAdmin):
 
 
 @admin.register(EndUser)
-class EndUserAdmin(ReadOnlyAdmin):
+class EndUserAdmin(RowActionsAdmin):
     """End users."""
 
     project_paths = ("project",)
-    list_display = ("email", "project", "created_at")
+    list_display = ("email", "project", "disabled_at", "created_at")
     list_select_related = ("project__tenant",)
     search_fields = ("email",)
-    fields = ("id", "project", "email", "created_at")
+    fields = ("id", "project", "email", "disabled_at", "created_at")
+    readonly_fields = ("disabled_at",)
 
 
 @admin.register(AuditEntry)

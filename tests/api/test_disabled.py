@@ -1,0 +1,135 @@
+"""Disabling a tenant, a project or an end user, and what the API says of it and of a pause."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.utils import timezone
+
+from caylex_project.accounts.models import AuditEntry, EndUser, Project, Tenant
+from tasks_app.models import AgentTask, BulkOperation
+from tasks_app.operations import bulk
+from tasks_app.operations.scopes import disable, enable
+from tasks_app.states import Status
+from tasks_app.webhooks.deliveries import claim_messages
+from tests.api.conftest import Caller
+from tests.factories import AgentTaskFactory, EndUserFactory
+from tests.skills.test_skill_pages import staff
+from tests.webhooks.build import a_delivery
+
+pytestmark = pytest.mark.django_db
+
+SUBMIT = "/api/v1/agent-task"
+SCOPES = ["tenant", "project", "end user"]
+
+
+def scope_of(backend: Caller, name: str) -> Any:
+    if name == "end user":
+        return EndUserFactory.create(project=backend.account.project, email="jane@example.com")
+    return getattr(backend.account, name)
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_nothing_is_taken_from_what_is_disabled_until_it_is_enabled(
+    backend: Caller, name: str
+) -> None:
+    first = backend.submit().json()["task_id"]
+    AgentTask.objects.update(
+        status=Status.FAILED, stop_reason="error", error="No credit.", completed_at=timezone.now()
+    )
+    scope = EndUser.objects.get() if name == "end user" else scope_of(backend, name)
+    assert disable(scope, actor=User(username="ann"), reason="", now=timezone.now()) == 0
+    refused = {"code": "disabled", "detail": f"The {name} is disabled."}
+    for path, body in (
+        (SUBMIT, backend.account.body()),
+        (f"{SUBMIT}/{first}/retry", {}),
+        (f"{SUBMIT}/{first}/rerun", {}),
+        (f"{SUBMIT}/{first}/continue", {"message": "More."}),
+    ):
+        answer = backend.post(json.dumps(body), path=path)
+        assert answer.status_code == 403, path
+        assert refused.items() <= answer.json().items()
+    assert AgentTask.objects.count() == 1
+    assert backend.poll(first).status_code == (403 if name == "tenant" else 200)
+
+    assert enable(scope)
+    assert not enable(scope)
+    assert backend.submit().status_code == 202
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_disabling_in_the_admin_cancels_what_is_live_of_it_and_nothing_else(
+    backend: Caller, name: str
+) -> None:
+    account = backend.account
+    user = EndUserFactory.create(project=account.project)
+    mine = {"tenant": account.tenant, "project": account.project, "end_user": user}
+    waiting, ended = AgentTaskFactory.create_batch(2, **mine)
+    AgentTask.objects.filter(pk=ended.pk).update(
+        status=Status.COMPLETED,
+        stop_reason="final_report",
+        report="Done.",
+        completed_at=timezone.now(),
+    )
+    others = AgentTaskFactory.create()
+    scope: Any = user if name == "end user" else scope_of(backend, name)
+    admin = staff("project admin")
+    ann = User.objects.get()
+    page = f"/admin/accounts/{scope._meta.model_name}/{scope.pk}/disable/"
+    answer = admin.post(page, {})
+    assert "takes the permission to cancel" in answer.content.decode() or name == "tenant"
+    assert type(scope).objects.get(pk=scope.pk).disabled_at is None
+    ann.groups.add(Group.objects.get(name="support operator"))
+    ann.is_superuser = name == "tenant"
+    ann.save()
+    assert admin.get(page).status_code == 200
+    assert type(scope).objects.get(pk=scope.pk).disabled_at is None  # asking does nothing
+
+    assert admin.post(page, {"reason": "They left."}).status_code == 302
+
+    entry = AuditEntry.objects.get(action="disable")
+    assert (entry.object_id, entry.reason, entry.details) == (
+        str(scope.pk),
+        "They left.",
+        {"tasks": 1},
+    )
+    while bulk.work_on(now=timezone.now()):
+        pass
+    states = dict(AgentTask.objects.values_list("pk", "status"))
+    assert states == {
+        waiting.pk: Status.INCOMPLETE,
+        ended.pk: Status.COMPLETED,
+        others.pk: Status.PENDING,
+    }
+    stopped = AgentTask.objects.get(pk=waiting.pk)
+    assert (stopped.stop_reason, stopped.cancel_reason) == ("cancelled", "They left.")
+    operation = BulkOperation.objects.get()
+    assert (operation.done, operation.refused) == (1, {})
+
+
+def test_a_waiting_task_says_that_its_project_is_paused(backend: Caller) -> None:
+    task = backend.submit().json()["task_id"]
+    Project.objects.update(paused=True)
+    answer = backend.poll(task).json()
+    assert (answer["status"], answer["progress"]["current"]) == (
+        "PENDING",
+        "Its project is paused.",
+    )
+    Project.objects.update(paused=False)
+    answer = backend.poll(task).json()
+    assert answer["progress"]["current"] == "Waiting for a worker."
+
+
+@pytest.mark.parametrize("scope", [Tenant, Project])
+def test_messages_of_what_is_disabled_wait_until_it_is_enabled(
+    scope: type[Tenant] | type[Project],
+) -> None:
+    a_delivery("https://x.example/")
+    now = timezone.now()
+    scope.objects.update(disabled_at=now)
+    assert claim_messages(limit=5, busy=[], now=now) == []
+    scope.objects.update(disabled_at=None)
+    assert len(claim_messages(limit=5, busy=[], now=now)) == 1
