@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 SYNC := $(UV) pip sync --quiet --python $(PY)
 COMPILE := $(UV) pip compile --quiet --no-emit-index-url --generate-hashes --python-version 3.11 pyproject.toml
 PEERS := var/peers
-MCP_PEER := @modelcontextprotocol/server-everything@2026.8.31
+NODE_PEERS := @modelcontextprotocol/server-everything@2026.8.31 typescript@5.9.3 @types/node@20.19.43
 
 # Settings as in production, for the checks that look at them.
 PRODUCTION := DEBUG=0 ALLOWED_HOSTS=tasks.example.com \
@@ -49,7 +49,7 @@ install-peers: $(PEERS)/.installed
 
 $(PEERS)/.installed: requirements/peers.txt | .venv/bin/uv
 	@mkdir -p $(PEERS)
-	@npm install --prefix $(PEERS) --silent --no-audit --no-fund --ignore-scripts $(MCP_PEER)
+	@npm install --prefix $(PEERS) --silent --no-audit --no-fund --ignore-scripts $(NODE_PEERS)
 	@$(UV) venv --quiet --clear --python $(PY) $(PEERS)/venv
 	@$(UV) pip install --quiet --no-deps --python $(PEERS)/venv/bin/python -r requirements/peers.txt
 	@touch $@

@@ -1,5 +1,5 @@
-// A client for the agent-task API, to copy into a project: node 18 or later, and nothing else.
-// The types are JSDoc: TypeScript reads them as they are (`allowJs`, `checkJs`).
+// A client for the agent-task API, to copy into a project: TypeScript for node 18 or later, and
+// nothing else. Node 22.18 and later run it as it is.
 //
 //   const caylex = new Caylex("https://tasks.example.com/api/v1", { token: "cpt_…", apiKey: "ck_…" });
 //   const taskId = await caylex.submit({ user_email: "jane@example.com", prompt: "Count the tickets." });
@@ -9,15 +9,46 @@
 import { createHmac, randomUUID, timingSafeEqual } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/**
- * @typedef {"PENDING" | "RUNNING" | "COMPLETED" | "INCOMPLETE" | "FAILED"} Status
- * @typedef {{ task_id: string, session_id: string, status: Status, terminal: boolean,
- *   stop_reason: string | null, report: string | null, error: string | null,
- *   [more: string]: unknown }} Task
- * @typedef {{ id: number, type: string, created_at: string, data: Record<string, unknown> }} Event
- * @typedef {{ user_email: string, prompt: string, skill_ref?: string, model?: string,
- *   [option: string]: unknown }} Submission
- */
+export type Status = "PENDING" | "RUNNING" | "COMPLETED" | "INCOMPLETE" | "FAILED";
+
+/** As a poll shows it; the API guide lists the other keys. */
+export interface Task {
+  task_id: string;
+  session_id: string;
+  status: Status;
+  terminal: boolean;
+  stop_reason: string | null;
+  report: string | null;
+  error: string | null;
+  [more: string]: unknown;
+}
+
+export interface TaskEvent {
+  id: number;
+  type: string;
+  created_at: string;
+  data: Record<string, unknown>;
+}
+
+/** The fields of a submit; the API guide lists the other options. */
+export interface Submission {
+  user_email: string;
+  prompt: string;
+  skill_ref?: string;
+  model?: string;
+  [option: string]: unknown;
+}
+
+interface Problem {
+  code?: string;
+  detail?: string;
+  request_id?: string;
+}
+
+interface Sending {
+  body?: object;
+  headers?: Record<string, string>;
+}
 
 const ATTEMPTS = 5; // of a request that is safe to send again
 const BUSY = new Set([429, 502, 503, 504]); // the service asks to come again
@@ -26,8 +57,11 @@ const TOLERANCE = 300; // seconds that a webhook's clock may differ from ours
 
 /** The service refused; `status`, `code` and `requestId` say what and which. */
 export class CaylexError extends Error {
-  /** @param {number} status @param {{ code?: string, detail?: string, request_id?: string }} body */
-  constructor(status, body) {
+  readonly status: number;
+  readonly code: string;
+  readonly requestId: string;
+
+  constructor(status: number, body: Problem) {
     super(`${status} ${body.code ?? ""}: ${body.detail ?? "no words of the service"}`);
     this.status = status;
     this.code = body.code ?? "";
@@ -40,12 +74,11 @@ export class BadSignature extends Error {}
 
 /** One service, one tenant's token, one navigator's key. */
 export class Caylex {
-  #base;
-  #token;
-  #apiKey;
+  readonly #base: string;
+  readonly #token: string;
+  readonly #apiKey: string;
 
-  /** @param {string} url @param {{ token: string, apiKey: string }} secrets */
-  constructor(url, { token, apiKey }) {
+  constructor(url: string, { token, apiKey }: { token: string; apiKey: string }) {
     this.#base = url.replace(/\/*$/, "/");
     this.#token = token;
     this.#apiKey = apiKey;
@@ -55,31 +88,26 @@ export class Caylex {
    * Submit a task and return its id; fields as the API guide lists them. Where no answer comes it
    * is sent again under the same key, so there is one task. Keep a key of your own with your order
    * if your process may die in between.
-   *
-   * @param {Submission} fields @param {{ idempotencyKey?: string }} [options]
-   * @returns {Promise<string>}
    */
-  async submit(fields, { idempotencyKey = randomUUID() } = {}) {
+  async submit(
+    fields: Submission,
+    { idempotencyKey = randomUUID() }: { idempotencyKey?: string } = {},
+  ): Promise<string> {
     const body = { caylex_api_key: this.#apiKey, ...fields };
     const headers = { "Idempotency-Key": idempotencyKey };
     const response = await this.#ask("POST", "agent-task", { body, headers });
     return (await response.json()).task_id;
   }
 
-  /** The task as it stands. @param {string} taskId @returns {Promise<Task>} */
-  async get(taskId) {
+  /** The task as it stands. */
+  async get(taskId: string): Promise<Task> {
     return (await this.#ask("GET", `agent-task/${taskId}`)).json();
   }
 
-  /**
-   * The task once it has ended; throws after `timeout` seconds.
-   *
-   * @param {string} taskId @param {{ timeout?: number }} [options] @returns {Promise<Task>}
-   */
-  async wait(taskId, { timeout = Infinity } = {}) {
+  /** The task once it has ended; throws after `timeout` seconds. */
+  async wait(taskId: string, { timeout = Infinity }: { timeout?: number } = {}): Promise<Task> {
     const deadline = Date.now() + timeout * 1000;
-    /** @type {Record<string, string>} */
-    let headers = {};
+    let headers: Record<string, string> = {};
     for (let left = timeout; left > 0; left = (deadline - Date.now()) / 1000) {
       const hold = Math.floor(Math.min(HOLD, left));
       const response = await this.#ask("GET", `agent-task/${taskId}?wait=${hold}`, { headers });
@@ -96,17 +124,15 @@ export class Caylex {
   /**
    * Each event once, as it happens, until the task has ended; cuts are mended. `after` is the id
    * of the last event that you have.
-   *
-   * @param {string} taskId @param {{ after?: number }} [options] @returns {AsyncGenerator<Event>}
    */
-  async *events(taskId, { after } = {}) {
+  async *events(taskId: string, { after }: { after?: number } = {}): AsyncGenerator<TaskEvent> {
     let last = after;
     for (let fruitless = 1; fruitless <= ATTEMPTS; fruitless += 1) {
       let pause = 100 * 2 ** fruitless;
       try {
         for await (const [name, value] of this.#stream(taskId, last)) {
           if (name === "data") {
-            const event = JSON.parse(value);
+            const event = JSON.parse(value) as TaskEvent;
             last = event.id;
             fruitless = 0;
             yield event;
@@ -123,32 +149,19 @@ export class Caylex {
     throw new Error(`The events of ${taskId} cannot be read.`);
   }
 
-  /**
-   * Ask the task to stop; it has ended where `terminal` is true, else it soon will.
-   *
-   * @param {string} taskId @param {{ reason?: string }} [options] @returns {Promise<Task>}
-   */
-  async cancel(taskId, { reason } = {}) {
+  /** Ask the task to stop; it has ended where `terminal` is true, else it soon will. */
+  async cancel(taskId: string, { reason }: { reason?: string } = {}): Promise<Task> {
     return (await this.#ask("POST", `agent-task/${taskId}/cancel`, { body: { reason } })).json();
   }
 
-  /**
-   * Let a FAILED or INCOMPLETE task go on; 409 in any other state.
-   *
-   * @param {string} taskId @returns {Promise<Task>}
-   */
-  async retry(taskId) {
+  /** Let a FAILED or INCOMPLETE task go on; 409 in any other state. */
+  async retry(taskId: string): Promise<Task> {
     const response = await this.#send("POST", `agent-task/${taskId}/retry`); // a second is refused
     return (await checked(response)).json();
   }
 
-  /**
-   * The answer to a request that does no harm when it is sent again.
-   *
-   * @param {string} method @param {string} path
-   * @param {{ body?: object, headers?: Record<string, string> }} [options]
-   */
-  async #ask(method, path, options) {
+  /** The answer to a request that does no harm when it is sent again. */
+  async #ask(method: string, path: string, options?: Sending): Promise<Response> {
     for (let attempt = 1; ; attempt += 1) {
       let pause = 100 * 2 ** attempt;
       try {
@@ -163,11 +176,7 @@ export class Caylex {
     }
   }
 
-  /**
-   * @param {string} method @param {string} path
-   * @param {{ body?: object, headers?: Record<string, string> }} [options]
-   */
-  #send(method, path, { body, headers = {} } = {}) {
+  #send(method: string, path: string, { body, headers = {} }: Sending = {}): Promise<Response> {
     return fetch(new URL(path, this.#base), {
       method,
       body: body && JSON.stringify(body),
@@ -179,15 +188,9 @@ export class Caylex {
     });
   }
 
-  /**
-   * The fields of one stream that the reader needs, whole ones only.
-   *
-   * @param {string} taskId @param {number | undefined} last
-   * @returns {AsyncGenerator<[string, string]>}
-   */
-  async *#stream(taskId, last) {
-    /** @type {Record<string, string>} */
-    const headers = { Accept: "text/event-stream" };
+  /** The fields of one stream that the reader needs, whole ones only. */
+  async *#stream(taskId: string, last: number | undefined): AsyncGenerator<[string, string]> {
+    const headers: Record<string, string> = { Accept: "text/event-stream" };
     if (last !== undefined) headers["Last-Event-ID"] = String(last);
     const response = await this.#send("GET", `agent-task/${taskId}/events`, { headers });
     if (BUSY.has(response.status)) return void (await response.body?.cancel());
@@ -203,12 +206,8 @@ export class Caylex {
     }
   }
 
-  /**
-   * Tell whether a stream ended because there is no more to come.
-   *
-   * @param {string} taskId @param {number | undefined} last
-   */
-  async #isOver(taskId, last) {
+  /** Tell whether a stream ended because there is no more to come. */
+  async #isOver(taskId: string, last: number | undefined): Promise<boolean> {
     const place = last === undefined ? "" : `&starting_after=${last}`;
     const response = await this.#ask("GET", `agent-task/${taskId}/events?limit=1${place}`);
     const page = await response.json();
@@ -219,13 +218,15 @@ export class Caylex {
 /**
  * What a webhook says once it is known to be from the service. `secret` is the endpoint's
  * (`whsec_…`), `body` the bytes as they came: do not parse them before. The form is that of
- * Standard Webhooks. An event may come more than once, with the same `webhook-id`.
- *
- * @param {string} secret @param {Record<string, string | string[] | undefined>} headers
- * @param {Buffer} body @param {{ now?: number }} [options] seconds since 1970
- * @returns {Record<string, unknown>}
+ * Standard Webhooks. An event may come more than once, with the same `webhook-id`. `now` is in
+ * seconds since 1970.
  */
-export function verifyWebhook(secret, headers, body, { now = Date.now() / 1000 } = {}) {
+export function verifyWebhook(
+  secret: string,
+  headers: Record<string, string | string[] | undefined>,
+  body: Buffer,
+  { now = Date.now() / 1000 }: { now?: number } = {},
+): Record<string, unknown> {
   const given = Object.fromEntries(
     Object.entries(headers).map(([name, value]) => [name.toLowerCase(), String(value ?? "")]),
   );
@@ -248,13 +249,12 @@ export function verifyWebhook(secret, headers, body, { now = Date.now() / 1000 }
   throw new BadSignature("No signature fits.");
 }
 
-/** @param {Response} response */
-async function checked(response) {
+async function checked(response: Response): Promise<Response> {
   if (response.ok || response.status === 304) return response;
   throw new CaylexError(response.status, await response.json().catch(() => ({})));
 }
 
-/** A connection that could not be made or broke. @param {unknown} error */
-function isCut(error) {
+/** A connection that could not be made or broke. */
+function isCut(error: unknown): boolean {
   return error instanceof TypeError;
 }
