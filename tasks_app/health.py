@@ -134,7 +134,7 @@ def stranded_tasks(now: datetime.datetime) -> QuerySet[AgentTask]:
 def oldest_due_tasks(now: datetime.datetime) -> QuerySet[AgentTask]:
     """Return each tenant's longest due task, longest first; one look into `task_claim` each.
 
-    What is paused or disabled waits for nobody.
+    What is paused or disabled waits for nobody, and is passed over.
     """
     first = (
         pending_tasks()

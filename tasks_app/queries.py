@@ -53,7 +53,7 @@ class TaskView(TaskSummary):
     """A task as its submitter may see it.
 
     `calling` is the first tool call on the wire as `server: tool` while it runs, else None.
-    `resting` says, while it waits, that its project or tenant is paused or disabled.
+    `resting` says, while it waits, what keeps it from going on: "project is paused".
     `version` changes whenever the status or the progress does.
     """
 
@@ -66,7 +66,7 @@ class TaskView(TaskSummary):
     next_attempt_at: datetime.datetime
     authentication_needed: tuple[str, ...]
     calling: str | None = None
-    resting: bool = False
+    resting: str = ""
     version: str = ""
     crashes: int = 0
 
@@ -102,7 +102,7 @@ _TASK = CompiledQuery(
     lambda task, tenant: (
         AgentTask.objects.filter(id=task, tenant_id=tenant)
         .select_related("end_user")
-        .only(*_VIEWED, "end_user__email")
+        .only(*_VIEWED, "project_id", "end_user__email", "end_user__disabled_at")
     ),
     task=uuid.UUID,
     tenant=uuid.UUID,
@@ -145,15 +145,21 @@ def view_of(task: AgentTask) -> TaskView:
     return _view(
         {**row, "user_email": task.end_user.email},
         calling=_calling(task.pk, task.sequence) if running else None,
-        resting=task.status == Status.PENDING and _rests(task.project_id),
+        resting=_resting(task) if task.status == Status.PENDING else "",
     )
 
 
-def _rests(project_id: uuid.UUID) -> bool:
-    project = _PROJECT.find(project=project_id)
-    return project is not None and any(
-        scope.paused or scope.disabled_at is not None for scope in (project, project.tenant)
-    )
+def _resting(task: AgentTask) -> str:
+    """Return what keeps a waiting task from going on, or ""."""
+    project = _PROJECT.find(project=task.project_id)
+    assert project is not None
+    scopes = {"tenant": project.tenant, "project": project, "end user": task.end_user}
+    for name, scope in scopes.items():
+        if scope.disabled_at is not None:
+            return f"{name} is disabled"
+        if getattr(scope, "paused", False):
+            return f"{name} is paused"
+    return ""
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -169,7 +175,7 @@ def _calling(task_id: uuid.UUID, sequence: int) -> str | None:
     return None
 
 
-def _view(row: dict[str, Any], *, calling: str | None, resting: bool) -> TaskView:
+def _view(row: dict[str, Any], *, calling: str | None, resting: str) -> TaskView:
     return TaskView(
         **_short(row),
         **{name: row[name] for name in _LONG},

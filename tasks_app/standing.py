@@ -30,7 +30,7 @@ class Code(StrEnum):
     INCOMPLETE = "incomplete"  # it stopped with partial work
     NEEDS_CONNECTION = "needs_connection"  # it stopped, and lacked what the user must connect
     FAILED = "failed"  # it errored
-    PAUSED = "paused"  # the project or its tenant is; nothing of it is claimed
+    PAUSED = "paused"  # its project or tenant is, or is disabled; nothing of it is claimed
     # Told from more than the row:
     NO_WORKER = "no_worker"  # it is due, and there is nobody to claim it
     WORKER_SILENT = "worker_silent"  # the worker that holds it misses its heartbeats
@@ -60,7 +60,7 @@ _SENTENCES: Mapping[Code, str] = {
     Code.INCOMPLETE: "Stopped: {why}.",
     Code.NEEDS_CONNECTION: "Stopped: {why}. {user} must connect {servers}.",
     Code.FAILED: "Failed: {error}",
-    Code.PAUSED: "Its project is paused.",
+    Code.PAUSED: "Its {what}.",
     Code.NO_WORKER: "No worker is running.",
     Code.WORKER_SILENT: "Its worker stopped answering.",
     Code.HANDING_OVER: "Its worker is shutting down and hands it over after this step.",
@@ -153,7 +153,7 @@ def _alone(task: TaskView) -> Standing:
 
 def _pending(task: TaskView) -> Standing:
     if task.resting:
-        return Standing(code=Code.PAUSED)
+        return Standing(code=Code.PAUSED, parameters={"what": task.resting})
     if task.attempt:
         reason = task.waiting_reason or "it did not succeed."
         return Standing(

@@ -148,6 +148,13 @@ class EndUser(models.Model):
                 condition=models.Q(email=Lower("email")), name="end_user_email_is_lower_case"
             ),
         ]
+        indexes = [
+            models.Index(
+                fields=["disabled_at"],
+                name="end_user_disabled",
+                condition=models.Q(disabled_at__isnull=False),
+            )
+        ]
 
     def __str__(self) -> str:
         return self.email

@@ -57,10 +57,10 @@ class Outcome:
 class RowAction:
     """Something that can be done with a row in the state in which it `applies`.
 
-    `perform` takes the row and the form's answers, with the `actor` among them, inside a
-    transaction that also holds the entry of the trail. `first` talks to somebody before it begins;
-    what it returns is the answer `found`. Both raise NotDone. What concerns more than one project
-    is `for_all`, and not for staff who are limited to some.
+    `perform` takes the row and the form's answers, inside a transaction that also holds the entry
+    of the trail. `first` talks to somebody before it begins; what it returns is the answer `found`.
+    Both raise NotDone. What concerns more than one project is `for_all`, and not for staff who are
+    limited to some.
     """
 
     name: str
@@ -175,7 +175,6 @@ class RowActionsAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, action: RowAction, row: Any, answers: Mapping[str, Any]
     ) -> Outcome:
         """Do it and write it down, in one transaction."""
-        answers = {**answers, "actor": request.user}
         if action.first is not None:
             answers = {**answers, "found": action.first(row, answers)}
         with transaction.atomic():

@@ -102,7 +102,7 @@ def _hours(tasks: QuerySet[Any], now: datetime.datetime) -> dict[datetime.dateti
     still = Q(completed_at__gte=this) | Q(completed_at__gt=now - day, completed_at__lt=first)
     of_whom = hashlib.sha256(str(tasks.query).encode()).hexdigest()  # whoever sees the same tasks
     known = cache.get_or_set(
-        f"ended {of_whom} {this.isoformat()}", lambda: _by_hour(tasks.filter(over)), REMEMBERED
+        f"ended:{of_whom}:{this.timestamp():.0f}", lambda: _by_hour(tasks.filter(over)), REMEMBERED
     )
     return {**(known or {}), **_by_hour(tasks.filter(still))}
 

@@ -15,18 +15,12 @@ from caylex_project.accounts.admin.rows import EndUserAdmin, ProjectAdmin, Tenan
 from caylex_project.accounts.models import EndUser, Project, Tenant
 from caylex_project.accounts.row_actions import NotDone, Outcome, RowAction
 from tasks_app.operations.scopes import Scope, disable, enable
-from tasks_app.operations.staff import may_operate
 
 
 def _disable(row: Scope, answers: Mapping[str, Any]) -> Outcome:
-    if not may_operate(answers["actor"]):
-        raise NotDone("It cancels tasks, which takes the permission to cancel them.")
-    why = answers["reason"] or f"{row} was disabled."
-    tasks = disable(row, actor=answers["actor"], reason=why, now=timezone.now())
-    return Outcome(
-        sentence=f"{row} is disabled. Tasks that are being cancelled: {tasks}.",
-        details={"tasks": tasks},
-    )
+    if not disable(row, now=timezone.now()):
+        raise NotDone("Somebody was faster: it is so already.")
+    return Outcome(sentence=f"{row} is disabled. The workers cancel its tasks.")
 
 
 def _enable(row: Scope, answers: Mapping[str, Any]) -> Outcome:
@@ -38,8 +32,8 @@ def _enable(row: Scope, answers: Mapping[str, Any]) -> Outcome:
 DISABLE = RowAction(
     name="disable",
     verb="Disable",
-    question="Every request for it is refused from now on. Its waiting tasks are cancelled, and "
-    "its running ones are stopped.",
+    question="New tasks for it are refused from now on. Its waiting tasks are cancelled, and its "
+    "running ones are stopped.",
     applies=lambda row: row.disabled_at is None,
     perform=_disable,
     alarming=True,

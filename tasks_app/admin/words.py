@@ -13,7 +13,7 @@ _SENTENCES: Mapping[Code, str] = {
     Code.RESUMING: f"{_AHEAD}; goes on after step {{steps}}.",
     Code.TAKEN_OVER: "Its worker stopped. " + f"{_AHEAD}; goes on after step {{steps}}.",
     Code.NO_WORKER: "Due for {time}, but no worker is running.",
-    Code.PAUSED: "Its project is paused: nothing of it starts.",
+    Code.PAUSED: "Its {what}: nothing of it starts.",
     Code.WORKER_SILENT: "Its worker stopped answering {time} ago; taken over within {within_time}.",
     Code.STOPPING: "Stopping, as asked: within two seconds.",
     Code.THINKING: "Step {step}: waiting for the model's answer for {time}.",

@@ -79,6 +79,7 @@ def submit_checked(
     now: datetime.datetime,
 ) -> Submitted:
     """Submit what `check_webhook` has let through: for a caller with a transaction of its own."""
+    check_enabled(project=navigator.project)
     skill = _required_skill(navigator=navigator, ref=submission.skill_ref)
     model, model_warning = choose_model(
         asked=submission.model,

@@ -19,9 +19,11 @@ import structlog
 from django.db import DatabaseError
 from django.utils import timezone
 
+from tasks_app.operations.bulk import work_on
+from tasks_app.operations.scopes import stop_disabled
 from tasks_app.states import WorkerState
 from tasks_app.webhooks.sender import Sender
-from tasks_app.worker import bulk, retention, sweep
+from tasks_app.worker import portions, retention, sweep
 from tasks_app.worker.claim import (
     MOST_SLICE,
     SLICE,
@@ -154,7 +156,8 @@ class Engine:
             _retire(resources),
             self._heed_notices(resources, worker_id),
             sender.run(self._draining),
-            bulk.work(resources.database.run, self._draining),
+            portions.work(work_on, resources.database.run, self._draining),
+            portions.work(stop_disabled, resources.database.run, self._draining),
         )
         helpers = [asyncio.create_task(duty) for duty in duties]
         for helper in helpers:

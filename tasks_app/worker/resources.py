@@ -26,7 +26,7 @@ from tasks_app.worker.rebuild import Record, fixed_prompt, revision_of
 from tasks_app.worker.tell import Teller
 from tasks_app.worker.toolbox import Toolbox
 
-USER_DISABLED = "the end user is disabled"
+USER_DISABLED = "The end user was disabled."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from caylex_project.accounts import audit
 from caylex_project.accounts.models import AuditEntry, StaffScope
 from tasks_app.models import AgentTask, BulkOperation
 from tasks_app.operations import bulk, staff
-from tasks_app.worker import bulk as duty
+from tasks_app.worker import portions as duty
 from tasks_app.worker.database import Database
 from tests.api.conftest import Account
 from tests.api.test_admin_actions import (
@@ -265,7 +265,7 @@ async def test_a_worker_does_it_beside_its_tasks_until_it_drains(
         now=timezone.now(),
     )
 
-    working = asyncio.create_task(duty.work(database.run, draining))
+    working = asyncio.create_task(duty.work(bulk.work_on, database.run, draining))
     async with asyncio.timeout(10):
         while operation.completed_at is None:
             await asyncio.sleep(0.02)

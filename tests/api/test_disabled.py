@@ -6,16 +6,16 @@ import json
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from caylex_project.accounts.models import AuditEntry, EndUser, Project, Tenant
-from tasks_app.models import AgentTask, BulkOperation
-from tasks_app.operations import bulk
-from tasks_app.operations.scopes import disable, enable
+from tasks_app.models import AgentTask
+from tasks_app.operations.scopes import PORTION, disable, enable, stop_disabled
 from tasks_app.states import Status
 from tasks_app.webhooks.deliveries import claim_messages
 from tests.api.conftest import Caller
+from tests.engine.build import claimed_task, copies
 from tests.factories import AgentTaskFactory, EndUserFactory
 from tests.skills.test_skill_pages import staff
 from tests.webhooks.build import a_delivery
@@ -41,7 +41,8 @@ def test_nothing_is_taken_from_what_is_disabled_until_it_is_enabled(
         status=Status.FAILED, stop_reason="error", error="No credit.", completed_at=timezone.now()
     )
     scope = EndUser.objects.get() if name == "end user" else scope_of(backend, name)
-    assert disable(scope, actor=User(username="ann"), reason="", now=timezone.now()) == 0
+    assert disable(scope, now=timezone.now())
+    assert not disable(scope, now=timezone.now())
     refused = {"code": "disabled", "detail": f"The {name} is disabled."}
     for path, body in (
         (SUBMIT, backend.account.body()),
@@ -77,37 +78,51 @@ def test_disabling_in_the_admin_cancels_what_is_live_of_it_and_nothing_else(
     others = AgentTaskFactory.create()
     scope: Any = user if name == "end user" else scope_of(backend, name)
     admin = staff("project admin")
-    ann = User.objects.get()
+    User.objects.update(is_superuser=name == "tenant")
     page = f"/admin/accounts/{scope._meta.model_name}/{scope.pk}/disable/"
-    answer = admin.post(page, {})
-    assert "takes the permission to cancel" in answer.content.decode() or name == "tenant"
-    assert type(scope).objects.get(pk=scope.pk).disabled_at is None
-    ann.groups.add(Group.objects.get(name="support operator"))
-    ann.is_superuser = name == "tenant"
-    ann.save()
     assert admin.get(page).status_code == 200
     assert type(scope).objects.get(pk=scope.pk).disabled_at is None  # asking does nothing
 
     assert admin.post(page, {"reason": "They left."}).status_code == 302
 
     entry = AuditEntry.objects.get(action="disable")
-    assert (entry.object_id, entry.reason, entry.details) == (
-        str(scope.pk),
-        "They left.",
-        {"tasks": 1},
-    )
-    while bulk.work_on(now=timezone.now()):
-        pass
+    assert (entry.object_id, entry.reason) == (str(scope.pk), "They left.")
+    User.objects.all().delete()  # it does not hang on who asked
+    AgentTaskFactory.create(**mine)  # a request that was under way meanwhile
+    assert stop_disabled(now=timezone.now()) is False
+    assert stop_disabled(now=timezone.now()) is False
+    late = AgentTask.objects.exclude(pk__in=[waiting.pk, ended.pk, others.pk]).get()
     states = dict(AgentTask.objects.values_list("pk", "status"))
     assert states == {
         waiting.pk: Status.INCOMPLETE,
         ended.pk: Status.COMPLETED,
         others.pk: Status.PENDING,
+        late.pk: Status.INCOMPLETE,
     }
     stopped = AgentTask.objects.get(pk=waiting.pk)
-    assert (stopped.stop_reason, stopped.cancel_reason) == ("cancelled", "They left.")
-    operation = BulkOperation.objects.get()
-    assert (operation.done, operation.refused) == (1, {})
+    assert (stopped.stop_reason, stopped.cancel_reason) == (
+        "cancelled",
+        f"The {name} was disabled.",
+    )
+
+
+def test_the_tasks_of_a_disabled_user_are_cancelled_in_portions(backend: Caller) -> None:
+    backend.submit()
+    task = AgentTask.objects.get()
+    copies(task, count=PORTION + 1)
+    disable(task.end_user, now=timezone.now())
+    assert stop_disabled(now=timezone.now()) is True
+    assert AgentTask.objects.filter(status=Status.PENDING).count() == 2
+    assert stop_disabled(now=timezone.now()) is False
+    assert not AgentTask.objects.exclude(stop_reason="cancelled").exists()
+
+
+def test_a_running_task_of_what_is_disabled_is_asked_to_stop(backend: Caller) -> None:
+    task, _ = claimed_task()
+    disable(task.project, now=timezone.now())
+    stop_disabled(now=timezone.now())
+    task.refresh_from_db()
+    assert (task.status, task.cancel_reason) == (Status.RUNNING, "The project was disabled.")
 
 
 def test_a_waiting_task_says_that_its_project_is_paused(backend: Caller) -> None:
