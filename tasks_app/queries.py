@@ -153,7 +153,11 @@ def _resting(task: AgentTask) -> str:
     """Return what keeps a waiting task from going on, or ""."""
     project = _PROJECT.find(project=task.project_id)
     assert project is not None
-    scopes = {"tenant": project.tenant, "project": project, "end user": task.end_user}
+    scopes: dict[str, Any] = {
+        "tenant": project.tenant,
+        "project": project,
+        "end user": task.end_user,
+    }
     for name, scope in scopes.items():
         if scope.disabled_at is not None:
             return f"{name} is disabled"

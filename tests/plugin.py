@@ -65,11 +65,11 @@ def _flush_what_tests_wrote() -> None:
     refuses: its guard steps aside.
     """
     from django.core.management.commands import flush
-    from django.db.backends.postgresql.base import DatabaseOperations as PostgreSQL
-    from django.db.backends.sqlite3.base import DatabaseOperations as SQLite
+    from django.db.backends.postgresql.base import DatabaseWrapper as PostgreSQL
+    from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 
     guard = importlib.import_module("caylex_project.accounts.migrations.0003_audit_is_append_only")
-    of_sqlite = SQLite.sql_flush
+    of_sqlite = SQLite.ops_class.sql_flush
 
     def on_postgresql(self: Any, style: Any, tables: Any, **options: Any) -> list[str]:
         written = [f'DELETE FROM "{each}"' for each in tables if each not in KEPT]
@@ -79,8 +79,8 @@ def _flush_what_tests_wrote() -> None:
         statements = of_sqlite(self, style, [t for t in tables if t not in KEPT], **options)
         return [*guard.NO_SQLITE, *statements, *guard.SQLITE] if statements else statements
 
-    setattr(PostgreSQL, "sql_flush", on_postgresql)  # noqa: B010
-    setattr(SQLite, "sql_flush", on_sqlite)  # noqa: B010
+    setattr(PostgreSQL.ops_class, "sql_flush", on_postgresql)  # noqa: B010
+    setattr(SQLite.ops_class, "sql_flush", on_sqlite)  # noqa: B010
     setattr(flush, "emit_post_migrate_signal", lambda *_, **__: None)  # noqa: B010
 
 

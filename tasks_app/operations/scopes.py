@@ -8,6 +8,7 @@ becomes of whoever asked for it.
 from __future__ import annotations
 
 import datetime
+import uuid
 from typing import TypeAlias
 
 from django.db import transaction
@@ -49,10 +50,10 @@ def stop_disabled(*, now: datetime.datetime) -> bool:
     return len(ids) == PORTION
 
 
-def _live(now: datetime.datetime) -> dict[object, str]:
+def _live(now: datetime.datetime) -> dict[uuid.UUID, str]:
     """Return live tasks of what was disabled lately, each with what that is."""
     lately = Q(disabled_at__gt=now - LOOKED_AT)
-    found: dict[object, str] = {}
+    found: dict[uuid.UUID, str] = {}
     for name, model in (("tenant", Tenant), ("project", Project), ("end_user", EndUser)):
         scopes = list(model._default_manager.filter(lately).values_list("pk", flat=True))
         if not scopes:
