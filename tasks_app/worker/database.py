@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from django.db import (
     InterfaceError,
+    InternalError,
     OperationalError,
     close_old_connections,
     connection,
@@ -20,6 +21,7 @@ Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
 LOST = (OperationalError, InterfaceError)  # the connection, not the statement, is at fault
+STOOD_STILL = "25P03"  # the server ended the session: see `end_idle_transactions`
 
 
 def end_idle_transactions(*, seconds: float) -> None:
@@ -49,7 +51,12 @@ class Database:
 
         def unit() -> Result:
             close_old_connections()
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except InternalError as error:  # by psycopg's classes, though a connection is lost
+                if getattr(error.__cause__, "sqlstate", None) == STOOD_STILL:
+                    raise OperationalError(str(error)) from error
+                raise
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, unit)
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 from django.db import OperationalError, connection, connections, transaction
@@ -9,7 +10,7 @@ from django.db.models import QuerySet
 
 from tasks_app.models import AgentTask, Worker
 from tasks_app.states import Status, WorkerState
-from tasks_app.worker.database import end_idle_transactions
+from tasks_app.worker.database import LOST, Database, end_idle_transactions
 from tasks_app.worker.sweep import sweep
 from tests.engine.build import a_task
 from tests.worker_processes.cluster import eventually, running_cluster
@@ -77,3 +78,16 @@ def test_the_limit_joins_the_options_that_the_operator_set() -> None:
         own.close()
     finally:
         settings["OPTIONS"] = before
+
+
+async def test_a_session_that_stood_still_for_too_long_is_a_lost_connection_and_replaced(
+    database: Database,
+) -> None:
+    def stand_still() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 50")
+            time.sleep(0.5)
+
+    with pytest.raises(LOST):
+        await database.run(stand_still)
+    assert await database.run(AgentTask.objects.count) == 0
