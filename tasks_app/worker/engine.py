@@ -45,7 +45,7 @@ from tasks_app.worker.resources import Resources
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY = 0.5  # seconds between looks at the rows when no doorbell rings
-RESERVE = 20  # one slot in so many is kept for tenants that hold none here
+RESERVE = 20  # for so many slots there is one more, for tenants that hold none here
 ADOPT_SECONDS = 10.0  # for how long after a lost connection the rows are asked what we hold
 TICK = 0.1  # seconds between measurements of the loop's lag
 MOST_LAG = 0.2  # seconds of lag above which nothing new is claimed
@@ -57,7 +57,7 @@ MakeResources = Callable[[], Resources]
 
 
 class Engine:
-    """Claims due tasks and drives up to `CAYLEX_TASKS_PER_WORKER` of them at once.
+    """Claims due tasks and drives up to `CAYLEX_TASKS_PER_WORKER` of them at once, and some more.
 
     With `quarantine` it claims the tasks that may be what kills workers, and no others.
 
@@ -136,7 +136,7 @@ class Engine:
         environment = resources.environment
         worker_id = await resources.database.insist(
             register,
-            capacity=environment.caylex_tasks_per_worker,
+            capacity=_slots(environment.caylex_tasks_per_worker),
             lease_seconds=environment.caylex_lease_seconds,
         )
         heartbeat = Heartbeat(
@@ -195,8 +195,8 @@ class Engine:
 
         Where only the reserve is left, it is for tenants that hold nothing here: one task each.
         """
-        capacity = resources.environment.caylex_tasks_per_worker
-        open_to_all = capacity - capacity // RESERVE
+        open_to_all = resources.environment.caylex_tasks_per_worker
+        capacity = _slots(open_to_all)
         held = len(self._held)
         besides = None if held < open_to_all else {each.tenant_id for each in self._held.values()}
         limit = min(size, (open_to_all if besides is None else capacity) - held)
@@ -336,6 +336,14 @@ class Engine:
             except DatabaseError:  # one row that cannot be swept must not end every worker
                 log.exception("sweep.refused")
             await asyncio.sleep(sweep.EVERY)
+
+
+def _slots(open_to_all: int) -> int:
+    """Return how many tasks a worker holds at most, the reserve for tenants without one included.
+
+    It comes on top: one tenant's thousand tasks fill a thousand places, in one wave and not in two.
+    """
+    return open_to_all + open_to_all // RESERVE
 
 
 async def _retire(resources: Resources) -> None:
