@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import structlog
-from django.db import DatabaseError
+from django.db import Error
 from django.utils import timezone
 
 EVERY = 1.0  # seconds between looks, when there is nothing to do
@@ -35,6 +35,6 @@ async def work(
         more = False
         try:
             more = await run_unit(next_portion, now=timezone.now())
-        except DatabaseError:  # away, or refused: the next look finds the same rows
+        except Error:  # away, lost, or refused: the next look finds the same rows
             log.warning("portion.failed", of=next_portion.__name__, exc_info=True)
         await asyncio.sleep(PAUSE if more else EVERY)
