@@ -102,7 +102,7 @@ _TASK = CompiledQuery(
     lambda task, tenant: (
         AgentTask.objects.filter(id=task, tenant_id=tenant)
         .select_related("end_user")
-        .only(*_VIEWED, "project_id", "end_user__email", "end_user__disabled_at")
+        .only(*_VIEWED, "end_user__email", "end_user__disabled_at")
     ),
     task=uuid.UUID,
     tenant=uuid.UUID,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -15,7 +14,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from caylex_project.accounts.audit import record
-from caylex_project.accounts.row_actions import NotDone, Outcome, RowAction, RowActionsAdmin
+from caylex_project.accounts.disabling import Change, disable_and_enable
+from caylex_project.accounts.row_actions import RowActionsAdmin
 from tasks_app.models import WebhookDelivery, WebhookEndpoint, WebhookSecret
 from tasks_app.operations import staff
 from tasks_app.operations.webhooks import disable_endpoint, enable_endpoint
@@ -34,35 +34,9 @@ _COLOURS = {
 }
 
 
-def _enable(row: WebhookEndpoint, answers: Mapping[str, Any]) -> Outcome:
-    if not enable_endpoint(endpoint_id=row.pk):
-        raise NotDone("Somebody was faster: it is so already.")
-    return Outcome(sentence="It is told of tasks again, from now on.")
-
-
-def _disable(row: WebhookEndpoint, answers: Mapping[str, Any]) -> Outcome:
-    why = answers["reason"] or "Disabled by staff."
-    if not disable_endpoint(endpoint_id=row.pk, reason=why, now=timezone.now()):
-        raise NotDone("Somebody was faster: it is so already.")
-    return Outcome(sentence="It is told of nothing any more.")
-
-
-DISABLE = RowAction(
-    name="disable",
-    verb="Disable",
-    question="It is told of nothing any more. What waits to be sent there is given up when its "
-    "turn comes.",
-    applies=lambda row: row.disabled_at is None,
-    perform=_disable,
-    alarming=True,
-)
-ENABLE = RowAction(
-    name="enable",
-    verb="Enable",
-    question="It is told of the tasks that end from now on.",
-    applies=lambda row: row.disabled_at is not None,
-    perform=_enable,
-)
+def _disable(row: WebhookEndpoint, reason: str) -> bool:
+    why = reason or "Disabled by staff."
+    return disable_endpoint(endpoint_id=row.pk, reason=why, now=timezone.now())
 
 
 @admin.register(WebhookEndpoint)
@@ -77,7 +51,19 @@ class WebhookEndpointAdmin(RowActionsAdmin):
         *("disabled_at", "disabled_reason", "created_at"),
     )
     readonly_fields = ("address", "wanted")
-    row_actions = (DISABLE, ENABLE)
+    row_actions = disable_and_enable(
+        disable=Change(
+            question="It is told of nothing any more. What waits to be sent there is given up when "
+            "its turn comes.",
+            perform=_disable,
+            said="It is told of nothing any more.",
+        ),
+        enable=Change(
+            question="It is told of the tasks that end from now on.",
+            perform=lambda row, reason: enable_endpoint(endpoint_id=row.pk),
+            said="It is told of tasks again, from now on.",
+        ),
+    )
 
     @admin.display(description="Address")
     def address(self, row: WebhookEndpoint) -> str:
