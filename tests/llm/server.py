@@ -35,6 +35,13 @@ class UntilRequests:
 
 
 @dataclass(frozen=True)
+class Until:
+    """Send nothing until the test says so."""
+
+    word: threading.Event
+
+
+@dataclass(frozen=True)
 class Hold:
     """Send nothing until the client hangs up."""
 
@@ -52,7 +59,7 @@ class Repeat:
     times: int
 
 
-Part = bytes | Pause | UntilRequests | Hold | Cut | Repeat
+Part = bytes | Pause | UntilRequests | Until | Hold | Cut | Repeat
 
 
 @dataclass(frozen=True)
@@ -244,6 +251,9 @@ class ScriptedModel:
             case UntilRequests():
                 async with self._arrived:
                     await self._arrived.wait_for(lambda: len(self.requests) >= part.count)
+            case Until():
+                while not part.word.is_set():
+                    await asyncio.sleep(0.01)
             case Hold():
                 await reader.read(1)
                 self.hung_up.set()
