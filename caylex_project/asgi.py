@@ -20,6 +20,7 @@ from django.utils.module_loading import import_string
 from caylex_project.bodylimit import RequestGuard, whole_body
 from caylex_project.hub import Hub
 from caylex_project.waiting import Waiting
+from caylex_project.warm import warm_up
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "caylex_project.settings")
 
@@ -87,4 +88,5 @@ def _headers(response: HttpResponseBase) -> Headers:
 django.setup(set_prefix=False)
 # By name, because models can be imported only after the setup.
 hub = Hub(import_string("tasks_app.listening.ChangeListener"))
+warm_up()
 application = RequestGuard(Waiting(ThreadedDjango(), hub=hub))

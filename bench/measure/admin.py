@@ -1,6 +1,7 @@
 """The admin's list and a task's page, with a million tasks and a task of 500 steps.
 
-What is timed is the whole answer of Django to a request of its test client, without a server.
+What is timed is the whole answer of Django to a request of its test client, without a server; warm
+as a web process is when it begins to listen.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ def measure(stage: Stage, *, quick: bool) -> Section:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
+    from caylex_project.warm import warm_up
+
+    warm_up()
     million()
     task, browser = _long_task(), _browser()
     section = Section(title=f"Admin: {TASKS:,} tasks, and one of {STEPS} steps")

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.template import Template, engines
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from caylex_project.accounts.models import EndUser, StaffScope
+from caylex_project.warm import warm_up
 from tasks_app.admin.markdown import rendered
 from tasks_app.models import AgentTask, Event, Step, TaskMetadata
 from tests.api.conftest import Account
@@ -131,6 +133,24 @@ def test_list_and_page_stay_under_twenty_queries(reader: Client, acme: Account) 
             shown(reader, path)
         assert len(queries) < MOST_QUERIES, path
         assert not [each for each in queries if "ILIKE" in each["sql"]]
+
+
+def test_a_request_needs_no_template_that_was_not_read_before_the_first(acme: Account) -> None:
+    task, operator = ended(acme, **FAILED), staff("olga", "view_agenttask", "change_agenttask")
+    [cached] = engines["django"].engine.template_loaders  # type: ignore[attr-defined]
+    cached.reset()
+    warm_up()
+    known = compiled(cached)
+
+    for path in ("", f"{task.pk}/change/", f"{task.pk}/live/", f"retry/?task={task.pk}"):
+        shown(operator, f"{LIST}{path}")
+
+    assert compiled(cached) == known > set()
+
+
+def compiled(loader: Any) -> set[Any]:
+    made = [each for each in loader.get_template_cache.values() if isinstance(each, Template)]
+    return {each.name for each in made}
 
 
 def test_the_list_goes_on_to_older_tasks_without_a_count(viewer: Client, acme: Account) -> None:
