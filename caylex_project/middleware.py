@@ -41,12 +41,12 @@ class RequestIdMiddleware:
         request.META[REQUEST_ID] = request_id
         started = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            if "%00" in request.META.get("QUERY_STRING", ""):
-                response: HttpResponseBase = HttpResponseBadRequest()  # no database stores NUL
+            if request.path_info.startswith("/api/"):
+                response = _in_our_shape(request, self.get_response(request))
+            elif "%00" in request.META.get("QUERY_STRING", ""):
+                response = HttpResponseBadRequest()  # no database stores NUL; the API names it
             else:
                 response = self.get_response(request)
-            if request.path_info.startswith("/api/"):
-                response = _in_our_shape(request, response)
             logger.info(
                 "request",
                 method=request.method,

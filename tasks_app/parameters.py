@@ -18,6 +18,14 @@ def uuid_of(text: str) -> uuid.UUID | None:
     return uuid.UUID(text) if _UUID.fullmatch(text) else None
 
 
+def refuse_nul(request: Request) -> None:
+    """Refuse what no database stores. Raises BadFields, status 400, with the parameter named."""
+    for name, values in request.query_params.lists():
+        if any("\x00" in text for text in (name, *values)):
+            message = "NUL (%00) is not allowed in text."
+            raise BadFields([FieldError(field=name, code="invalid_parameter", message=message)])
+
+
 def whole_number(request: Request, name: str, *, least: int, most: int) -> int | None:
     """Return the parameter's value, None where it is absent. Raises BadFields, status 400."""
     text = request.query_params.get(name)

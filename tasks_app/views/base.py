@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 from caylex_project.accounts.models import PlatformToken
 from tasks_app import queries
 from tasks_app.answers import TaskAnswer
-from tasks_app.parameters import uuid_of
+from tasks_app.parameters import refuse_nul, uuid_of
 from tasks_app.problems import Problem
 
 BASE = "/api/v1"
@@ -24,6 +24,11 @@ class APIBase(APIView):
     """What all endpoints share: they know the methods that they define, and no other."""
 
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Look who asks, and only then at what."""
+        super().initial(request, *args, **kwargs)
+        refuse_nul(request)
 
     @property
     def token(self) -> PlatformToken:

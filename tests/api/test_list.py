@@ -220,11 +220,25 @@ def test_what_cannot_be_read_is_400_and_named(
     assert answer.json()["errors"][0]["field"] == field
 
 
-@pytest.mark.parametrize("query", ["metadata[a]=%00", "metadata[%00]=a", "skill=%00a", "%00"])
-def test_nul_is_refused_wherever_it_stands(backend: Caller, query: str) -> None:
-    answer = ask(backend, query)
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("metadata[a]=%00", "metadata[a]"),
+        ("metadata[%00]=a", r"metadata[\x00]"),
+        ("size=1&skill=%00a", "skill"),
+        ("status=PENDING&status=x%00", "status"),
+        ("%00", r"\x00"),
+    ],
+)
+def test_nul_is_refused_wherever_it_stands_and_the_parameter_named(
+    backend: Caller, query: str, field: str
+) -> None:
+    for path in (SUBMIT, f"{SUBMIT}/{uuid.uuid4()}", f"{SUBMIT}/{uuid.uuid4()}/events"):
+        answer = backend.client.get(f"{path}?{query}", headers=backend.account.bearer)
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter"), path
+        assert [each["field"] for each in answer.json()["errors"]] == [field]
+    assert backend.client.get(f"{SUBMIT}?{query}").status_code == 401  # whoever asks comes first
 
 
 def test_a_cursor_holds_a_place_to_the_microsecond_and_an_odd_one_is_harmless(

@@ -41,7 +41,7 @@ def assert_details(answer: Any, *, status: int, code: str, title: str, path: str
     [
         ("GET", NOWHERE, 404, "task_not_found", "Not Found"),
         ("GET", f"{NOWHERE}/events?limit=x", 400, "invalid_parameter", "Bad Request"),
-        ("GET", f"{NOWHERE}/events?a=%00", 400, "bad_request", "Bad Request"),
+        ("GET", f"{NOWHERE}/events?a=%00", 400, "invalid_parameter", "Bad Request"),
         ("DELETE", SUBMIT, 405, "method_not_allowed", "Method Not Allowed"),
         ("GET", "/api/v1/none%20%C3%A9", 404, "not_found", "Not Found"),
         ("POST", "/api/v1/docs", 405, "method_not_allowed", "Method Not Allowed"),
