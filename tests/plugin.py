@@ -85,3 +85,11 @@ def _flush_what_tests_wrote() -> None:
 
 
 _flush_what_tests_wrote()
+
+
+def pytest_configure() -> None:
+    """Spare each client of a test the search for static files, and each user a slow hash."""
+    from django.conf import settings
+
+    settings.WHITENOISE_AUTOREFRESH = True
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

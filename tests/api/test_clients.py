@@ -17,7 +17,8 @@ from django.utils import timezone
 
 from tasks_app.models import AgentTask
 from tests.api.conftest import Account, make_account
-from tests.api.web import ROOT, Web, running_web
+from tests.api.web import Web, running_web
+from tests.fork_server import ROOT
 from tests.worker_processes.cluster import database_url
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]

@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 
 from tests.api.conftest import SUBMIT
-from tests.api.web import ROOT, running_web
+from tests.api.web import running_web
+from tests.fork_server import ROOT
 
 MAKE_ACCOUNT = """
 import json, django

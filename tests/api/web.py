@@ -6,20 +6,21 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests import fork_server
+from tests.fork_server import Process
+
 PATIENCE = 30.0  # seconds until a test gives up; never how long something should take
 
 
 class Web:
     """A running web process and what it has written so far."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
         self.lines: list[str] = []
         self.port = 0
@@ -112,17 +113,10 @@ def running_web(*, database: str | None = None, **environment: str) -> Iterator[
     variables = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
     if database is not None:
         variables["DATABASE_URL"] = database
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "uvicorn", "caylex_project.asgi:application"),
-            *("--host", "127.0.0.1", "--port", "0"),
-        ],
-        cwd=ROOT,
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = fork_server.start(
+        *("-m", "uvicorn", "caylex_project.asgi:application"),
+        *("--host", "127.0.0.1", "--port", "0"),
+        environment=variables,
     )
     web = Web(process)
     try:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.worker_processes.cluster import ROOT
+from tests.fork_server import ROOT
 
 SECONDS = "40"
 SEED = "4"

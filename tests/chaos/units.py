@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks_app.worker import identity
-from tests.worker_processes.cluster import ROOT, children_of, started_at
+from tests.fork_server import ROOT
+from tests.worker_processes.cluster import children_of, started_at
 
 RESTART_PAUSE = 0.5  # seconds between an end and the next start
 

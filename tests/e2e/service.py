@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -21,8 +19,9 @@ import yaml
 from mcp.server.mcpserver import Context, MCPServer
 from starlette.types import ASGIApp
 
+from tests import fork_server
 from tests.api.web import Web, running_web
-from tests.worker_processes.cluster import ROOT, Cluster, database_url, running_cluster
+from tests.worker_processes.cluster import Cluster, database_url, running_cluster
 
 PATIENCE = 60.0  # seconds until a test gives up
 TERMINAL = ("COMPLETED", "INCOMPLETE", "FAILED")
@@ -75,13 +74,8 @@ class Service:
 
 def manage(*arguments: str) -> str:
     """Run a management command on the test's database, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": database_url()},
-        capture_output=True,
-        text=True,
-    )
+    environment = {**os.environ, "DATABASE_URL": database_url()}
+    done = fork_server.run("manage.py", *arguments, environment=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -21,8 +21,9 @@ from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tests.api.conftest import make_account
 from tests.api.web import running_web
 from tests.e2e.service import MODEL, TERMINAL, Ledger, Service, provision, running_service
+from tests.fork_server import ROOT
 from tests.llm.server import Hold, Recorded, Reply, ScriptedModel, ask, delta, plain, say, stream
-from tests.worker_processes.cluster import ROOT, database_url, eventually
+from tests.worker_processes.cluster import database_url, eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
 

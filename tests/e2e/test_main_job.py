@@ -22,8 +22,9 @@ import pytest
 from demo.make_tickets import ANCHOR
 from demo.run import PROMPT, free_port, wait_for
 from tasks_app.models import AgentTask, Step, ToolCall
+from tests import fork_server
 from tests.e2e.service import Service, provision, running_service
-from tests.worker_processes.cluster import ROOT
+from tests.fork_server import ROOT
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
 
@@ -37,7 +38,7 @@ CLIENTS = {
 
 @contextmanager
 def process(*command: str) -> Iterator[None]:
-    running = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT)
+    running = fork_server.start("-m", *command, stderr=2)
     try:
         yield
     finally:

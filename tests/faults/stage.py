@@ -129,9 +129,13 @@ class Stage:
         return found
 
     def send_to_busy_worker(self, number: signal.Signals, *clusters: Cluster) -> Worker:
-        """Signal a worker that holds tasks, and return it."""
+        """Signal a worker that holds tasks, and return it.
+
+        On SQLite not in the middle of a write: frozen there, it would keep everybody from writing.
+        """
         worker = self.busy_worker(*clusters)
-        os.kill(worker.pid, number)
+        with transaction.atomic():
+            os.kill(worker.pid, number)
         return worker
 
     def play(self, *, tool: str = "", think: float = 0.05, turns: int | None = None) -> None:

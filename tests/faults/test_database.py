@@ -17,7 +17,8 @@ from pytest_django import DjangoDbBlocker
 from tasks_app.models import Event
 from tests.chaos.databases import Postgresql
 from tests.faults.stage import Stage, raised_stage, settled, small_clusters, until
-from tests.worker_processes.cluster import ROOT, running_cluster
+from tests.fork_server import ROOT
+from tests.worker_processes.cluster import running_cluster
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(180)]
 

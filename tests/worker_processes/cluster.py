@@ -14,7 +14,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,8 +25,9 @@ from urllib.parse import urlsplit, urlunsplit
 from django.db import connection
 
 from tasks_app.worker import identity
+from tests import fork_server
+from tests.fork_server import Process
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 30.0  # seconds until a test gives up; never how long something should take
 
 Result = TypeVar("Result")
@@ -40,7 +40,7 @@ class NeverHappened(AssertionError):
 class Cluster:
     """A running parent, in a process group of its own, and what it and its children said."""
 
-    def __init__(self, *, process: subprocess.Popen[str]) -> None:
+    def __init__(self, *, process: Process) -> None:
         self.process = process
         self.pid = process.pid
         self.lines: list[str] = []
@@ -156,15 +156,8 @@ def running_cluster(
         "CAYLEX_WORKERS": "2",
         **environment,
     }
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "qcluster", *arguments],
-        cwd=ROOT,
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    process = fork_server.start(
+        "manage.py", "qcluster", *arguments, environment=variables, new_session=True
     )
     cluster = Cluster(process=process)
     try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -13,7 +11,8 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from tests.worker_processes.cluster import ROOT, Cluster, database_url, running_cluster
+from tests import fork_server
+from tests.worker_processes.cluster import Cluster, database_url, running_cluster
 
 SETTINGS = "tests.worker_processes.settings"
 
@@ -44,12 +43,6 @@ def start_cluster(database: str) -> StartCluster:
 
 def manage(*arguments: str, database: str) -> None:
     """Run a management command on a database, and fail with what it said if it fails."""
-    done = subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": database, "DJANGO_SETTINGS_MODULE": SETTINGS},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "DATABASE_URL": database, "DJANGO_SETTINGS_MODULE": SETTINGS}
+    done = fork_server.run("manage.py", *arguments, environment=environment)
     assert done.returncode == 0, done.stderr

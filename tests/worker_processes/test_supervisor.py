@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.worker_processes.cluster import ROOT, Cluster, eventually
+from tests.fork_server import ROOT
+from tests.worker_processes.cluster import Cluster, eventually
 
 PREPARE = """
 import logging, os, signal, sys, time
