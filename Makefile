@@ -8,12 +8,16 @@ COMPILE := $(UV) pip compile --quiet --no-emit-index-url --generate-hashes --pyt
 PEERS := var/peers
 NODE_PEERS := @modelcontextprotocol/server-everything@2026.8.31 typescript@5.9.3 @types/node@20.19.43
 
+# What was compiled once is not compiled anew by each of a thousand processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Settings as in production, for the checks that look at them.
 PRODUCTION := DEBUG=0 ALLOWED_HOSTS=tasks.example.com \
   SECRET_KEY=only-for-checks-$$(head -c 40 /dev/urandom | base64 -w 0) \
   CAYLEX_CREDENTIAL_KEYS=$$(head -c 32 /dev/urandom | base64 -w 0)
 
-.PHONY: help install install-dev install-peers demo run test test-postgresql test-sqlite check \
+.PHONY: help install install-dev install-peers demo run test test-postgresql test-sqlite \
+  test-postgresql-processes test-sqlite-processes check \
   lint types layers settings chaos chaos-minute bench browser pictures lock clean
 
 help:
@@ -63,21 +67,29 @@ run: install
 	  .venv/bin/uvicorn caylex_project.asgi:application --port $(or $(PORT),8000) & \
 	  $(PY) manage.py qcluster & wait
 
-# Both at once: most of the time is waiting for processes that were killed.
+# All at once: those with processes wait most of the time, for what was killed to come back.
 test: install-dev
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-postgresql test-sqlite
+	@$(MAKE) --no-print-directory --jobs=4 --output-sync=target \
+	  test-postgresql-processes test-sqlite-processes test-postgresql test-sqlite
 
 # Tests against other people's programs run where these are installed, and say so where not.
 PYTEST := $(if $(wildcard $(PEERS)/.installed),CAYLEX_PEERS=$(CURDIR)/$(PEERS)) $(PY) -m pytest -rs
+PROCESSES := tests/chaos tests/e2e tests/failpoints tests/faults tests/worker_processes
+# What needs no database has run on PostgreSQL, and the stories in a browser have their own target.
+NO_DATABASE := tests/demo tests/llm tests/runtime tests/tools tests/test_docs.py tests/test_house_style.py tests/test_net.py
+but = $(addprefix --ignore=,$(1) tests/browser)
 
 test-postgresql: install-dev
-	CAYLEX_TEST_DATABASE=postgresql $(PYTEST) --ignore=tests/browser
-
-# What needs no database has run by then, and the stories in a browser have a target of their own.
-NO_DATABASE := tests/browser tests/demo tests/llm tests/runtime tests/tools tests/test_docs.py tests/test_house_style.py tests/test_net.py
+	CAYLEX_TEST_DATABASE=postgresql $(PYTEST) $(call but,$(PROCESSES))
 
 test-sqlite: install-dev
-	CAYLEX_TEST_DATABASE=sqlite $(PYTEST) $(addprefix --ignore=,$(NO_DATABASE))
+	CAYLEX_TEST_DATABASE=sqlite $(PYTEST) $(call but,$(PROCESSES) $(NO_DATABASE))
+
+test-postgresql-processes: install-dev
+	CAYLEX_TEST_DATABASE=postgresql $(PYTEST) $(PROCESSES)
+
+test-sqlite-processes: install-dev
+	CAYLEX_TEST_DATABASE=sqlite $(PYTEST) $(PROCESSES)
 
 check: lint types layers settings test
 

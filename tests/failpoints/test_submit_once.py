@@ -32,6 +32,8 @@ class Died(BaseException):
 
 def die() -> None:
     """Cut the connection, as the system cuts that of a dead process, and say no more."""
+    if connection.vendor == "sqlite":  # where a cursor that is still open would keep the lock
+        connection.connection.rollback()
     connection.connection.close()
     raise Died
 
