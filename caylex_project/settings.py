@@ -99,7 +99,11 @@ def _database() -> dict[str, Any]:
         database["CONN_MAX_AGE"] = None
     else:
         database["CONN_MAX_AGE"] = 0
-        database.setdefault("OPTIONS", {})["pool"] = {
+        options = database.setdefault("OPTIONS", {})
+        # Our questions end after a page. To start helpers for one takes longer than to answer it.
+        alone = "-c max_parallel_workers_per_gather=0"
+        options["options"] = f"{options.get('options', '')} {alone}".strip()
+        options["pool"] = {
             "min_size": 2,
             "max_size": 20,
             "timeout": 10,

@@ -87,13 +87,14 @@ def list_tasks(
 
     1. Read the ids alone, in the order of an index: of the tasks, or of the first metadata pair.
     2. Read the tasks of these ids.
-    3. Count, up to MOST_COUNTED.
+    3. Count up to MOST_COUNTED, in any order, unless this page holds them all.
     """
     rows, task = _matching(tenant_id=tenant_id, wanted=wanted)
-    rows = rows.order_by("-created_at", f"-{task}")
-    found = list(_after(rows, after, task=task).values_list(task, flat=True)[: size + 1])
+    newest = _after(rows, after, task=task).order_by("-created_at", f"-{task}")
+    found = list(newest.values_list(task, flat=True)[: size + 1])
     tasks = find_summaries(task_ids=found[:size])
-    counted = rows[: MOST_COUNTED + 1].count()
+    whole = after is None and len(found) <= size
+    counted = len(found) if whole else rows.order_by().values(task)[: MOST_COUNTED + 1].count()
     last = tasks[-1] if len(found) > size and tasks else None
     return TaskPage(
         tasks=tasks,

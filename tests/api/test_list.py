@@ -268,7 +268,7 @@ def test_a_total_is_told_up_to_a_thousand(backend: Caller, acme: Account) -> Non
     assert read(backend, size=1)["meta"]["total"] is None
 
 
-@pytest.mark.parametrize("query", ["size=5", "status=PENDING&size=5", "metadata[a]=b&size=5"])
+@pytest.mark.parametrize("query", ["", "status=PENDING", "metadata[a]=b"])
 def test_a_page_of_many_costs_as_few_queries_as_a_page_of_one(
     backend: Caller, acme: Account, django_assert_num_queries: Any, query: str
 ) -> None:
@@ -276,7 +276,10 @@ def test_a_page_of_many_costs_as_few_queries_as_a_page_of_one(
         tag(running(acme, created_at=later(number)), a="b", c="d")
         tag(make_task(acme, created_at=later(number)), a="b", c="d")
     with django_assert_num_queries(4):  # the token, the ids, the tasks, the count
-        assert len(read(backend, query)["items"]) == 5
+        assert len(read(backend, f"{query}&size=4")["items"]) == 4
+    with django_assert_num_queries(3):  # what is all there is tells its own number
+        page = read(backend, query)
+    assert page["meta"]["total"] == len(page["items"]) > 4
 
 
 def test_both_slash_forms_work_and_without_a_token_there_is_no_list(
