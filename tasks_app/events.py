@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Max, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, Max, Q, QuerySet
 
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.states import Status
@@ -46,9 +46,23 @@ class EventPage:
     has_more: bool
 
 
-def version_of(*, sequence: int, cancel_requested_at: datetime.datetime | None) -> str:
+# Whether a task waits for what is paused or disabled: that is told of it, and no number of its own.
+RESTS = ExpressionWrapper(
+    Q(status=Status.PENDING.value)
+    & (
+        Q(project__paused=True)
+        | Q(tenant__paused=True)
+        | Q(project__disabled_at__isnull=False)
+        | Q(tenant__disabled_at__isnull=False)
+        | Q(end_user__disabled_at__isnull=False)
+    ),
+    output_field=BooleanField(),
+)
+
+
+def version_of(*, sequence: int, cancel_requested_at: datetime.datetime | None, rests: bool) -> str:
     """Return a text that differs whenever the task's status or progress has changed."""
-    return f"{sequence}{'c' if cancel_requested_at else ''}"
+    return f"{sequence}{'c' if cancel_requested_at else ''}{'r' if rests else ''}"
 
 
 def read_events(
@@ -63,6 +77,7 @@ def read_events(
     task = (
         AgentTask.objects.filter(id=task_id, tenant_id=tenant_id)
         .only("id", "status", "sequence", "cancel_requested_at", "created_at", "model")
+        .annotate(rests=RESTS)
         .first()
     )
     if task is None:
@@ -71,7 +86,11 @@ def read_events(
     found = sorted(_told(task, first=first, limit=limit + 1), key=lambda event: event.sequence)
     return EventPage(
         status=Status(task.status),
-        version=version_of(sequence=task.sequence, cancel_requested_at=task.cancel_requested_at),
+        version=version_of(
+            sequence=task.sequence,
+            cancel_requested_at=task.cancel_requested_at,
+            rests=task.rests,
+        ),
         events=tuple(found[:limit]),
         has_more=len(found) > limit,
     )

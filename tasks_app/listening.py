@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import Error as DriverError
 
 from tasks_app.changes import CHANNEL, announced
-from tasks_app.events import version_of
+from tasks_app.events import RESTS, version_of
 from tasks_app.models import AgentTask
 
 logger = logging.getLogger(__name__)
@@ -116,8 +116,11 @@ class ChangeListener(threading.Thread):
         versions: dict[uuid.UUID, str] = {}
         for start in range(0, len(awaited), ROWS):
             rows = AgentTask.objects.filter(pk__in=awaited[start : start + ROWS])
-            for pk, sequence, asked in rows.values_list("pk", "sequence", "cancel_requested_at"):
-                versions[pk] = version_of(sequence=sequence, cancel_requested_at=asked)
+            told = rows.annotate(rests=RESTS).values_list(
+                "pk", "sequence", "cancel_requested_at", "rests"
+            )
+            for pk, sequence, asked, rests in told:
+                versions[pk] = version_of(sequence=sequence, cancel_requested_at=asked, rests=rests)
         if connection.vendor == "postgresql":
             connection.close()  # it was lent by the pool
         return versions

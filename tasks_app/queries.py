@@ -187,7 +187,9 @@ def _view(row: dict[str, Any], *, calling: str | None, resting: str) -> TaskView
         calling=calling,
         resting=resting,
         version=version_of(
-            sequence=row["sequence"], cancel_requested_at=row["cancel_requested_at"]
+            sequence=row["sequence"],
+            cancel_requested_at=row["cancel_requested_at"],
+            rests=resting != "",
         ),
     )
 

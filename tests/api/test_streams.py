@@ -11,10 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
+from tasks_app.events import read_events
+from tasks_app.listening import ChangeListener
+from tasks_app.queries import find_task
 from tests.api.conftest import SUBMIT, Account, make_account
 from tests.api.journal import ENDING, WHOLE, a_step, claim, commit, lived
-from tests.api.test_poll import make_task
+from tests.api.test_poll import CREATED, make_task
 from tests.api.web import PATIENCE, Web, running_web
+from tests.factories import AgentTaskFactory
 from tests.worker_processes.cluster import database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -250,3 +254,29 @@ def test_a_server_that_ends_says_when_to_come_back_and_nothing_is_lost(
         (2, "step.completed"),
         (3, "completed"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("scope", "version"),
+    [
+        ({}, "0"),
+        ({"project__paused": True}, "0r"),
+        ({"tenant__disabled_at": CREATED}, "0r"),
+        ({"end_user__disabled_at": CREATED, "cancel_requested_at": CREATED}, "0cr"),
+    ],
+)
+def test_a_poll_a_page_and_the_listener_tell_one_version(
+    scope: dict[str, Any], version: str
+) -> None:
+    task = AgentTaskFactory.create(**scope)
+    listener = ChangeListener(
+        awaited=list, changed=lambda _: None, found=lambda _tasks, _versions: None
+    )
+
+    polled = find_task(task_id=task.pk, tenant_id=task.tenant_id)
+    page = read_events(task_id=task.pk, tenant_id=task.tenant_id, after=None, limit=1)
+
+    assert polled is not None
+    assert page is not None
+    assert (polled.version, page.version) == (version, version)
+    assert listener._versions([task.pk]) == {task.pk: version}

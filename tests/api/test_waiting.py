@@ -12,6 +12,7 @@ import httpx
 import pytest
 from django.utils import timezone
 
+from caylex_project.accounts.models import Project
 from tasks_app.models import AgentTask
 from tasks_app.operations.runs import retry
 from tasks_app.operations.stop import cancel
@@ -91,6 +92,18 @@ def test_progress_that_nobody_told_of_is_found(web: Web, account: Account, ask: 
     commit(task, step=a_step(1))
 
     assert body(answer)["progress"]["steps_completed"] == 1
+
+
+def test_a_pause_and_its_end_are_news_of_what_waits(web: Web, account: Account, ask: Ask) -> None:
+    task = make_task(account)
+    for paused, said in ((True, "Its project is paused."), (False, "Waiting for a worker.")):
+        asked = first_asks(web, task)
+        answer = ask(f"{task.id}?wait=60")
+        held(web, task, answer, asks=asked + 1)
+
+        Project.objects.update(paused=paused)
+
+        assert body(answer)["progress"]["current"] == said
 
 
 def test_a_request_to_stop_is_news_before_it_has_an_effect(
