@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,21 +22,12 @@ class Message:
     wire: bytes
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-
-
-def encode(value: object) -> bytes:
-    """Return the value as compact JSON."""
-    return _ENCODER.encode(value).encode()
-
-
 def _message(body: Mapping[str, Any]) -> Message:
-    return Message(encode(body))
+    return Message(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
 
 
-@functools.lru_cache(maxsize=64)
 def system_message(text: str) -> Message:
-    """The system prompt, always first, byte-stable within a run; equal ones are one object."""
+    """The system prompt, always first and byte-stable within a run."""
     return _message({"role": "system", "content": text})
 
 

@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.db import Error, connection
@@ -20,11 +21,12 @@ from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery
 from django_q.models import OrmQ
 
 from agent_runtime.messages import CallState
-from caylex_project.accounts.models import Tenant
+from caylex_project.accounts.models import Project, Tenant
+from caylex_project.accounts.pausing import projects_that_go_on, projects_that_rest
 from caylex_project.integrations.credentials import value_of
 from caylex_project.integrations.models import Credential
 from tasks_app.models import AgentTask, ToolCall, Worker
-from tasks_app.states import Status, WorkerState
+from tasks_app.states import PRIORITIES, Status, WorkerState
 from tasks_app.worker.claim import database_now
 from tasks_app.worker.quarantine import QUARANTINED_AT
 
@@ -64,13 +66,15 @@ class WorkerView:
 class Figures:
     """The live tasks, the workers and the doorbell, at one moment of the database's clock.
 
-    `due`, `waiting` and `quarantined` share the PENDING tasks among them; `stranded` are those
-    of the `running` that no worker within its lease holds; `stopping` were asked to stop.
+    `due`, `waiting`, `resting` and `quarantined` share the PENDING tasks among them: `resting` are
+    those of projects or tenants that are paused or disabled; `stranded` are those of the `running`
+    that no worker within its lease holds; `stopping` were asked to stop.
     """
 
     at: datetime.datetime
     due: int
     waiting: int
+    resting: int
     quarantined: int
     running: int
     stranded: int
@@ -86,21 +90,23 @@ class Figures:
 
 
 def read_figures() -> Figures:
-    """Return how things stand, in ten short queries.
+    """Return how things stand, in a dozen short queries.
 
-    Due and waiting tasks are counted in `task_claim` alone, which lacks `crashes`; so those in
-    quarantine are counted along, and taken off again by the counts of their own small index.
+    Due, waiting and resting tasks are counted in `task_lane` alone, project by project, so that
+    those of one that rests do not stand in the way. It lacks `crashes`: those in quarantine are
+    counted along, and taken off again by the counts of their own small index.
     """
     now = database_now()
-    suspects = quarantined_tasks()
-    suspects_due = _count(suspects.filter(next_attempt_at__lte=now))
-    suspects_later = _count(suspects.filter(next_attempt_at__gt=now))
+    going = list(_with_tasks(projects_that_go_on()).values_list("pk", flat=True))
+    resting = list(_with_tasks(projects_that_rest()).values_list("pk", flat=True))
+    due, later = Q(next_attempt_at__lte=now), Q(next_attempt_at__gt=now)
     running, stranded = _running(now)
     return Figures(
         at=now,
-        due=max(0, _count(pending_tasks().filter(next_attempt_at__lte=now)) - suspects_due),
-        waiting=max(0, _count(pending_tasks().filter(next_attempt_at__gt=now)) - suspects_later),
-        quarantined=suspects_due + suspects_later,
+        due=_pending(due, project__in=going),
+        waiting=_pending(later, project__in=going),
+        resting=_pending(project__in=resting),
+        quarantined=_count(quarantined_tasks()),
         running=running,
         stranded=stranded,
         stopping=_count(stopping_tasks()),
@@ -134,18 +140,19 @@ def stranded_tasks(now: datetime.datetime) -> QuerySet[AgentTask]:
 def oldest_due_tasks(now: datetime.datetime) -> QuerySet[AgentTask]:
     """Return each tenant's longest due task, longest first; one look into `task_claim` each.
 
-    What is paused or disabled waits for nobody, and is passed over.
+    What is paused or disabled waits for nobody. Of a tenant with tasks that rest it is the longest
+    due of each lane that does not: one look into `task_lane` each.
     """
-    first = (
-        pending_tasks()
-        .filter(tenant=OuterRef("pk"), next_attempt_at__lte=now, crashes__lt=QUARANTINED_AT)
-        .filter(project__paused=False, project__disabled_at=None)
-        .order_by("next_attempt_at", "id")
-        .values("pk")[:1]
-    )
-    tenants = Tenant.objects.filter(paused=False, disabled_at=None)
-    firsts = tenants.annotate(first=Subquery(first)).filter(first__isnull=False)
-    return AgentTask.objects.filter(pk__in=firsts.values("first")).order_by("next_attempt_at")
+    due = pending_tasks().filter(next_attempt_at__lte=now, crashes__lt=QUARANTINED_AT)
+    partly = list(_with_tasks(projects_that_rest()).values_list("tenant", flat=True).distinct())
+    tenants = Tenant.objects.filter(paused=False, disabled_at=None).exclude(pk__in=partly)
+    projects = projects_that_go_on().filter(tenant__in=partly)
+    lanes = [
+        _first(projects, due.filter(project=OuterRef("pk"), priority=priority))
+        for priority in PRIORITIES
+    ]
+    firsts = _first(tenants, due.filter(tenant=OuterRef("pk"))).union(*lanes)
+    return AgentTask.objects.filter(pk__in=firsts).order_by("next_attempt_at")
 
 
 def waiting_reasons(now: datetime.datetime) -> list[tuple[str, int, int]]:
@@ -201,6 +208,26 @@ def is_ready() -> bool:
         return alive.exists()
     except Error:
         return False
+
+
+def _with_tasks(projects: QuerySet[Project]) -> QuerySet[Project]:
+    """Return those of the projects that have PENDING tasks: a look for each, never a join."""
+    some = pending_tasks().filter(project=OuterRef("pk")).values("pk")[:1]
+    found: QuerySet[Project] = projects.annotate(some=Subquery(some)).filter(some__isnull=False)
+    return found
+
+
+def _first(scopes: QuerySet[Any], due: QuerySet[AgentTask]) -> QuerySet[Any]:
+    """Return the longest due task of each scope that has one."""
+    first = Subquery(due.order_by("next_attempt_at", "id").values("pk")[:1])
+    found: QuerySet[Any] = scopes.annotate(first=first).filter(first__isnull=False)
+    return found.values("first")
+
+
+def _pending(*when: Q, project__in: list[uuid.UUID]) -> int:
+    """Return how many PENDING tasks of these projects there are that are not in quarantine."""
+    suspects = _count(quarantined_tasks().filter(*when, project__in=project__in))
+    return max(0, _count(pending_tasks().filter(*when, project__in=project__in)) - suspects)
 
 
 def _count(rows: QuerySet[AgentTask] | QuerySet[OrmQ]) -> int:

@@ -20,6 +20,8 @@ class Status(models.TextChoices):
         return self in TERMINAL
 
 
+PRIORITIES = range(10)  # of a task; the higher goes first within its project
+
 TERMINAL = (Status.COMPLETED, Status.INCOMPLETE, Status.FAILED)
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {

@@ -12,6 +12,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncHour
 
 from tasks_app.admin import words
+from tasks_app.admin.filters import pending, resting
 from tasks_app.states import Status
 
 COUNT_TO = 1000  # no count goes on beyond this
@@ -51,12 +52,11 @@ class Bar:
 
 
 def counters_of(tasks: QuerySet[Any], *, now: datetime.datetime) -> tuple[list[Counter], list[Bar]]:
-    """Return the counters and the bars of the tasks that a user may see, in five queries.
+    """Return the counters and the bars of the tasks that a user may see, in six queries.
 
-    A sixth counts the hours that are over, and is asked every ten minutes.
+    A seventh counts the hours that are over, and is asked every ten minutes.
     """
-    pending = tasks.filter(status=Status.PENDING).order_by()
-    due = pending.filter(next_attempt_at__lte=now)
+    due = pending(tasks, due=True, now=now).order_by()
     oldest = due.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
     hours = _hours(tasks, now)
     failed = sum(each["failed"] for each in hours.values())
@@ -69,9 +69,10 @@ def counters_of(tasks: QuerySet[Any], *, now: datetime.datetime) -> tuple[list[C
         Counter(name="Running", value=_count(running), query="status=RUNNING"),
         Counter(
             name="Waiting to retry",
-            value=_count(pending.filter(next_attempt_at__gt=now)),
+            value=_count(pending(tasks, due=False, now=now).order_by()),
             query="status=waiting",
         ),
+        Counter(name="Paused", value=_count(resting(tasks).order_by()), query="status=resting"),
         Counter(
             name="Failed in 24 h",
             value=f"{failed:,}",

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from agent_runtime.endings import StopReason
 from caylex_project.accounts.models import Project
+from caylex_project.accounts.pausing import projects_that_go_on, projects_that_rest
 from caylex_project.accounts.staff import visible_projects
 from caylex_project.integrations.models import Server
 from tasks_app.models import ToolCall
@@ -28,6 +29,17 @@ _PERIODS = {
     "7d": ("In the last 7 days", WEEK),
     "30d": ("In the last 30 days", datetime.timedelta(days=30)),
 }
+
+
+def pending(tasks: QuerySet[Any], *, due: bool, now: datetime.datetime) -> QuerySet[Any]:
+    """Return those that wait for a worker, or for the time of their next attempt."""
+    when = {"next_attempt_at__lte" if due else "next_attempt_at__gt": now}
+    return tasks.filter(status=Status.PENDING, project__in=projects_that_go_on(), **when)
+
+
+def resting(tasks: QuerySet[Any]) -> QuerySet[Any]:
+    """Return those that wait until their project and tenant go on."""
+    return tasks.filter(status=Status.PENDING, project__in=projects_that_rest())
 
 
 class Choice(SimpleListFilter):
@@ -48,28 +60,28 @@ class Choice(SimpleListFilter):
 
 
 class StateFilter(Choice):
-    """Where it stands; what is pending is queued or waits for its next attempt."""
+    """Where it stands; what is pending is queued, waits for its next attempt, or is paused."""
 
     title = "state"
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The states, pending in two."""
+        """The states, pending in three."""
         ended = [(each.value, each.value.capitalize()) for each in Status if each.terminal]
         return [
             ("queued", "Queued"),
             ("waiting", "Waiting to retry"),
+            ("resting", "Paused"),
             (Status.RUNNING.value, "Running"),
             *ended,
         ]
 
     def chosen(self, tasks: QuerySet[Any], value: str) -> QuerySet[Any]:
-        """Pending ones by whether they are due."""
-        now = timezone.now()
-        if value == "queued":
-            return tasks.filter(status=Status.PENDING, next_attempt_at__lte=now)
-        if value == "waiting":
-            return tasks.filter(status=Status.PENDING, next_attempt_at__gt=now)
+        """Pending ones by whether they may be claimed, and whether they are due."""
+        if value == "resting":
+            return resting(tasks)
+        if value in ("queued", "waiting"):
+            return pending(tasks, due=value == "queued", now=timezone.now())
         return tasks.filter(status=value)
 
 
@@ -180,7 +192,7 @@ class TroubleFilter(Choice):
             Q(worker__lease_until__lte=now) | ~Q(worker__state__in=living)
         )
         overdue = Q(status=Status.PENDING, next_attempt_at__lte=now - OVERDUE)
-        return tasks.filter(stranded | overdue)
+        return tasks.filter(stranded | overdue & Q(project__in=projects_that_go_on()))
 
 
 FILTERS = (

@@ -22,6 +22,7 @@ from tasks_app.serializers.fields import (
     pairs_schema,
     supported,
 )
+from tasks_app.states import PRIORITIES
 
 
 class WebhookRequest(BaseModel):
@@ -101,7 +102,7 @@ class SubmitRequest(BaseModel):
     )
     limits: Limits = None
     webhook: WebhookRequest | None = None
-    priority: Annotated[int, Field(ge=0, le=9), BeforeValidator(whole)] | None = Field(
+    priority: Annotated[int, Field(ge=0, le=PRIORITIES[-1]), BeforeValidator(whole)] | None = Field(
         default=None,
         description="0, the default, to 9: the higher goes first within its project.",
     )

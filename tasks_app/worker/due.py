@@ -16,10 +16,11 @@ from operator import itemgetter
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, F, QuerySet, Window
+from django.db.models import Count, F, Window
 from django.db.models.functions import RowNumber
 
 from caylex_project.accounts.models import Project
+from caylex_project.accounts.pausing import projects_that_go_on
 from tasks_app.models import SCHEMA, AgentTask
 from tasks_app.states import Status
 from tasks_app.worker.quarantine import QUARANTINED_AT, company
@@ -147,7 +148,7 @@ def find_suspects(*, now: datetime.datetime) -> list[Due]:
         next_attempt_at__lte=now,
         crashes__gte=QUARANTINED_AT,
         schema_version__lte=SCHEMA,
-        project__in=_projects_that_go_on(),
+        project__in=projects_that_go_on(),
     ).order_by("crashes", "next_attempt_at", "id")
     crashes = suspects.values_list("crashes", flat=True).first()
     if crashes is None:
@@ -210,19 +211,13 @@ def _round_tenants(found: Sequence[Due], look: Look) -> list[Due]:
 def _open_projects(*, besides: Collection[uuid.UUID]) -> list[Project]:
     """Return the projects with waiting tasks of which some may run now, their tenants with them."""
     waiting = AgentTask.objects.filter(status=Status.PENDING).values("project_id")
-    projects = _projects_that_go_on().filter(pk__in=waiting).exclude(tenant__in=besides)
+    projects = projects_that_go_on().filter(pk__in=waiting).exclude(tenant__in=besides)
     return [
         project
         for project in projects.select_related("tenant")
         if _has_room(project.tenant.limits.get(CAP), tenant=project.tenant_id)
         and _has_room(project.limits.get(CAP), project=project.pk)
     ]
-
-
-def _projects_that_go_on() -> QuerySet[Project]:
-    return Project.objects.filter(
-        paused=False, disabled_at=None, tenant__paused=False, tenant__disabled_at=None
-    )
 
 
 def _has_room(cap: int | None, **scope: uuid.UUID) -> bool:

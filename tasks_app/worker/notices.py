@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from django.db.models import Q
 
-from caylex_project.accounts.models import Project
+from caylex_project.accounts.pausing import projects_that_rest
 from caylex_project.integrations.models import ServerInstance
 from tasks_app.worker.claim import cancel_requests
 
@@ -31,12 +31,7 @@ class Notices:
 
 def read_notices(*, worker_id: uuid.UUID) -> Notices:
     """Return what a worker's tasks have to heed now."""
-    resting = Project.objects.filter(
-        Q(paused=True)
-        | Q(disabled_at__isnull=False)
-        | Q(tenant__paused=True)
-        | Q(tenant__disabled_at__isnull=False)
-    )
+    resting = projects_that_rest()
     paused = ServerInstance.objects.filter(Q(paused=True) | Q(server__paused=True))
     return Notices(
         cancels=dict(cancel_requests(worker_id=worker_id)),

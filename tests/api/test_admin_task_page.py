@@ -13,7 +13,7 @@ from django.template import Template, engines
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from caylex_project.accounts.models import EndUser, StaffScope
+from caylex_project.accounts.models import EndUser, Project, StaffScope
 from caylex_project.warm import warm_up
 from tasks_app.admin.markdown import rendered
 from tasks_app.models import AgentTask, Event, Step, TaskMetadata
@@ -108,6 +108,21 @@ def test_each_filter_leaves_its_tasks_and_odd_values_are_no_server_error(
         for value in ("%00", "%2500", "x", "'", "9" * 400):
             answer = viewer.get(f"{LIST}?{name}={value}", secure=True)
             assert answer.status_code in (200, 302, 400), (name, value)
+
+
+def test_what_is_paused_is_told_from_what_waits_for_a_worker(viewer: Client, acme: Account) -> None:
+    task = make_task(acme)
+    Project.objects.update(paused=True)
+
+    page = shown(viewer, LIST)
+    assert '<a href="?status=queued"><strong>0</strong> Queued</a>' in page
+    assert '<a href="?status=resting"><strong>1</strong> Paused</a>' in page
+    assert '<a href="?status=queued"><strong>–</strong> Oldest queued</a>' in page
+    assert found(viewer, status="resting") == {task.pk}
+    assert found(viewer, status="queued") == found(viewer, trouble="stuck") == set()
+    Project.objects.update(paused=False)
+    assert found(viewer, status="queued") == found(viewer, trouble="stuck") == {task.pk}
+    assert found(viewer, status="resting") == set()
 
 
 def test_counters_lead_to_their_filters(viewer: Client, acme: Account) -> None:

@@ -98,17 +98,23 @@ def test_it_tells_how_tasks_workers_and_doorbell_stand(with_token: None, worker:
     AgentTaskFactory.create(**RUNNING, worker=late, cancel_requested_at=now)
     AgentTaskFactory.create(**OVER, completed_at=now)
     OrmQ.objects.create(key="caylex", payload="x", lock=now)
+    long_ago = {"next_attempt_at": now - 900 * SECOND}
+    AgentTaskFactory.create(**long_ago, tenant__paused=True)
+    AgentTaskFactory.create(**long_ago, project__disabled_at=now)
+    held = AgentTaskFactory.create(**long_ago, crashes=2, project__paused=True)
+    AgentTaskFactory.create(next_attempt_at=now + 60 * SECOND, project=held.project)
 
     told = samples()
 
     assert 90 <= told.pop("caylex_oldest_due_seconds") < 90 + 60
     assert {name: value for name, value in told.items() if "recent" not in name} == {
         "caylex_database_up": 1,
-        "caylex_tasks PENDING": 5,
+        "caylex_tasks PENDING": 9,
         "caylex_tasks RUNNING": 2,
         "caylex_tasks_due": 2,
         "caylex_tasks_waiting": 1,
-        "caylex_tasks_quarantined": 2,
+        "caylex_tasks_resting": 3,
+        "caylex_tasks_quarantined": 3,
         "caylex_tasks_stranded": 1,
         "caylex_tasks_stopping": 1,
         "caylex_doorbell_messages": 1,
@@ -249,7 +255,7 @@ def plans(queries: CaptureQueriesContext) -> dict[str, str]:
 def test_no_query_of_a_scrape_or_of_readiness_walks_through_the_tasks(db: None) -> None:
     """What each query leans on:
 
-    pending, by due date: `task_claim`, which holds the live PENDING tasks alone;
+    pending, by project and due date: `task_lane`, which holds the live PENDING tasks alone;
     quarantined: `task_quarantine`; running and stranded: `task_held`; stopping:
     `task_cancelling`; the oldest due: one look into `task_claim` for each tenant; the recent:
     a stretch of `task_newest`.
@@ -263,7 +269,7 @@ def test_no_query_of_a_scrape_or_of_readiness_walks_through_the_tasks(db: None) 
     assert (figures.due, figures.waiting, figures.quarantined) == (3, 3, 3)
     assert (figures.running, figures.stranded, figures.stopping) == (6, 0, 3)
     told = plans(queries)
-    assert len(told) == 8
+    assert len(told) == 12
     for sql, plan in told.items():
         assert "Seq Scan on tasks_app_agenttask" not in plan, f"{sql}\n{plan}"
         names = "|".join(["tasks_app_agenttask", *re.findall(r'"tasks_app_agenttask" (\w\d)', sql)])
@@ -279,6 +285,8 @@ def test_the_number_of_queries_does_not_depend_on_what_there_is(db: None) -> Non
             health.read_figures()
         return len(queries)
 
+    AgentTaskFactory.create()
+    AgentTaskFactory.create(project__paused=True)
     before = count()
     for _ in range(3):
         AgentTaskFactory.create()

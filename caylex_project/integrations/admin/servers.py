@@ -104,7 +104,7 @@ REFRESH = RowAction(
 def _pause_and_resume(where: str, **more: Any) -> tuple[RowAction, RowAction]:
     return pause_and_resume(
         paused=f"Tasks {where} that are taken up from now on see none of its tools. What runs now "
-        "keeps them to its end.",
+        "is told so by its next call of one, which is not sent.",
         resumed=f"Tasks {where} that are taken up from now on see its tools again.",
         **more,
     )
