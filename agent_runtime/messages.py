@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +23,21 @@ class Message:
     wire: bytes
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def encode(value: object) -> bytes:
+    """Return the value as compact JSON."""
+    return _ENCODER.encode(value).encode()
+
+
 def _message(body: Mapping[str, Any]) -> Message:
-    return Message(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+    return Message(encode(body))
 
 
+@functools.lru_cache(maxsize=64)
 def system_message(text: str) -> Message:
-    """The system prompt, always first and byte-stable within a run."""
+    """The system prompt, always first, byte-stable within a run; equal ones are one object."""
     return _message({"role": "system", "content": text})
 
 

@@ -1,24 +1,48 @@
-"""The body of a request to the model, joined from ready bytes."""
+"""The body of a request to the model, out of ready bytes that are joined as they are sent."""
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
-from agent_runtime.messages import Tool
+import httpx
+
+from agent_runtime.messages import Tool, encode
 from agent_runtime.ports import ModelRequest
 
 REMEMBERED_TOOL_SETS = 4_096  # more than the runs of one process
 DISTINCT_TOOL_SETS = 64
+PIECE = 64_000  # bytes, or what the first part beyond it makes of them, that are sent at once
 
 _TAIL = b',"stream":true,"stream_options":{"include_usage":true}}'
 # OpenRouter moves the mark to the end of the transcript by itself. Other makers cache unasked.
 _CACHED = b',"cache_control":{"type":"ephemeral"}'
 
 
-def _encode(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+class RequestBody(httpx.AsyncByteStream):
+    """A body in parts, most of them the transcript's own; it can be sent any number of times.
+
+    While a thousand models think, nobody holds a thousand transcripts for the second time.
+    """
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Join the parts, piece by piece."""
+        piece: list[bytes] = []
+        size = 0
+        for part in self._parts:
+            piece.append(part)
+            size += len(part)
+            if size >= PIECE:
+                yield b"".join(piece)
+                piece, size = [], 0
+        if piece:
+            yield b"".join(piece)
 
 
 class RequestBodies:
@@ -34,15 +58,12 @@ class RequestBodies:
         self._known: OrderedDict[tuple[int, ...], tuple[tuple[Tool, ...], bytes]] = OrderedDict()
         self._distinct: dict[bytes, bytes] = {}
 
-    def build(self, request: ModelRequest) -> bytes:
-        """Return the body; the transcript's bytes are joined, never encoded again."""
-        parts = [
-            b'{"model":',
-            _encode(request.model),
-            b',"messages":[',
-            b",".join([message.wire for message in request.messages]),
-            b"]",
-        ]
+    def build(self, request: ModelRequest) -> RequestBody:
+        """Return the body; the transcript's bytes are never encoded again."""
+        parts = [b'{"model":', encode(request.model), b',"messages":[']
+        for index, message in enumerate(request.messages):
+            parts += (b",", message.wire) if index else (message.wire,)
+        parts.append(b"]")
         if request.tools:
             parts += (b',"tools":', self._tools(request.tools))
             if request.words_only:
@@ -50,14 +71,14 @@ class RequestBodies:
         if self._marks_cache and request.model.startswith("anthropic/"):
             parts.append(_CACHED)
         parts.append(_TAIL)
-        return b"".join(parts)
+        return RequestBody(parts)
 
     def _tools(self, tools: Sequence[Tool]) -> bytes:
         key = tuple(map(id, tools))
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key][1]
-        encoded = _encode([_wire_tool(tool) for tool in tools])
+        encoded = encode([_wire_tool(tool) for tool in tools])
         # A thousand runs of one project have equal tools: they share one copy.
         encoded = self._distinct.setdefault(encoded, encoded)
         if len(self._distinct) > DISTINCT_TOOL_SETS:

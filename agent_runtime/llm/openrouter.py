@@ -11,20 +11,21 @@ import contextlib
 import datetime
 import functools
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextvars import ContextVar
 from typing import Any, cast
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import aiohttp
 import httpx
 import stamina
+from aiohttp.client_proto import ResponseHandler
 from httpx_aiohttp import AiohttpTransport
 
 from agent_runtime.errors import ModelFault, ModelUnavailable
 from agent_runtime.llm import faults
-from agent_runtime.llm.body import RequestBodies
+from agent_runtime.llm.body import RequestBodies, RequestBody
 from agent_runtime.llm.receive import parse, read_some, read_stream, read_whole
 from agent_runtime.llm.wire import error_in, read_completion
 from agent_runtime.messages import ModelAnswer
@@ -34,11 +35,10 @@ TRIES = 2
 LONGEST_SLEEP = 5.0  # seconds; a longer wait is for the caller to plan, not to sleep through
 CONNECT_SECONDS = 15.0
 MAX_ERROR_BYTES = 64_000
-LARGE_BODY = 500_000  # bytes; larger ones are sent piece by piece
 STALE_CONNECTIONS = 3  # kept ones that turn out to be closed, in a row
 
 HUNG_UP = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
-_on_kept_connection: ContextVar[bool] = ContextVar("on_kept_connection")
+_on_kept_connection: ContextVar[bool] = ContextVar("on_kept_connection", default=False)
 
 GARBLED = "The model provider sent something that is not a chat completion ({what})."
 
@@ -100,7 +100,7 @@ class OpenRouter:
             raise ModelUnavailable(sentence) from None
 
     async def _ask_again(
-        self, body: bytes, request: ModelRequest, first: ModelFault
+        self, body: RequestBody, request: ModelRequest, first: ModelFault
     ) -> ModelAnswer:
         """Wait and ask once more, or raise the first fault again.
 
@@ -140,7 +140,7 @@ class OpenRouter:
             self._transports[loop] = transport
         return transport
 
-    async def _ask(self, body: bytes, request: ModelRequest) -> ModelAnswer:
+    async def _ask(self, body: RequestBody, request: ModelRequest) -> ModelAnswer:
         try:
             response = await self._send(body)
             try:
@@ -151,14 +151,13 @@ class OpenRouter:
             # Not chained: aiohttp's errors carry the request's headers.
             raise ModelUnavailable(self._sentence(error)) from None
 
-    async def _send(self, body: bytes) -> httpx.Response:
+    async def _send(self, body: RequestBody) -> httpx.Response:
         """Return the answer's head.
 
         A kept connection may have been closed by the other side just now (llama.cpp promises
         to keep them and does not). Such a send never counts as a try.
         """
         for _ in range(STALE_CONNECTIONS):
-            _on_kept_connection.set(False)
             try:
                 return await self._send_once(body)
             except httpx.HTTPError as error:
@@ -166,12 +165,12 @@ class OpenRouter:
                     raise
         return await self._send_once(body)
 
-    async def _send_once(self, body: bytes) -> httpx.Response:
+    async def _send_once(self, body: RequestBody) -> httpx.Response:
         request = httpx.Request(
             "POST",
             self._url,
             headers={**self._headers, "Content-Length": str(len(body))},
-            content=body if len(body) < LARGE_BODY else _slices(body),
+            stream=body,
             extensions={"timeout": self._timeouts},
         )
         return await self._transport().handle_async_request(request)
@@ -285,14 +284,14 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self) -> None:
         super().__init__(limit=0, ssl=_tls_context())
-        self._used: WeakSet[object] = WeakSet()
 
     async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
-        connection = await super().connect(*args, **kwargs)
-        _on_kept_connection.set(connection.protocol in self._used)
-        if connection.protocol is not None:
-            self._used.add(connection.protocol)
-        return connection
+        _on_kept_connection.set(True)
+        return await super().connect(*args, **kwargs)
+
+    async def _create_connection(self, *args: Any, **kwargs: Any) -> ResponseHandler:
+        _on_kept_connection.set(False)
+        return await super()._create_connection(*args, **kwargs)
 
 
 def _session() -> aiohttp.ClientSession:
@@ -309,8 +308,3 @@ def _retry_after(response: httpx.Response) -> float | None:
 def _chunks(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     # A generator in truth, which has to be closed on the way out.
     return cast("AsyncGenerator[bytes, None]", response.aiter_raw())
-
-
-async def _slices(body: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), LARGE_BODY):
-        yield body[start : start + LARGE_BODY]

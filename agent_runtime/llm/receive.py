@@ -17,6 +17,8 @@ DRAIN_SECONDS = 0.2  # to see a stream's end after its last event, so that the c
 # cap on what is kept.
 MAX_WIRE_BYTES = 16 * MAX_ANSWER_BYTES
 
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # loads() would make one each time
+
 CUT = "The model provider's answer was cut off."
 TOO_LONG = "The model provider's answer is larger than any answer may be."
 
@@ -95,7 +97,7 @@ async def _drain(chunks: AsyncIterator[bytes]) -> None:
 
 def parse(payload: bytes) -> dict[str, Any]:
     """Return the JSON object. Raises ValueError or RecursionError."""
-    body = json.loads(payload.decode("utf-8", "replace"), parse_constant=lambda _: None)
+    body = _DECODER.decode(payload.decode("utf-8", "replace"))
     if not isinstance(body, dict):
         raise ValueError("not an object")
     return body

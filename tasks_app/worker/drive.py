@@ -6,8 +6,8 @@ import asyncio
 import datetime
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 from agent_runtime.endings import Ending
 from agent_runtime.errors import ModelFault
@@ -115,18 +115,26 @@ class Driver:
 
     async def _ask(self, held: Held, action: AskModel) -> ModelAnswer | None:
         """Return the model's answer; None when the task was asked to stop first."""
-        asking = asyncio.ensure_future(self.model.complete(self._request(held, action)))
+
+        def give_up(_: asyncio.Future[str]) -> None:
+            with suppress(RuntimeError):  # the answer came first, by a hair
+                waiting.reschedule(asyncio.get_running_loop().time())
+
+        held.cancelling.add_done_callback(give_up)
         try:
-            either: set[asyncio.Future[Any]] = {asking, held.cancelling}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            return asking.result() if asking.done() else None
+            async with asyncio.timeout(None) as waiting:
+                return await self.model.complete(self._request(held, action))
+        except TimeoutError:
+            if not waiting.expired():
+                raise
+            return None
         finally:
-            asking.cancel()  # a model that nobody waits for must not go on
+            held.cancelling.remove_done_callback(give_up)
 
     def _request(self, held: Held, action: AskModel) -> ModelRequest:
         left = held.transcript.deadline - time.time()
         return ModelRequest(
-            model=held.task.model,
+            model=held.model,
             messages=[*held.transcript.messages, *map(user_message, action.notes)],
             tools=held.toolbox.offered,
             words_only=action.closing is not None,

@@ -288,7 +288,7 @@ class Engine:
                 continue
             resources.board.notices = notices
             for held in self._driven.values():
-                held.pausing = held.task.project_id in notices.projects
+                held.pausing = held.project_id in notices.projects
             for task_id in notices.cancels.keys() & self._driven.keys():
                 self._driven[task_id].cancel(notices.cancels[task_id])
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from agent_runtime.messages import Call, CallState, Turn
 from agent_runtime.transcript import Transcript
-from tasks_app.models import AgentTask
 from tasks_app.worker.claim import Claim
 from tasks_app.worker.entries import CallChange, Entry, NewCall, NewStep, Release
 from tasks_app.worker.journal import Journal
@@ -26,13 +25,17 @@ def _new_future() -> asyncio.Future[str]:
 class Held:
     """One claimed task, made on the event loop.
 
+    Of the row it keeps what is asked for while it runs, and no more: a thousand may be in hand.
     `sequence` and `attempt` follow the row; `fixed` is what a run's first step keeps for the
-    whole run: the system prompt and the revisions of the skills. `cancelling` is done, with the
-    reason, once the task is asked to stop. While `pausing` it is to be handed back.
+    whole run, the system prompt and the revisions of the skills, and goes with that step.
+    `cancelling` is done, with the reason, once the task is asked to stop. While `pausing` it is
+    to be handed back.
     """
 
     claim: Claim
-    task: AgentTask
+    project_id: uuid.UUID
+    model: str
+    run_number: int
     transcript: Transcript
     toolbox: Toolbox
     journal: Journal
@@ -63,12 +66,12 @@ class Held:
             request |= {**self.fixed, "tools": [each.name for each in self.toolbox.offered]}
         step = NewStep(
             id=uuid.uuid4(),
-            run_number=self.task.run_number,
+            run_number=self.run_number,
             index=turn.index,
             request=request,
             response=turn.answer.message,
             finish_reason=turn.answer.finish_reason[:50],
-            model=(turn.answer.model or self.task.model)[:200],
+            model=(turn.answer.model or self.model)[:200],
             provider_request_id=turn.answer.request_id[:200],
             usage=turn.answer.usage,
             started_at=started_at,
@@ -87,6 +90,7 @@ class Held:
                 release=release,
             )
         )
+        self.fixed = {}
 
     async def commit_calls(
         self, calls: Iterable[Call], *, release: Release | None = None, attempt: int = 0

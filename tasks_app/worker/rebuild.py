@@ -107,7 +107,7 @@ def fixed_prompt(record: Record, servers: Sequence[ServerState]) -> str:
     )
 
 
-def revision_of(record: Record, skill_id: str) -> uuid.UUID | None:
-    """Return the revision of a skill that this run keeps, or None for an unknown skill."""
-    found = record.revisions.get(skill_id)
+def revision_of(revisions: Mapping[str, str], skill_id: str) -> uuid.UUID | None:
+    """Return the revision of a skill that a run keeps, or None for an unknown skill."""
+    found = revisions.get(skill_id)
     return uuid.UUID(found) if found else None

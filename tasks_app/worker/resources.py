@@ -81,13 +81,15 @@ class Resources:
         system = fixed_prompt(record, toolbox.servers)
         held = Held(
             claim=claim,
-            task=record.task,
+            project_id=record.task.project_id,
+            model=record.task.model,
+            run_number=record.task.run_number,
             transcript=transcript_of(record.task, record.steps, system=system),
             toolbox=toolbox,
             journal=self.journal,
             sequence=record.task.sequence,
             attempt=record.task.attempt,
-            fixed={"system": system, "revisions": dict(record.revisions)},
+            fixed={"system": system, "revisions": record.revisions},
         )
         if record.task.cancel_requested_at:
             held.cancel(record.task.cancel_reason)
@@ -96,8 +98,10 @@ class Resources:
         return held
 
     def _toolbox(self, record: Record) -> Toolbox:
+        revisions = record.revisions  # and no more of the record, which is not to live as long
+
         async def read_skill(skill_id: str, path: str | None) -> str | None:
-            revision = revision_of(record, skill_id)
+            revision = revision_of(revisions, skill_id)
             if revision is None:
                 return None
             return await self.database.insist(_read_skill, revision, path)
@@ -110,7 +114,7 @@ class Resources:
                 catalogues=self.catalogues,
             ),
             read_skill=read_skill,
-            has_skills=bool(record.revisions),
+            has_skills=bool(revisions),
             is_paused=partial(self.board.server_is_paused, record.task.project_id),
         )
 

@@ -95,7 +95,7 @@ def test_an_uploaded_skill_is_looked_at_stored_and_used_by_the_next_task(
     worker: Any = a_worker()
     [claim], _ = claim_due(worker_id=worker.pk, limit=1, turn=uuid.UUID(int=0))
     record = read_record(claim)
-    revision = revision_of(record, str(scene.project.skills.get().pk))
+    revision = revision_of(record.revisions, str(scene.project.skills.get().pk))
     assert revision is not None
     assert "Counts by product." in fixed_prompt(record, ())
     assert skill_body(revision) == "Count them twice."

@@ -92,7 +92,9 @@ async def take(database: Database, claim: Claim, tools: FakeTools, journal: Jour
     system = fixed_prompt(record, tools.servers)
     return Held(
         claim=claim,
-        task=record.task,
+        project_id=record.task.project_id,
+        model=record.task.model,
+        run_number=record.task.run_number,
         transcript=transcript_of(record.task, record.steps, system=system),
         toolbox=toolbox,
         journal=journal,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent_runtime.llm.body import RequestBodies
+from agent_runtime.llm.body import PIECE, RequestBodies, RequestBody
 from agent_runtime.llm.wire import error_in, read_completion
 from agent_runtime.messages import (
     ModelAnswer,
@@ -247,13 +248,26 @@ def test_errors_are_found_wherever_they_are() -> None:
 SCHEMA = {"type": "object", "properties": {"q": {"type": "string"}}}
 
 
+def pieces(body: RequestBody) -> list[bytes]:
+    async def sent() -> list[bytes]:
+        return [piece async for piece in body]
+
+    return asyncio.run(sent())
+
+
+def read_back(body: RequestBody) -> Any:
+    return json.loads(b"".join(pieces(body)))
+
+
 def test_a_body_is_joined_from_the_ready_bytes() -> None:
     messages = [user_message("Grüße"), user_message("two")]
     tool = Tool(name="t", description="d", schema=SCHEMA)
     request = ModelRequest(model="m", messages=messages, tools=[tool])
     body = RequestBodies(marks_cache=True).build(request)
-    assert messages[0].wire in body
-    assert json.loads(body) == {
+    [sent] = pieces(body)
+    assert len(sent) == len(body)
+    assert messages[0].wire in sent
+    assert json.loads(sent) == {
         "model": "m",
         "messages": [{"role": "user", "content": "Grüße"}, {"role": "user", "content": "two"}],
         "tools": [
@@ -267,24 +281,32 @@ def test_a_body_is_joined_from_the_ready_bytes() -> None:
     }
 
 
+def test_a_long_body_leaves_in_pieces_and_can_be_sent_again() -> None:
+    messages = [user_message("x" * 30_000)] * 5
+    body = RequestBodies(marks_cache=False).build(ModelRequest(model="m", messages=messages))
+    assert [len(piece) > PIECE for piece in pieces(body)] == [True, False]
+    assert sum(map(len, pieces(body))) == len(body)
+    assert len(read_back(body)["messages"]) == 5
+
+
 def test_without_tools_none_are_named() -> None:
     body = RequestBodies(marks_cache=False).build(ModelRequest(model="m", messages=[]))
-    assert "tools" not in json.loads(body)
+    assert "tools" not in read_back(body)
 
 
 def test_an_answer_in_words_is_asked_for_with_the_tools_still_named() -> None:
     tool = Tool(name="t", description="d", schema=SCHEMA)
     request = ModelRequest(model="m", messages=[], tools=[tool], words_only=True)
-    body = json.loads(RequestBodies(marks_cache=False).build(request))
+    body = read_back(RequestBodies(marks_cache=False).build(request))
     assert body["tool_choice"] == "none"
     assert len(body["tools"]) == 1
 
 
 def test_the_cache_is_marked_for_the_models_that_need_it() -> None:
     request = ModelRequest(model="anthropic/claude", messages=[])
-    marked = json.loads(RequestBodies(marks_cache=True).build(request))
+    marked = read_back(RequestBodies(marks_cache=True).build(request))
     assert marked["cache_control"] == {"type": "ephemeral"}
-    assert "cache_control" not in json.loads(RequestBodies(marks_cache=False).build(request))
+    assert "cache_control" not in read_back(RequestBodies(marks_cache=False).build(request))
 
 
 def test_tools_are_encoded_once_and_never_confused() -> None:
@@ -292,5 +314,5 @@ def test_tools_are_encoded_once_and_never_confused() -> None:
     for number in range(200):  # each set is dropped at once: its ids are free to be given again
         tool = Tool(name=f"t{number}", description="", schema={})
         for _ in range(2):
-            body = json.loads(bodies.build(ModelRequest(model="m", messages=[], tools=[tool])))
+            body = read_back(bodies.build(ModelRequest(model="m", messages=[], tools=[tool])))
             assert body["tools"][0]["function"]["name"] == f"t{number}"
