@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
+from agent_runtime.endings import StopReason
 from caylex_project.accounts.models import AuditEntry
 from tasks_app.admin import words
 from tasks_app.admin.curl import poll_command, submit_command
@@ -19,6 +20,7 @@ from tasks_app.admin.payloads import may_see_payloads, payloads_open
 from tasks_app.admin.timeline import Timeline, timeline_of, tools_of
 from tasks_app.models import AgentTask, Step, Worker
 from tasks_app.queries import view_of
+from tasks_app.remedies import REMEDIES, cause_of
 from tasks_app.standing import Surroundings, standing_of, without_payload
 from tasks_app.states import Status, WorkerState
 
@@ -48,6 +50,7 @@ def now_context(request: HttpRequest, task: AgentTask, *, now: datetime.datetime
         "ended": Status(task.status).terminal,
         "sentence": words.told(standing if payloads else without_payload(standing)),
         "error": task.error if payloads else "",
+        "remedy": _remedy(task),
         "last_step": _last_step(task) if task.error else None,
         "tiles": _tiles(task, now),
     }
@@ -99,6 +102,15 @@ def surroundings(task: AgentTask, *, now: datetime.datetime) -> Surroundings:
         ahead=before[:MOST_AHEAD].count(),
         workers=living[:1].count(),
     )
+
+
+def _remedy(task: AgentTask) -> str:
+    cause = cause_of(
+        stop_reason=StopReason(task.stop_reason) if task.stop_reason else None,
+        error=task.error,
+        needs_connection=bool(task.authentication_needed),
+    )
+    return REMEDIES[cause] if cause else ""
 
 
 def _last_step(task: AgentTask) -> Step | None:

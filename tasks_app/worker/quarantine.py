@@ -11,11 +11,6 @@ _COMPANY = {2: 16, 3: 4}  # how many tasks with that many crashes run side by si
 ALONE_AT = 4  # from here on each runs alone
 FATAL_AT = ALONE_AT + 3  # three crashes while alone: the task is the cause
 
-FATAL = (
-    "The task ended its worker process three times while it ran alone; it was given up. The "
-    "operator's log has the process's last words."
-)
-
 
 def company(crashes: int) -> int:
     """Return how many tasks with this many crashes may run side by side in quarantine."""

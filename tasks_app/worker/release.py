@@ -10,10 +10,11 @@ from django.db.models import F
 
 from tasks_app.changes import announce
 from tasks_app.models import AgentTask, Event, Worker
+from tasks_app.remedies import FATAL
 from tasks_app.states import Status, WorkerState
 from tasks_app.stopping import end_failed
 from tasks_app.worker.claim import Claim
-from tasks_app.worker.quarantine import FATAL, FATAL_AT
+from tasks_app.worker.quarantine import FATAL_AT
 from tasks_app.worker.releases import after_defect
 
 

@@ -8,6 +8,7 @@ from agent_runtime.endings import Ending, StopReason
 from agent_runtime.errors import ModelFault, ModelUnavailable
 from agent_runtime.report import final_report
 from agent_runtime.transcript import Transcript
+from tasks_app.remedies import BROKE, GIVEN_UP
 from tasks_app.states import Status
 from tasks_app.worker.entries import Release
 
@@ -60,7 +61,7 @@ def after_fault(fault: ModelFault, *, attempt: int, max_attempts: int) -> Releas
     if not isinstance(fault, ModelUnavailable):
         return failed(str(fault))
     if attempt >= max_attempts:
-        return failed(f"{fault} Given up after {attempt} attempts in a row.")
+        return failed(f"{fault} {GIVEN_UP.format(attempt=attempt)}")
     planned = WAITS[min(attempt, len(WAITS)) - 1]
     planned *= random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret hangs on it
     return Release(
@@ -73,5 +74,4 @@ def after_fault(fault: ModelFault, *, attempt: int, max_attempts: int) -> Releas
 
 def after_defect(*, attempt: int, max_attempts: int) -> Release:
     """Something of ours broke while the task was driven: try again later, not for ever."""
-    sentence = "An internal error stopped the task; the operator's log has it under the task's id."
-    return after_fault(ModelUnavailable(sentence), attempt=attempt, max_attempts=max_attempts)
+    return after_fault(ModelUnavailable(BROKE), attempt=attempt, max_attempts=max_attempts)
