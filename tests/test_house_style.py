@@ -13,7 +13,7 @@ MOST_FUNCTION_LINES = 60
 EDGES = {
     "agent_runtime/tools/session.py": "the SDK's own errors, at the edge to it",
     "caylex_project/bodylimit.py": "a request that broke becomes an answer in our shape",
-    "tasks_app/operations/bulk.py": "a task that broke is counted; the others are done",
+    "tasks_app/operations/bulk.py": "what broke is counted; the others are done",
     "tasks_app/worker/engine.py": "a task that broke is let go; a loop that broke ends the process",
     "tasks_app/worker/journal.py": "whatever a write raises, the driver that waits has to hear",
     "tasks_app/worker/supervisor.py": "a child that broke ends with a code",

@@ -1,4 +1,4 @@
-"""Cancel, retry and rerun in the admin: a page that asks, then the same operations as the API's.
+"""What staff do with rows of a list: a page that asks, then the same operations as the API's.
 
 Only a POST does anything. What was done, by whom and why is in the audit trail, written in the
 same transaction.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -22,54 +22,43 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
-from tasks_app.admin.questions import (
-    ACTIONS,
-    CANCEL,
-    RETRY,
-    Action,
-    ReasonForm,
-    ids_in,
-    moment_in,
-)
-from tasks_app.models import AgentTask
-from tasks_app.operations import bulk, locked, staff
+from tasks_app.admin.questions import Action, ReasonForm, ids_in, moment_in
+from tasks_app.operations import bulk, staff
 
 if TYPE_CHECKING:
     BaseAdmin = admin.ModelAdmin[models.Model]
 else:
     BaseAdmin = admin.ModelAdmin
 
-MOST_TASKS = 500  # of one request; each takes a transaction of its own
+MOST_ROWS = 500  # of one request; each takes a transaction of its own
 MOST_IN_BULK = 20_000  # of one operation that the workers do
-IN_BULK = (
-    "The workers do it one by one: all that match when you confirm, of those submitted by now."
-)
+IN_BULK = "The workers do it one by one: all that match when you confirm, of those made by now."
 
 
 class OperatedAdmin(BaseAdmin):
-    """Tasks that staff can cancel, retry and run anew after a page that asks.
+    """Rows that staff act on, one or many, after a page that asks.
 
-    A page's address is that of the list and the action's name; `task` holds the ids. The class
-    that inherits from this one names `cancel_tasks` and `retry_tasks` among its actions.
+    A page's address is that of the list and the action's name; the parameter `noun` holds the
+    ids. The class that inherits from this one has a method for each action of the list, which
+    ends in `ask_about`.
     """
+
+    operations: ClassVar[tuple[Action, ...]] = ()
+    noun: ClassVar[str] = ""
+    columns: ClassVar[tuple[str, ...]] = ()  # of the rows on the page that asks
+    columns_related: ClassVar[tuple[str, ...]] = ()
+
+    def cells(self, row: Any) -> tuple[Any, ...]:
+        """Return what stands in the columns."""
+        raise NotImplementedError
+
+    def page_after(self, row: Any, new: str | None) -> str:
+        """Return where to go when it was done with one row; `new` is the id of what was made."""
+        raise NotImplementedError
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Whoever has the permission to change a task."""
         return staff.may_operate(request.user)
-
-    @admin.action(description="Cancel selected tasks", permissions=["operate"])
-    def cancel_tasks(
-        self, request: HttpRequest, queryset: models.QuerySet[Any]
-    ) -> HttpResponse | None:
-        """Ask whether to cancel the chosen tasks."""
-        return self._ask_about(request, CANCEL, queryset)
-
-    @admin.action(description="Retry selected tasks", permissions=["operate"])
-    def retry_tasks(
-        self, request: HttpRequest, queryset: models.QuerySet[Any]
-    ) -> HttpResponse | None:
-        """Ask whether to retry the chosen tasks."""
-        return self._ask_about(request, RETRY, queryset)
 
     def response_action(
         self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any, **kwargs: Any
@@ -80,21 +69,27 @@ class OperatedAdmin(BaseAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add a page for each action."""
-        return [*(self._page(each) for each in ACTIONS), *super().get_urls()]
+        return [*(self._page(each) for each in self.operations), *super().get_urls()]
 
-    def offers(self, request: HttpRequest, task: AgentTask) -> dict[str, Any]:
-        """Return what the user can do with the task, each with the page that asks."""
-        may = self.has_operate_permission(request)
-        offered = [
-            {
-                "name": each.name,
-                "verb": each.verb,
-                "address": f"{self._address(each.name)}?task={task.pk}",
-            }
-            for each in ACTIONS
-            if may and task.status in each.applies_in
-        ]
-        return {"task_actions": offered, "may_resend": may}
+    def page_to_ask(self, action: Action, row: Any) -> str:
+        """Return the address of the page that asks about a row."""
+        return f"{self.address_of(action.name)}?{self.noun}={row.pk}"
+
+    def address_of(self, view: str, *arguments: Any) -> str:
+        """Return the address of one of the pages."""
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{view}"
+        return reverse(name, args=arguments)
+
+    def ask_about(
+        self, request: HttpRequest, action: Action, queryset: models.QuerySet[Any]
+    ) -> HttpResponse:
+        """Ask about the rows that were chosen on the list."""
+        rows = list(queryset[: MOST_ROWS + 1])
+        if len(rows) > MOST_ROWS:
+            return self._ask_in_bulk(request, action, ReasonForm(), until=timezone.now())
+        if not rows:
+            raise Http404
+        return self._ask(request, action, rows, ReasonForm())
 
     def _page(self, action: Action) -> URLPattern:
         def page(request: HttpRequest) -> HttpResponse:
@@ -102,20 +97,6 @@ class OperatedAdmin(BaseAdmin):
 
         name = f"{self.opts.app_label}_{self.opts.model_name}_{action.name}"
         return path(f"{action.name}/", self.admin_site.admin_view(page), name=name)
-
-    def _address(self, view: str, *arguments: Any) -> str:
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{view}"
-        return reverse(name, args=arguments)
-
-    def _ask_about(
-        self, request: HttpRequest, action: Action, queryset: models.QuerySet[Any]
-    ) -> HttpResponse | None:
-        tasks = list(queryset[: MOST_TASKS + 1])
-        if len(tasks) > MOST_TASKS:
-            return self._ask_in_bulk(request, action, ReasonForm(), until=timezone.now())
-        if not tasks:
-            raise Http404
-        return self._ask(request, action, tasks, ReasonForm())
 
     def _ask_in_bulk(
         self,
@@ -125,7 +106,7 @@ class OperatedAdmin(BaseAdmin):
         *,
         until: datetime.datetime,
     ) -> HttpResponse:
-        """Ask about all that match the list's filters, of those submitted by `until`."""
+        """Ask about all that match the list's filters, of those made by `until`."""
         count = self._matching(request, until)[: MOST_IN_BULK + 1].count()
         if not 0 < count <= MOST_IN_BULK:
             return self._refuse_bulk(request, count)
@@ -133,15 +114,15 @@ class OperatedAdmin(BaseAdmin):
         filters.pop("p", None)
         query = filters.urlencode()
         question = {
-            "title": f"{action.verb} {count:,} tasks?",
+            "title": f"{action.verb} {count:,} {self.noun}s?",
             "question": f"{action.question} {IN_BULK}",
             "verb": action.verb,
-            "address": f"{self._address(action.name)}?{query}",
-            "back": f"{self._address('changelist')}?{query}",
+            "address": f"{self.address_of(action.name)}?{query}",
+            "back": f"{self.address_of('changelist')}?{query}",
             "hidden": [("until", until.isoformat())],
             "form": form,
         }
-        return self.ask(request, question)
+        return self._show(request, question)
 
     def _begin_in_bulk(self, request: HttpRequest, action: Action) -> HttpResponse:
         """Have the workers do it with all that match. Raises Http404."""
@@ -149,13 +130,13 @@ class OperatedAdmin(BaseAdmin):
         form = ReasonForm(request.POST)
         if not form.is_valid():
             return self._ask_in_bulk(request, action, form, until=until)
-        ids = self._matching(request, until).values_list("pk", flat=True)[: MOST_IN_BULK + 1]
-        task_ids = list(ids)
-        if not 0 < len(task_ids) <= MOST_IN_BULK:
-            return self._refuse_bulk(request, len(task_ids))
+        found = self._matching(request, until).values_list("pk", flat=True)[: MOST_IN_BULK + 1]
+        ids = list(found)
+        if not 0 < len(ids) <= MOST_IN_BULK:
+            return self._refuse_bulk(request, len(ids))
         operation = bulk.begin(
             action=action.name,
-            task_ids=task_ids,
+            subject_ids=ids,
             actor=request.user,
             reason=form.cleaned_data["reason"],
             now=timezone.now(),
@@ -164,12 +145,12 @@ class OperatedAdmin(BaseAdmin):
         return HttpResponseRedirect(page)
 
     def _refuse_bulk(self, request: HttpRequest, count: int) -> HttpResponse:
-        most = f"Choose at most {MOST_IN_BULK:,} tasks at a time."
-        self._complain(request, most if count else "No task matches any more.")
-        return HttpResponseRedirect(self._address("changelist"))
+        most = f"Choose at most {MOST_IN_BULK:,} {self.noun}s at a time."
+        self._complain(request, most if count else f"No {self.noun} matches any more.")
+        return HttpResponseRedirect(self.address_of("changelist"))
 
     def _matching(self, request: HttpRequest, until: datetime.datetime) -> models.QuerySet[Any]:
-        """Return the tasks that the list's filters leave. Raises Http404 for odd filters."""
+        """Return the rows that the list's filters leave. Raises Http404 for odd filters."""
         try:
             found = self.get_changelist_instance(request).get_queryset(request)
         except IncorrectLookupParameters:
@@ -177,26 +158,26 @@ class OperatedAdmin(BaseAdmin):
         return found.filter(created_at__lte=until)
 
     def _ask(
-        self, request: HttpRequest, action: Action, tasks: Sequence[AgentTask], form: forms.Form
+        self, request: HttpRequest, action: Action, rows: Sequence[Any], form: forms.Form
     ) -> HttpResponse:
-        alone = len(tasks) == 1
+        alone = len(rows) == 1
+        back = self.page_after(rows[0], None) if alone else self.address_of("changelist")
         question = {
-            "title": f"{action.verb} {len(tasks)} task{'' if alone else 's'}?",
+            "title": f"{action.verb} {len(rows)} {self.noun}{'' if alone else 's'}?",
             "question": action.question,
             "verb": action.verb,
-            "address": self._address(action.name),
-            "back": self._address("change", tasks[0].pk) if alone else self._address("changelist"),
-            "columns": ("Task", "Status", "Project", "User"),
-            "rows": [(each.pk, each.status, each.project, each.end_user) for each in tasks],
-            "hidden": [("task", each.pk) for each in tasks],
+            "address": self.address_of(action.name),
+            "back": back,
+            "columns": self.columns,
+            "rows": [self.cells(each) for each in rows],
+            "hidden": [(self.noun, each.pk) for each in rows],
             "form": form,
         }
-        return self.ask(request, question)
+        return self._show(request, question)
 
-    def ask(self, request: HttpRequest, question: dict[str, Any]) -> HttpResponse:
-        """Answer the page that asks before anything is done."""
+    def _show(self, request: HttpRequest, question: dict[str, Any]) -> HttpResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, **question}
-        return TemplateResponse(request, "admin/tasks_app/agenttask/confirm.html", context)
+        return TemplateResponse(request, "admin/tasks_app/confirm.html", context)
 
     def _answer(self, request: HttpRequest, action: Action) -> HttpResponse:
         """Ask, or where the answer has come do it. Raises Http404, PermissionDenied."""
@@ -205,33 +186,33 @@ class OperatedAdmin(BaseAdmin):
         posted = request.method == "POST"
         if posted and "until" in request.POST:
             return self._begin_in_bulk(request, action)
-        ids = ids_in((request.POST if posted else request.GET).getlist("task"))
-        if len(ids) > MOST_TASKS:
-            self._complain(request, f"Choose at most {MOST_TASKS} tasks at a time.")
-            return HttpResponseRedirect(self._address("changelist"))
+        ids = ids_in((request.POST if posted else request.GET).getlist(self.noun))
+        if len(ids) > MOST_ROWS:
+            self._complain(request, f"Choose at most {MOST_ROWS} {self.noun}s at a time.")
+            return HttpResponseRedirect(self.address_of("changelist"))
         chosen: models.QuerySet[Any] = self.get_queryset(request).filter(pk__in=ids)
-        tasks = list(chosen.select_related("project__tenant", "end_user").order_by("-created_at"))
-        if not tasks:
+        rows = list(chosen.select_related(*self.columns_related).order_by("-created_at"))
+        if not rows:
             raise Http404
         form = ReasonForm(request.POST if posted else None)
         if not form.is_valid():
-            return self._ask(request, action, tasks, form)
-        made = self._perform(request, action, tasks, form.cleaned_data["reason"])
+            return self._ask(request, action, rows, form)
+        new = self._perform(request, action, rows, form.cleaned_data["reason"])
         if len(ids) > 1:
-            return HttpResponseRedirect(self._address("changelist"))
-        return HttpResponseRedirect(self._address("change", made or tasks[0].pk))
+            return HttpResponseRedirect(self.address_of("changelist"))
+        return HttpResponseRedirect(self.page_after(rows[0], new))
 
     def _perform(
-        self, request: HttpRequest, action: Action, tasks: Sequence[AgentTask], reason: str
+        self, request: HttpRequest, action: Action, rows: Sequence[Any], reason: str
     ) -> str | None:
-        """Do it task by task and tell what came of it; return the new task, if one was made."""
+        """Do it row by row and tell what came of it; return the new task, if one was made."""
         left: Counter[str] = Counter()
         new: str | None = None
-        for task in tasks:
+        for row in rows:
             try:
                 made = staff.act(
                     action=action.name,
-                    task_id=task.pk,
+                    subject_id=row.pk,
                     actor=request.user,
                     reason=reason,
                     now=timezone.now(),
@@ -239,9 +220,9 @@ class OperatedAdmin(BaseAdmin):
                 new = made.get("new_task")
             except staff.NotDone as refused:
                 left[str(refused)] += 1
-            except locked.TaskNotFound:
-                left["There is no such task any more."] += 1
-        if done := len(tasks) - left.total():
+            except staff.MISSING:
+                left[bulk.GONE] += 1
+        if done := len(rows) - left.total():
             self.message_user(request, f"{action.done.capitalize()}: {done}.", messages.SUCCESS)
         for why, count in left.items():
             self._complain(request, f"Not {action.done}: {count}. {why}")

@@ -1,4 +1,4 @@
-"""What staff asked to be done with many tasks, and how far it has come."""
+"""What staff asked to be done with many rows, and how far it has come."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
-from caylex_project.accounts.readonly import ReadOnlyAdmin
 from caylex_project.accounts.staff import visible_projects
+from tasks_app.admin.readonly import LivePageAdmin
 from tasks_app.models import BulkOperation, Worker
 from tasks_app.operations import staff
 from tasks_app.states import WorkerState
 
 
 @admin.register(BulkOperation)
-class BulkOperationAdmin(ReadOnlyAdmin):
+class BulkOperationAdmin(LivePageAdmin):
     """Bulk operations: one's own for staff of single projects, all for others."""
 
     list_display = ("id", "created_at", "actor", "action", "reason", "position", "completed_at")
     ordering = ("-created_at",)
+    page_template = "admin/tasks_app/bulkoperation/page.html"
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whoever may begin one."""
@@ -37,7 +38,7 @@ class BulkOperationAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Those that the user may see."""
-        rows = BulkOperation.objects.order_by(*self.ordering).defer("task_ids")
+        rows = BulkOperation.objects.order_by(*self.ordering).defer("subject_ids")
         if visible_projects(request.user) is None:
             return rows
         return rows.filter(actor=request.user.get_username())
@@ -48,24 +49,16 @@ class BulkOperationAdmin(ReadOnlyAdmin):
         name = "tasks_app_bulkoperation_live"
         return [path("<uuid:pk>/live/", live, name=name), *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
+    def page_context(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
         """How far it has come. Raises Http404, PermissionDenied."""
-        if request.method not in ("GET", "HEAD"):
-            raise PermissionDenied
-        context = {
-            **self._now(request, object_id),
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
+        now = self._now(request, object_id)
+        row = "webhookdelivery" if now["operation"].noun == "messages" else "agenttask"
+        return {
+            **now,
             "title": "Progress",
             "live": reverse("admin:tasks_app_bulkoperation_live", args=[object_id]),
+            "back": reverse(f"admin:tasks_app_{row}_changelist"),
         }
-        return TemplateResponse(request, "admin/tasks_app/bulkoperation/page.html", context)
 
     def live_view(self, request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         """The part of the page that changes."""
@@ -82,7 +75,7 @@ class BulkOperationAdmin(ReadOnlyAdmin):
         if found is None:
             raise Http404
         living = Worker.objects.filter(state=WorkerState.ALIVE, lease_until__gt=timezone.now())
-        total = BulkOperation.objects.values_list("task_ids", flat=True).get(pk=found.pk)
+        total = BulkOperation.objects.values_list("subject_ids", flat=True).get(pk=found.pk)
         return {
             "operation": found,
             "total": len(total),

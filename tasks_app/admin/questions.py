@@ -1,4 +1,4 @@
-"""What can be done with tasks, and what is asked before it is."""
+"""What can be done with tasks and messages, and what is asked before it is."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class ReasonForm(forms.Form):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """Something that can be done with tasks; `applies_in` are the states in which it can."""
+    """Something that can be done with rows; `applies_in` are the states of a task in which."""
 
     name: str
     verb: str
     done: str
     question: str
-    applies_in: frozenset[Status]
+    applies_in: frozenset[Status] = frozenset()
 
 
 CANCEL = Action(
@@ -63,7 +63,13 @@ RERUN = Action(
     question="A new task is made of the same submission; this one stays as it is.",
     applies_in=frozenset(TERMINAL),
 )
-ACTIONS = (CANCEL, RETRY, RERUN)
+OF_TASKS = (CANCEL, RETRY, RERUN)
+RESEND = Action(
+    name="resend",
+    verb="Resend",
+    done="sent again",
+    question="The same message is sent again under its own id, with a day of tries before it.",
+)
 
 
 def moment_in(text: str) -> datetime.datetime:

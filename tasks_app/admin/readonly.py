@@ -1,12 +1,16 @@
-"""The base of rows that stand on another row's page, to look at."""
+"""The bases of rows to look at: on another row's page, and on a page of ours that is live."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db import models
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from caylex_project.accounts.readonly import ReadOnlyAdmin
 
 if TYPE_CHECKING:
     BaseInline = admin.TabularInline[models.Model, models.Model]
@@ -32,3 +36,30 @@ class ReadOnlyInline(BaseInline):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """No."""
         return False
+
+
+class LivePageAdmin(ReadOnlyAdmin):
+    """Rows whose pages are ours and keep themselves true."""
+
+    page_template: ClassVar[str] = ""
+
+    def page_context(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
+        """Return what the page shows. Raises Http404, PermissionDenied."""
+        raise NotImplementedError
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The page of a row. Raises Http404, PermissionDenied."""
+        if request.method not in ("GET", "HEAD"):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            **self.page_context(request, object_id),
+        }
+        return TemplateResponse(request, self.page_template, context)

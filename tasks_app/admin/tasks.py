@@ -11,13 +11,12 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.functions import Substr
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from caylex_project.accounts.readonly import ReadOnlyAdmin
 from tasks_app.admin import live, words
+from tasks_app.admin.actions import OperatedAdmin
 from tasks_app.admin.counters import counters_of
 from tasks_app.admin.filters import FILTERS
 from tasks_app.admin.page import (
@@ -27,7 +26,8 @@ from tasks_app.admin.page import (
     now_context,
 )
 from tasks_app.admin.payloads import may_see_payloads, open_payloads
-from tasks_app.admin.resend import ResendingAdmin
+from tasks_app.admin.questions import CANCEL, OF_TASKS, RETRY
+from tasks_app.admin.readonly import LivePageAdmin
 from tasks_app.admin.search import HELP, search
 from tasks_app.models import AgentTask
 
@@ -71,10 +71,11 @@ class Pages(ChangeList):
 
 
 @admin.register(AgentTask)
-class AgentTaskAdmin(ResendingAdmin, ReadOnlyAdmin):
+class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
     """Tasks."""
 
     project_paths = ("project",)
+    page_template = "admin/tasks_app/agenttask/page.html"
     list_filter = FILTERS
     list_select_related = ("project__tenant", "end_user")
     list_display_links = ("short_id",)
@@ -84,6 +85,38 @@ class AgentTaskAdmin(ResendingAdmin, ReadOnlyAdmin):
     search_help_text = HELP
     ordering = ("-created_at", "-id")
     actions = ("cancel_tasks", "retry_tasks")
+    operations = OF_TASKS
+    noun = "task"
+    columns = ("Task", "Status", "Project", "User")
+    columns_related = ("project__tenant", "end_user")
+
+    @admin.action(description="Cancel selected tasks", permissions=["operate"])
+    def cancel_tasks(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        """Ask whether to cancel the chosen tasks."""
+        return self.ask_about(request, CANCEL, queryset)
+
+    @admin.action(description="Retry selected tasks", permissions=["operate"])
+    def retry_tasks(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        """Ask whether to retry the chosen tasks."""
+        return self.ask_about(request, RETRY, queryset)
+
+    def cells(self, row: AgentTask) -> tuple[Any, ...]:
+        """The task in the columns of the page that asks."""
+        return row.pk, row.status, row.project, row.end_user
+
+    def page_after(self, row: AgentTask, new: str | None) -> str:
+        """The task's page, or that of the new one."""
+        return self.address_of("change", new or row.pk)
+
+    def offers(self, request: HttpRequest, task: AgentTask) -> dict[str, Any]:
+        """Return what the user can do with the task, each with the page that asks."""
+        may = self.has_operate_permission(request)
+        offered = [
+            {"name": each.name, "verb": each.verb, "address": self.page_to_ask(each, task)}
+            for each in self.operations
+            if may and task.status in each.applies_in
+        ]
+        return {"task_actions": offered, "may_resend": may}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Pages without a count."""
@@ -109,7 +142,6 @@ class AgentTaskAdmin(ResendingAdmin, ReadOnlyAdmin):
         """The list below its counters."""
         context = {
             **(extra_context or {}),
-            "title": "Agent tasks",
             "is_nav_sidebar_enabled": False,  # the room is for the columns
         }
         if request.method == "GET" and self.has_view_permission(request):
@@ -117,29 +149,18 @@ class AgentTaskAdmin(ResendingAdmin, ReadOnlyAdmin):
             context |= {"counters": counters, "bars": bars}
         return super().changelist_view(request, context)
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """The page of a task. Raises Http404, PermissionDenied."""
-        if request.method not in ("GET", "HEAD"):
-            raise PermissionDenied
+    def page_context(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
+        """What stands on a task's page. Raises Http404, PermissionDenied."""
         task, now = self._task(request, object_id), timezone.now()
-        context = {
-            **self.admin_site.each_context(request),
+        return {
             **now_context(request, task, now=now),
             **journal_context(request, task, now=now),
             **self.offers(request, task),
             **commands(request, task, now=now),
             "is_nav_sidebar_enabled": False,
             "addresses": addresses(task),
-            "opts": self.opts,
             "title": f"Task {str(task.pk)[:8]}",
         }
-        return TemplateResponse(request, "admin/tasks_app/agenttask/page.html", context)
 
     def get_urls(self) -> list[URLPattern]:
         """Add what the page fetches."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -15,9 +15,12 @@ from django.utils.html import format_html
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.disabling import Change, disable_and_enable
+from caylex_project.accounts.readonly import ReadOnlyAdmin
 from caylex_project.accounts.row_actions import RowActionsAdmin
+from tasks_app.admin.actions import OperatedAdmin
+from tasks_app.admin.links import task_link
+from tasks_app.admin.questions import RESEND
 from tasks_app.models import WebhookDelivery, WebhookEndpoint, WebhookSecret
-from tasks_app.operations import staff
 from tasks_app.operations.webhooks import disable_endpoint, enable_endpoint
 from tasks_app.states import DeliveryState
 from tasks_app.webhooks.secrets import rotate_secret
@@ -77,7 +80,7 @@ class WebhookEndpointAdmin(RowActionsAdmin):
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(RowActionsAdmin):
+class WebhookDeliveryAdmin(OperatedAdmin, ReadOnlyAdmin):
     """Messages, and what became of them. What they say is on the task's page."""
 
     project_paths = ("task__project",)
@@ -85,9 +88,12 @@ class WebhookDeliveryAdmin(RowActionsAdmin):
         *("event", "standing", "task_link", "address", "attempts", "answer", "next_try"),
     )
     list_display_links = ("event",)
-    list_select_related = ("task",)
     list_filter = ("state", "event")
     ordering = ("-created_at", "-id")
+    actions = ("resend_messages",)
+    operations = (RESEND,)
+    noun = "message"
+    columns = ("Task", "Event", "To", "State")
     fields = (
         *("id", "task_link", "event", "address", "standing", "attempts", "answer"),
         *("next_try", "created_at", "delivered_at"),
@@ -96,7 +102,7 @@ class WebhookDeliveryAdmin(RowActionsAdmin):
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """The columns; a link to send it again for whom may."""
-        more = ("resend",) if staff.may_operate(request.user) else ()
+        more = ("resend",) if self.has_operate_permission(request) else ()
         return (*self.list_display, *more)
 
     def changelist_view(
@@ -106,11 +112,32 @@ class WebhookDeliveryAdmin(RowActionsAdmin):
         context = {**(extra_context or {}), "is_nav_sidebar_enabled": False}
         return super().changelist_view(request, context)
 
-    def offered(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
-        """Sending it again, which the tasks' own page does."""
-        if not staff.may_operate(request.user) or row.state == DeliveryState.WAITING:
-            return []
-        return [{"verb": "Resend", "alarming": False, "address": _resend_page(row)}]
+    @admin.action(description="Resend selected messages", permissions=["operate"])
+    def resend_messages(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        """Ask whether to send the chosen messages again."""
+        return self.ask_about(request, RESEND, queryset)
+
+    def cells(self, row: WebhookDelivery) -> tuple[Any, ...]:
+        """The message in the columns of the page that asks."""
+        return row.task_id, row.event, row.shown_url, row.state
+
+    def page_after(self, row: WebhookDelivery, new: str | None) -> str:
+        """The page of the task that it tells of."""
+        return reverse("admin:tasks_app_agenttask_change", args=[row.task_id])
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The message's page, with a button to send it again for whom may."""
+        row, offered = self.get_object(request, object_id), []
+        if row is not None and self.has_operate_permission(request) and _can_be_resent(row):
+            offered = [{"verb": RESEND.verb, "address": self.page_to_ask(RESEND, row)}]
+        context = {**(extra_context or {}), "row_actions": offered}
+        return super().change_view(request, object_id, form_url, context)
 
     @admin.display(description="To")
     def address(self, row: WebhookDelivery) -> str:
@@ -120,8 +147,7 @@ class WebhookDeliveryAdmin(RowActionsAdmin):
     @admin.display(description="Task")
     def task_link(self, row: WebhookDelivery) -> str:
         """The task that it tells of."""
-        page = reverse("admin:tasks_app_agenttask_change", args=[row.task_id])
-        return format_html('<a href="{}">{}</a>', page, str(row.task_id)[:8])
+        return task_link(row.task_id)
 
     @admin.display(description="State", ordering="state")
     def standing(self, row: WebhookDelivery) -> str:
@@ -134,22 +160,22 @@ class WebhookDeliveryAdmin(RowActionsAdmin):
         """The status of the last try, or what was in its way."""
         return row.last_error or str(row.last_status or "–")
 
-    @admin.display(description="Next try", empty_value="–")
+    @admin.display(description="Next try")
     def next_try(self, row: WebhookDelivery) -> Any:
         """When it is sent, where it waits."""
-        return row.next_attempt_at if row.state == DeliveryState.WAITING else None
+        return row.next_attempt_at if row.state == DeliveryState.WAITING else "–"
 
     @admin.display(description="Again")
     def resend(self, row: WebhookDelivery) -> str:
         """A link to the page that asks."""
-        if row.state == DeliveryState.WAITING:
+        if not _can_be_resent(row):
             return ""
         words = '<a href="{}">Resend<span class="visually-hidden"> {}</span></a>'
-        return format_html(words, _resend_page(row), row)
+        return format_html(words, self.page_to_ask(RESEND, row), row)
 
 
-def _resend_page(row: WebhookDelivery) -> str:
-    return reverse("admin:tasks_app_agenttask_resend", args=[row.pk])
+def _can_be_resent(row: Any) -> bool:
+    return bool(row.state != DeliveryState.WAITING)
 
 
 class SecretForm(BaseForm):

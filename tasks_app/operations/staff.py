@@ -1,6 +1,7 @@
-"""What staff do with a task: the operation that the API calls, and its line in the audit trail.
+"""What staff do with a task or a webhook's message, and its line in the audit trail.
 
-Both are in one transaction: what cannot be written down is not done.
+The API's own operation and the entry are in one transaction: what cannot be written down is not
+done.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ Made = Mapping[str, str]
 Perform = Callable[[uuid.UUID, str, datetime.datetime], Made]
 
 
+MISSING = (TaskNotFound, DeliveryNotFound)
+
+
 class NotDone(Exception):
     """It was left as it is; `str()` says why."""
 
@@ -39,30 +43,31 @@ def may_operate(user: Any) -> bool:
 def act(
     *,
     action: str,
-    task_id: uuid.UUID,
+    subject_id: uuid.UUID,
     actor: Any,
     reason: str,
     now: datetime.datetime,
     details: Made | None = None,
 ) -> Made:
-    """Cancel, retry or rerun a task of the projects that `actor` sees; return what came of it.
+    """Cancel, retry or rerun a task, or resend a message, of the projects that `actor` sees.
 
-    Raises NotDone, TaskNotFound.
+    Returns what came of it. Raises NotDone, and one of MISSING.
     """
-    perform = _ACTIONS.get(action) or _prepared_rerun(task_id)
+    if action == "resend":
+        return _resend(subject_id, actor, reason, details or {}, now)
+    perform = _ACTIONS.get(action) or _prepared_rerun(subject_id)
     with transaction.atomic():
-        task = locked_task(task_id=task_id, tenant_id=None)
+        task = locked_task(task_id=subject_id, tenant_id=None)
         _check_sees(actor, task)
-        made = perform(task_id, reason, now)
+        made = perform(subject_id, reason, now)
         _write_down(actor, action, task, reason, {**(details or {}), **made}, now)
     return made
 
 
-def resend(*, delivery_id: uuid.UUID, actor: Any, reason: str, now: datetime.datetime) -> None:
-    """Send a webhook's message once more, under its own id.
-
-    Raises NotDone, DeliveryNotFound, TaskNotFound.
-    """
+def _resend(
+    delivery_id: uuid.UUID, actor: Any, reason: str, details: Made, now: datetime.datetime
+) -> Made:
+    """Send a webhook's message once more, under its own id."""
     with transaction.atomic():
         delivery = WebhookDelivery.objects.select_related("task").filter(pk=delivery_id).first()
         if delivery is None:
@@ -72,8 +77,9 @@ def resend(*, delivery_id: uuid.UUID, actor: Any, reason: str, now: datetime.dat
             redeliver(delivery_id=delivery_id, tenant_id=None, now=now)
         except RedeliverRefused as refused:
             raise NotDone(str(refused)) from None
-        said = {"delivery": str(delivery_id), "event": delivery.event}
+        said = {**details, "delivery": str(delivery_id), "event": delivery.event}
         _write_down(actor, "resend", delivery.task, reason, said, now)
+    return {}
 
 
 def _cancel(task_id: uuid.UUID, reason: str, now: datetime.datetime) -> Made:

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from caylex_project.accounts import audit
 from caylex_project.accounts.models import AuditEntry, StaffScope
-from tasks_app.models import AgentTask, BulkOperation
+from tasks_app.models import AgentTask, BulkOperation, WebhookDelivery, WebhookEndpoint
 from tasks_app.operations import bulk, staff
 from tasks_app.worker import portions as duty
 from tasks_app.worker.database import Database
@@ -32,6 +32,7 @@ from tests.api.test_admin_actions import (
     trail,
 )
 from tests.api.test_admin_actions import staff as staff_with
+from tests.api.test_admin_rerun_and_resend import delivered
 from tests.api.test_poll import ended, make_task
 
 ACROSS = {"select_across": "1"}
@@ -39,14 +40,16 @@ ACROSS = {"select_across": "1"}
 
 @pytest.fixture(autouse=True)
 def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks_app.admin.actions.MOST_TASKS", 2)
+    monkeypatch.setattr("tasks_app.admin.actions.MOST_ROWS", 2)
     monkeypatch.setattr("tasks_app.operations.bulk.PORTION", 2)
 
 
-def ask(client: Client, action: str, query: str, *tasks: AgentTask) -> tuple[str, dict[str, str]]:
+def ask(
+    client: Client, action: str, query: str, *rows: Any, page: str = LIST
+) -> tuple[str, dict[str, str]]:
     """Ask about all that match; return where the answer goes, and with what."""
-    data = {"action": action, "_selected_action": [str(tasks[0].pk)], **ACROSS}
-    page = client.post(f"{LIST}?{query}", data, secure=True).content.decode()
+    data = {"action": action, "_selected_action": [str(rows[0].pk)], **ACROSS}
+    page = client.post(f"{page}?{query}", data, secure=True).content.decode()
     found = re.search(r'<form method="post" action="([^"]*)"', page)
     until = re.search(r'name="until" value="([^"]*)"', page)
     assert found is not None
@@ -149,7 +152,7 @@ def test_who_goes_on_after_a_crash_does_the_rest_and_nothing_twice(
     real, calls = staff.act, []
 
     def killed_in_the_fourth(**given: Any) -> Any:
-        calls.append(given["task_id"])
+        calls.append(given["subject_id"])
         made = real(**given)
         if len(calls) == 4:
             raise OperationalError("the connection is gone")
@@ -210,7 +213,7 @@ def test_limited_staff_choose_and_see_their_own_alone(
 
     operation = confirm(operator, "cancel_tasks", "", *mine)
 
-    assert set(operation.task_ids) == {str(each.pk) for each in mine}
+    assert set(operation.subject_ids) == {str(each.pk) for each in mine}
     assert operator.get(page_of(operation), secure=True).status_code == 200
     for path in (page_of(operation), page_of(operation).replace("change", "live")):
         assert other.get(path, secure=True).status_code == 404
@@ -219,6 +222,50 @@ def test_limited_staff_choose_and_see_their_own_alone(
         str(operation.pk)
         not in other.get("/admin/tasks_app/bulkoperation/", secure=True).content.decode()
     )
+
+
+def test_all_messages_that_match_are_sent_again_each_with_its_entry(
+    operator: Client,  # noqa: F811
+    acme: Account,
+    rival: Account,
+) -> None:
+    olga = User.objects.get(username="olga")
+    olga.user_permissions.add(Permission.objects.get(codename="view_webhookdelivery"))
+    StaffScope.objects.create(user=olga).projects.add(acme.project)
+    task, page = ended(acme, **FAILED), "/admin/tasks_app/webhookdelivery/"
+    off = WebhookEndpoint.objects.create(
+        project=acme.project, url="https://a.test/", disabled_at=timezone.now()
+    )
+    failed = [delivered(task) for _ in range(3)]
+    kept = [
+        *(delivered(task, endpoint=off), delivered(task, state="delivered")),
+        delivered(ended(rival, **FAILED)),
+    ]
+
+    where, answer = ask(operator, "resend_messages", "state__exact=failed", failed[0], page=page)
+    assert where == f"{page}resend/?state__exact=failed"
+    operator.post(where, answer, secure=True)
+    operation = BulkOperation.objects.get()
+    assert str(operation) == "resend 4 messages"
+    assert AuditEntry.objects.get().details == {"messages": 4}
+    assert not WebhookDelivery.objects.filter(state="waiting").exists()
+    work()
+
+    waiting = WebhookDelivery.objects.filter(state="waiting", attempts=0)
+    assert set(waiting) == set(failed)
+    for each in kept:
+        was = each.state
+        each.refresh_from_db()
+        assert each.state == was
+    operation.refresh_from_db()
+    assert (operation.done, operation.refused) == (
+        3,
+        {"Its endpoint is disabled; enable that first.": 1},
+    )
+    assert sorted(trail()[1:]) == [("olga", "resend", str(task.pk), WHY)] * 3
+    assert AuditEntry.objects.latest("id").details["operation"] == str(operation.pk)
+    shown = operator.get(page_of(operation), secure=True).content.decode()
+    assert "Resend 4 messages" in shown
 
 
 def test_odd_answers_begin_nothing(
@@ -259,7 +306,7 @@ async def test_a_worker_does_it_beside_its_tasks_until_it_drains(
     operation = await database.run(
         bulk.begin,
         action="cancel",
-        task_ids=[uuid.uuid4() for _ in range(3)],
+        subject_ids=[uuid.uuid4() for _ in range(3)],
         actor=user,
         reason=WHY,
         now=timezone.now(),

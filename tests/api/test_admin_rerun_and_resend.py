@@ -31,6 +31,7 @@ from tests.api.test_admin_actions import (
 from tests.api.test_poll import ended, make_task
 from tests.factories import SkillFactory
 
+RESEND = "/admin/tasks_app/webhookdelivery/resend/"
 HOOK = "https://93.184.216.34/hook?token=planted"
 
 
@@ -49,7 +50,12 @@ def delivered(task: AgentTask, **fields: Any) -> WebhookDelivery:
 
 
 def resend_page(delivery: WebhookDelivery) -> str:
-    return f"/admin/tasks_app/agenttask/resend/{delivery.pk}/"
+    return f"{RESEND}?message={delivery.pk}"
+
+
+def resend(client: Client, *deliveries: WebhookDelivery, reason: str = WHY) -> Any:
+    data = {"message": [str(each.pk) for each in deliveries], "reason": reason}
+    return client.post(RESEND, data, secure=True)
 
 
 def test_a_rerun_makes_a_new_task_and_the_two_lead_to_each_other(
@@ -103,9 +109,12 @@ def test_a_message_is_sent_again_under_its_own_id(
     assert "planted" not in page + asked
     assert "https://93.184.216.34/hook?…" in asked
     assert WebhookDelivery.objects.get().state == "failed"
-    answer = operator.post(resend_page(delivery), {"reason": WHY}, secure=True)
+    answer = resend(operator, delivery)
 
-    assert answer["Location"] == change_page(task)
+    assert (answer["Location"], told(answer)) == (
+        change_page(task),
+        [("success", "Sent again: 1.")],
+    )
     row = WebhookDelivery.objects.get()
     assert (row.pk, row.state, row.attempts, row.last_status) == (delivery.pk, "waiting", 0, None)
     assert trail() == [("olga", "resend", str(task.pk), WHY)]
@@ -129,14 +138,15 @@ def test_a_message_is_not_sent_again_by_a_get_by_strangers_or_to_what_is_disable
     before = list(WebhookDelivery.objects.order_by("pk").values())
 
     assert viewer.get(resend_page(off), secure=True).status_code == 403
-    assert viewer.post(resend_page(off), {"reason": WHY}, secure=True).status_code == 403
-    assert operator.get(resend_page(off), {"reason": WHY}, secure=True).status_code == 200
-    for method in (operator.get, operator.post):
-        assert method(resend_page(others), {"reason": WHY}, secure=True).status_code == 404
-    assert operator.post(resend_page(off), {"reason": ""}, secure=True).status_code == 200
-    refused = operator.post(resend_page(off), {"reason": WHY}, secure=True)
+    assert resend(viewer, off).status_code == 403
+    assert operator.get(f"{resend_page(off)}&reason=x", secure=True).status_code == 200
+    assert operator.get(resend_page(others), secure=True).status_code == 404
+    assert resend(operator, others).status_code == 404
+    assert resend(operator, off, reason="").status_code == 200
+    refused = resend(operator, off)
 
-    assert told(refused)[-1][1] == "Not sent again. Its endpoint is disabled; enable that first."
+    said = "Not sent again: 1. Its endpoint is disabled; enable that first."
+    assert told(refused)[-1][1] == said
     assert list(WebhookDelivery.objects.order_by("pk").values()) == before
     assert trail() == []
 

@@ -88,7 +88,7 @@ def world(rows: dict[str, Any]) -> World:  # noqa: F811
     made = [
         *(task, call.step, call, EventFactory(task=task, sequence=9), endpoint, delivery, boss),
         *(WorkerFactory(), scope, AuditEntry.objects.get(), Group.objects.all()[0]),
-        BulkOperation.objects.create(actor="superuser", action="cancel", task_ids=["x"]),
+        BulkOperation.objects.create(actor="superuser", action="cancel", subject_ids=["x"]),
         WebhookSecret.objects.get(),
     ]
     return World(rows={each._meta.label_lower: each for each in (*rows.values(), *made)})
@@ -116,11 +116,7 @@ def addresses(world: World) -> dict[str, str]:
             (row for label, row in world.rows.items() if each.name.startswith(_start(label))),
             world.task,
         )
-        known = {
-            "app_label": "tasks_app",
-            "part": "prompt",
-            "delivery_id": world.rows["tasks_app.webhookdelivery"].pk,
-        }
+        known = {"app_label": "tasks_app", "part": "prompt"}
         names = [*each.pattern.converters, *_groups(each)]
         wanted = {name: known.get(name, row.pk) for name in names}
         named = bool(each.pattern.converters)
@@ -131,6 +127,8 @@ def addresses(world: World) -> dict[str, str]:
         )
     for action in ("cancel", "retry", "rerun"):
         found[action] = f"{found[f'tasks_app_agenttask_{action}']}?task={world.task.pk}"
+    message = world.rows["tasks_app.webhookdelivery"].pk
+    found["resend"] = f"{found['tasks_app_webhookdelivery_resend']}?message={message}"
     return {**found, "second_factor": reverse("second_factor"), "nothing": "/admin/nothing/"}
 
 
@@ -213,7 +211,7 @@ MATRIX: dict[tuple[str, str], tuple[int, int, int, int]] = {
     ("GET", "tasks_app_worker_change"): (200, 200, 200, 200),
     ("GET", "accounts_auditentry_changelist"): (200, 200, 200, 200),
     ("POST", "rerun"): (403, 302, 403, 302),
-    ("POST", "tasks_app_agenttask_resend"): (403, 302, 403, 302),
+    ("POST", "resend"): (403, 302, 403, 302),
     ("POST", "retry"): (403, 302, 403, 302),
     ("POST", "cancel"): (403, 302, 403, 302),
     ("POST", "tasks_app_agenttask_change"): (403, 403, 403, 403),
@@ -232,7 +230,8 @@ def test_each_role_may_do_what_the_table_says_and_where_it_may_not_nothing_chang
     pages = addresses(world)
     found: dict[tuple[str, str], list[int]] = {each: [] for each in MATRIX}
 
-    said = {"task": str(world.task.pk), "reason": "Jane asked"}
+    message = str(world.rows["tasks_app.webhookdelivery"].pk)
+    said = {"task": str(world.task.pk), "message": message, "reason": "Jane asked"}
     for role in ROLES:
         client = signed_in(role)
         for (method, name), statuses in MATRIX.items():

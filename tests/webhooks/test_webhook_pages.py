@@ -42,7 +42,7 @@ def test_a_message_s_row_says_what_became_of_it_and_hides_the_query() -> None:
         assert "planted" not in text
         assert "Done." not in text
         assert "resend/" not in text
-        assert f"/agenttask/resend/{delivery.pk}/" in text_of(operator.get(each))
+        assert f"/webhookdelivery/resend/?message={delivery.pk}" in text_of(operator.get(each))
 
 
 def test_an_endpoint_is_disabled_with_a_reason_and_enabled_again() -> None:
