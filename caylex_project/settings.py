@@ -168,6 +168,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 }
 
 LANGUAGE_CODE = "en-us"
+FORMAT_MODULE_PATH = "caylex_project.formats"
 TIME_ZONE = "UTC"
 USE_TZ = True
 

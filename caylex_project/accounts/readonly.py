@@ -9,6 +9,7 @@ from django.contrib.admin.utils import lookup_spawns_duplicates
 from django.contrib.auth import get_permission_codename
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.text import capfirst
 
 from caylex_project.accounts.staff import visible_projects
 
@@ -54,6 +55,13 @@ class ScopedAdmin(BaseAdmin):
         seen = owner.get_queryset(request)
         return seen if rows is None else seen.order_by(*rows.query.order_by)
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list, by the name of what it lists."""
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
     def _get_obj_does_not_exist_redirect(
         self, request: HttpRequest, opts: Any, object_id: str
     ) -> HttpResponse:
@@ -71,6 +79,7 @@ class ReadOnlyAdmin(ScopedAdmin):
     ordering: ClassVar[tuple[str, ...]] = ("-pk",)
     show_full_result_count = False
     list_per_page = 50
+    change_form_template = "admin/accounts/row.html"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """No."""

@@ -80,7 +80,6 @@ class RowActionsAdmin(ReadOnlyAdmin):
     """Rows to read, with `row_actions` as buttons on the page of each."""
 
     row_actions: ClassVar[Sequence[RowAction]] = ()
-    change_form_template = "admin/accounts/row.html"
 
     def change_view(
         self,

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from caylex_project.accounts.readonly import ReadOnlyAdmin
+from tasks_app.admin.links import task_link
 from tasks_app.admin.payloads import payloads_open
 from tasks_app.admin.readonly import ReadOnlyInline
 from tasks_app.models import AgentTask, Event, Step, ToolCall
@@ -44,6 +45,11 @@ class PayloadAdmin(ReadOnlyAdmin):
         task: AgentTask = row.task
         return task
 
+    @admin.display(description="Task")
+    def of_task(self, row: Any) -> str:
+        """The task that the row tells of."""
+        return task_link(row.task_id)
+
 
 @admin.register(Step)
 class StepAdmin(PayloadAdmin):
@@ -52,8 +58,7 @@ class StepAdmin(PayloadAdmin):
     project_paths = ("task__project",)
     payloads = ("request", "response")
 
-    list_display = ("id", "task", "run_number", "index", "finish_reason", "completed_at")
-    list_select_related = ("task",)
+    list_display = ("__str__", "of_task", "model", "finish_reason", "completed_at")
     ordering = ("-completed_at", "-id")
     inlines = (ToolCallInline,)
 
@@ -65,7 +70,8 @@ class ToolCallAdmin(PayloadAdmin):
     project_paths = ("step__task__project",)
     payloads = ("arguments", "result")
 
-    list_display = ("id", "name", "server", "state", "started_at", "completed_at")
+    list_display = ("name", "of_task", "state", "started_at", "completed_at")
+    list_select_related = ("step",)
     list_filter = ("state",)
     ordering = ("-started_at", "-id")
 
@@ -73,6 +79,11 @@ class ToolCallAdmin(PayloadAdmin):
         """Return the task of its step."""
         task: AgentTask = row.step.task
         return task
+
+    @admin.display(description="Task")
+    def of_task(self, row: Any) -> str:
+        """The task of its step."""
+        return task_link(row.step.task_id)
 
 
 @admin.register(Event)
@@ -82,6 +93,5 @@ class EventAdmin(PayloadAdmin):
     project_paths = ("task__project",)
     payloads = ("data",)
 
-    list_display = ("id", "task", "sequence", "kind", "at")
-    list_select_related = ("task",)
+    list_display = ("kind", "of_task", "sequence", "at")
     ordering = ("-id",)

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 
 from caylex_project.accounts.audit import record
@@ -161,9 +162,9 @@ class WebhookDeliveryAdmin(OperatedAdmin, ReadOnlyAdmin):
         return row.last_error or str(row.last_status or "–")
 
     @admin.display(description="Next try")
-    def next_try(self, row: WebhookDelivery) -> Any:
+    def next_try(self, row: WebhookDelivery) -> str:
         """When it is sent, where it waits."""
-        return row.next_attempt_at if row.state == DeliveryState.WAITING else "–"
+        return "–" if _can_be_resent(row) else date_format(row.next_attempt_at, "DATETIME_FORMAT")
 
     @admin.display(description="Again")
     def resend(self, row: WebhookDelivery) -> str:

@@ -192,7 +192,8 @@ def _odd(number: int) -> dict[str, Any]:
             "status": "FAILED",
             "stop_reason": "error",
             "report": None,
-            "error": "The model's provider refused the request: HTTP 402, no credit.",
+            "error": "The model provider wants to be paid (HTTP 402); add credit, or raise the "
+            "key's limit.",
         }
     if number % 11 == 7:
         return {"status": "INCOMPLETE", "stop_reason": "max_steps"}
