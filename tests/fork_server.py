@@ -191,7 +191,9 @@ def _serve(orders: socket.socket) -> tuple[dict[str, Any], list[int]]:
             _tell_ends(ends)
         if orders.fileno() in ready:
             message, descriptors, _, _ = socket.recv_fds(orders, LARGEST, 3)
-            if not message:
+            if not message:  # the tests are over, or were killed
+                for pid in ends:
+                    os.kill(pid, signal.SIGKILL)
                 os._exit(0)
             pid = os.fork()
             if pid == 0:
