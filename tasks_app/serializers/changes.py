@@ -8,10 +8,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 
 from tasks_app.operations.stop import MAX_REASON
 from tasks_app.serializers.fields import (
-    MAX_PROMPT,
-    NOT_BLANK,
     ONE_LINE,
     Changes,
+    Instruction,
     Limits,
     one_line,
     pairs_schema,
@@ -49,12 +48,7 @@ class RetryRequest(BaseModel):
 class ContinueRequest(RetryRequest):
     """A further instruction for a task that has ended."""
 
-    message: str = Field(
-        min_length=1,
-        max_length=MAX_PROMPT,
-        pattern=r"\S",
-        json_schema_extra=NOT_BLANK,
-        repr=False,
+    message: Instruction = Field(
         description="What the agent is to do now. Not blank.",
         examples=["Now name the customers behind the billing tickets."],
     )

@@ -42,11 +42,21 @@ def email_address(text: str) -> str:
 
 
 def supported(value: Any) -> Any:
-    if value in ("exclude", False):
+    if value in ("exclude", False, None):
         return value
     raise PydanticCustomError("not_supported", "This value is not supported yet.")
 
 
+Instruction = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_PROMPT,
+        pattern=r"\S",
+        json_schema_extra=NOT_BLANK,
+        repr=False,
+    ),
+]
 Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
 Value = Annotated[str, Field(max_length=MAX_VALUE)]
 Pairs = Annotated[dict[Key, Value], Field(max_length=MAX_PAIRS)]

@@ -13,9 +13,8 @@ from tasks_app.operations.run_limits import NONE_ASKED
 from tasks_app.operations.submit import Submission
 from tasks_app.operations.webhooks import TaskWebhook
 from tasks_app.serializers.fields import (
-    MAX_PROMPT,
     NO_NUL,
-    NOT_BLANK,
+    Instruction,
     Limits,
     Pairs,
     email_address,
@@ -69,12 +68,7 @@ class SubmitRequest(BaseModel):
         ),
         AfterValidator(email_address),
     ]
-    prompt: str = Field(
-        min_length=1,
-        max_length=MAX_PROMPT,
-        pattern=r"\S",
-        json_schema_extra=NOT_BLANK,
-        repr=False,
+    prompt: Instruction = Field(
         description="What the agent is to do. Not blank.",
         examples=["Count last week's tickets by area and name the three largest."],
     )
@@ -108,7 +102,7 @@ class SubmitRequest(BaseModel):
     )
     approval_mode: Annotated[
         str | None,
-        AfterValidator(lambda value: value if value is None else supported(value)),
+        AfterValidator(supported),
         WithJsonSchema({"type": ["string", "null"], "enum": ["exclude", None]}),
     ] = Field(
         default=None,
@@ -117,7 +111,7 @@ class SubmitRequest(BaseModel):
     )
     background_agent_auto_approve_tools: Annotated[
         bool | None,
-        AfterValidator(lambda value: value if value is None else supported(value)),
+        AfterValidator(supported),
         WithJsonSchema({"type": ["boolean", "null"], "enum": [False, None]}),
     ] = Field(default=None, description="Older name: false is `approval_mode: exclude`.")
 
