@@ -101,6 +101,7 @@ def test_no_secret_is_in_the_database_the_queue_or_a_log(
         "workers' log": running.cluster.log,
         "web log": "\n".join(running.web.lines),
     }
+    assert "jane@example.com" in places["database"], "the dump holds what is there"
     for name, text in places.items():
         assert text, name
         found = [secret for secret in planted if secret in text]
