@@ -89,7 +89,7 @@ def test_it_tells_how_tasks_workers_and_doorbell_stand(with_token: None, worker:
     WorkerFactory.create(state=WorkerState.DRAINING, held=2, capacity=500)
     WorkerFactory.create(state=WorkerState.GONE)
     WorkerFactory.create(state=WorkerState.DEAD)
-    AgentTaskFactory.create(next_attempt_at=now - 90 * SECOND)
+    oldest = AgentTaskFactory.create(next_attempt_at=now - 90 * SECOND, priority=3)
     AgentTaskFactory.create(next_attempt_at=now - 10 * SECOND)
     AgentTaskFactory.create(next_attempt_at=now + 60 * SECOND, waiting_reason="429", attempt=1)
     AgentTaskFactory.create(next_attempt_at=now - 900 * SECOND, crashes=2)
@@ -100,6 +100,7 @@ def test_it_tells_how_tasks_workers_and_doorbell_stand(with_token: None, worker:
     OrmQ.objects.create(key="caylex", payload="x", lock=now)
     long_ago = {"next_attempt_at": now - 900 * SECOND}
     AgentTaskFactory.create(**long_ago, tenant__paused=True)
+    AgentTaskFactory.create(**long_ago, tenant=oldest.tenant, project__paused=True)
     AgentTaskFactory.create(**long_ago, project__disabled_at=now)
     held = AgentTaskFactory.create(**long_ago, crashes=2, project__paused=True)
     AgentTaskFactory.create(next_attempt_at=now + 60 * SECOND, project=held.project)
@@ -109,11 +110,11 @@ def test_it_tells_how_tasks_workers_and_doorbell_stand(with_token: None, worker:
     assert 90 <= told.pop("caylex_oldest_due_seconds") < 90 + 60
     assert {name: value for name, value in told.items() if "recent" not in name} == {
         "caylex_database_up": 1,
-        "caylex_tasks PENDING": 9,
+        "caylex_tasks PENDING": 10,
         "caylex_tasks RUNNING": 2,
         "caylex_tasks_due": 2,
         "caylex_tasks_waiting": 1,
-        "caylex_tasks_resting": 3,
+        "caylex_tasks_resting": 4,
         "caylex_tasks_quarantined": 3,
         "caylex_tasks_stranded": 1,
         "caylex_tasks_stopping": 1,
