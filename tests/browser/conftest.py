@@ -39,7 +39,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page whose violations of the policy are kept in `page.refused`."""
-    page: Any = browser.new_page(viewport={"width": 1440, "height": 1000})
+    # Nothing fades: a colour between two schemes is none that anybody reads.
+    page: Any = browser.new_page(viewport={"width": 1440, "height": 1000}, reduced_motion="reduce")
     page.refused = []
     page.on(
         "console",
