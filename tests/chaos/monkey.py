@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from tasks_app.models import AgentTask, Worker
 from tasks_app.states import Status, WorkerState
+from tasks_app.worker.quarantine import FATAL_AT
 from tasks_app.worker.release import end_worker
 from tests.chaos.databases import Postgresql, Sqlite
 from tests.chaos.doorbells import lose_knocks, repeat_knocks
@@ -26,6 +27,7 @@ FAVOUR = 10  # times that a favourite comes in a round, besides
 PAUSES = (0.5, 4.0)  # seconds between faults, at least and at most
 LONG = (Kind.DATABASE_GONE, Kind.DATABASE_STUCK, Kind.LOCK_LONG)
 MOMENT = (0.5, 3.0)  # how long a short one lasts
+MERCY = 60.0  # seconds at most that it waits for a task on its last life
 
 
 class Monkey:
@@ -62,9 +64,19 @@ class Monkey:
         while time.monotonic() < deadline:
             self._make(self._next())
             time.sleep(self._dice.uniform(*PAUSES))
+            self._spare_the_last_life()
         for timer, process in self._thaws:
             timer.cancel()
             process.send(signal.SIGCONT)
+
+    def _spare_the_last_life(self) -> None:
+        """Wait for a step of whom one more crash would fail, as is promised of what kills workers.
+
+        A monkey that is quicker than a turn would have the innocent taken for it.
+        """
+        patience = time.monotonic() + MERCY
+        while insist(is_on_last_life) and time.monotonic() < patience:
+            time.sleep(0.2)
 
     def _next(self) -> Kind:
         if not self._due:
@@ -216,6 +228,11 @@ def tasks_by_pid() -> dict[int, list[str]]:
     for prompt, pid in running.values_list("prompt", "worker__pid"):
         held.setdefault(pid, []).append(name_of(number_in(prompt)))
     return held
+
+
+def is_on_last_life() -> bool:
+    """Tell whether a task runs that is given up at its next crash, unless it commits a step."""
+    return AgentTask.objects.filter(status=Status.RUNNING, crashes__gte=FATAL_AT - 1).exists()
 
 
 def victims_of(unit: Unit) -> tuple[str, ...]:
