@@ -81,23 +81,17 @@ class RowActionsAdmin(ReadOnlyAdmin):
 
     row_actions: ClassVar[Sequence[RowAction]] = ()
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> HttpResponse:
         """The row's page, with what can be done with it."""
-        row = self.get_object(request, object_id)
-        context = dict(extra_context or {})
-        if row is not None:
+        if (row := kwargs.get("obj")) is not None:
             context |= {
                 **self.shown_of(row),
                 "row_actions": self.offered(request, row),
                 "audit": _trail(request, self.audited(row)[0]),
             }
-        return super().change_view(request, object_id, form_url, context)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def offered(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
         """Return what the user can do with the row now."""

@@ -126,19 +126,15 @@ class WebhookDeliveryAdmin(OperatedAdmin, ReadOnlyAdmin):
         """The page of the task that it tells of."""
         return reverse("admin:tasks_app_agenttask_change", args=[row.task_id])
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> HttpResponse:
         """The message's page, with a button to send it again for whom may."""
-        row, offered = self.get_object(request, object_id), []
-        if row is not None and self.has_operate_permission(request) and _can_be_resent(row):
-            offered = [{"verb": RESEND.verb, "address": self.page_to_ask(RESEND, row)}]
-        context = {**(extra_context or {}), "row_actions": offered}
-        return super().change_view(request, object_id, form_url, context)
+        row = kwargs["obj"]
+        if self.has_operate_permission(request) and _can_be_resent(row):
+            page = self.page_to_ask(RESEND, row)
+            context["row_actions"] = [{"verb": RESEND.verb, "address": page}]
+        return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="To")
     def address(self, row: WebhookDelivery) -> str:
