@@ -8,7 +8,7 @@ COMPILE := $(UV) pip compile --quiet --no-emit-index-url --generate-hashes --pyt
 PEERS := var/peers
 NODE_PEERS := @modelcontextprotocol/server-everything@2026.8.31 typescript@5.9.3 @types/node@20.19.43
 
-# What was compiled once is not compiled anew by each of a thousand processes.
+# What was compiled once is not compiled anew by each of hundreds of processes.
 unexport PYTHONDONTWRITEBYTECODE
 
 # Settings as in production, for the checks that look at them.
