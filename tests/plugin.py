@@ -88,8 +88,12 @@ _flush_what_tests_wrote()
 
 
 def pytest_configure() -> None:
-    """Spare each client of a test the search for static files, and each user a slow hash."""
+    """Spare each client of a test the search for static files, and each user a slow hash.
+
+    The hash is of the kind that a web process reads.
+    """
     from django.conf import settings
+    from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
     settings.WHITENOISE_AUTOREFRESH = True
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    PBKDF2PasswordHasher.iterations = 1

@@ -20,9 +20,8 @@ PAGE = "/admin/second-factor/"
 
 
 @pytest.fixture
-def sue(settings: Any) -> User:
-    """A superuser with a password that is cheap to check."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def sue() -> User:
+    """A superuser."""
     return User.objects.create_superuser("sue", password="a long password")
 
 

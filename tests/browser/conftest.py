@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.conf import global_settings
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser.screenshots import CHROMIUM
@@ -19,12 +18,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "tests/browser/" in item.nodeid:
                 item.add_marker(pytest.mark.skip(reason=f"needs {CHROMIUM}"))
-
-
-@pytest.fixture(autouse=True)
-def _passwords_of_the_web_process(settings: Any) -> None:
-    """Keep passwords as the web process reads them, not in the fast way of other tests."""
-    settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS
 
 
 @pytest.fixture(scope="module")
