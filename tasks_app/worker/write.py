@@ -1,7 +1,9 @@
 """The journal's one write: a batch of entries, each fenced on its own.
 
 Hand-written SQL, because this is where a worker spends its time. PostgreSQL takes the whole
-batch in one statement; SQLite takes it in one immediate transaction.
+batch in one statement; SQLite takes it in one immediate transaction. The statement finds each task
+by its id, whatever the statistics say: it judges the state by what it locked, so that no plan goes
+through all that run.
 """
 
 from __future__ import annotations
@@ -43,8 +45,10 @@ WITH input AS (
     authentication_needed jsonb, stop_reason text, report text, final_report_produced bool,
     error text, completed_at timestamptz)
 ), locked AS (
-  SELECT t.id FROM tasks_app_agenttask t JOIN input i ON i.id = t.id
-  ORDER BY t.id FOR NO KEY UPDATE OF t
+  SELECT own.* FROM (SELECT id FROM input ORDER BY id) i CROSS JOIN LATERAL (
+    SELECT id, epoch, sequence, status FROM tasks_app_agenttask t WHERE t.id = i.id
+    FOR NO KEY UPDATE
+  ) own
 ), landed AS (
   UPDATE tasks_app_agenttask t SET
     sequence = i.new_sequence,
@@ -70,7 +74,7 @@ WITH input AS (
     error = i.error,
     completed_at = i.completed_at
   FROM input i JOIN locked l ON l.id = i.id
-  WHERE t.id = i.id AND t.epoch = i.epoch AND t.sequence = i.sequence AND t.status = 'RUNNING'
+  WHERE t.id = l.id AND l.epoch = i.epoch AND l.sequence = i.sequence AND l.status = 'RUNNING'
   RETURNING t.*
 ), new_steps AS (
   INSERT INTO tasks_app_step
