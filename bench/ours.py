@@ -109,14 +109,14 @@ def submit_many(prompts: list[str], *, project: str = "plain") -> list[uuid.UUID
 def wait_for(tasks: list[uuid.UUID], *, patience: float = 120.0) -> None:
     """Wait until all have ended. Raises RuntimeError when one did not complete."""
 
-    def open_tasks() -> int:
+    def all_ended() -> bool:
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT count(*) FROM tasks_app_agenttask WHERE status IN ('PENDING', 'RUNNING')"
-            )
-            return int(cursor.fetchone()[0])
+                "SELECT 1 FROM tasks_app_agenttask WHERE status IN ('PENDING', 'RUNNING') LIMIT 1"
+            )  # counting them would take a twentieth of the processors from what is measured
+            return cursor.fetchone() is None
 
-    wait_until(lambda: open_tasks() == 0, what=f"{len(tasks)} tasks", patience=patience)
+    wait_until(all_ended, what=f"{len(tasks)} tasks", patience=patience)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM tasks_app_agenttask WHERE id = ANY(%s) AND status = 'COMPLETED'",

@@ -74,6 +74,7 @@ def _browser() -> Any:
         get_user_model()._default_manager.create_superuser("bench"),
         backend="django.contrib.auth.backends.ModelBackend",
     )
+    browser.handler.load_middleware()  # a web process has, too, when it begins to listen
     return browser
 
 
