@@ -16,7 +16,7 @@ from tasks_app.worker.due import Look, find_due, find_suspects
 from tasks_app.worker.rooms import within_limits
 
 SLICE = 16  # tasks in the first claim, so that the workers share what is due
-MOST_SLICE = 64  # where claims come back full, each takes twice as many as the one before
+MOST_SLICE = 128  # where claims come back full, each takes twice as many as the one before
 
 
 class LeaseLost(Exception):

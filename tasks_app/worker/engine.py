@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 import structlog
+import uvloop
 from django.db import DatabaseError
 from django.utils import timezone
 
@@ -73,7 +74,7 @@ class Engine:
         self._quarantine = quarantine
         self._make_resources = make_resources
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._bell = asyncio.Event()
         self._draining = asyncio.Event()
         self._aborting = asyncio.Event()

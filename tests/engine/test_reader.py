@@ -10,7 +10,7 @@ import pytest
 
 from tasks_app.models import AgentTask
 from tasks_app.worker import reader
-from tasks_app.worker.claim import Claim
+from tasks_app.worker.claim import MOST_SLICE, Claim
 from tasks_app.worker.database import Database
 from tasks_app.worker.journal import Fenced
 from tasks_app.worker.rebuild import Record, read_records
@@ -57,9 +57,9 @@ async def test_tasks_that_are_asked_for_together_are_read_together(
 
 
 async def test_a_reading_is_of_one_slice_at_most(database: Database, batches: list[int]) -> None:
-    claims = await database.run(claims_of(66))
+    claims = await database.run(claims_of(MOST_SLICE + 2))
     await asyncio.gather(*map(reader.Reader(database).read, claims))
-    assert sorted(batches) == [2, 64]
+    assert sorted(batches) == [2, MOST_SLICE]
 
 
 async def test_a_task_of_somebody_else_drops_out_alone(database: Database) -> None:
