@@ -1,6 +1,6 @@
 """`python -m bench.run [--only steps,growth] [--quick]`: measure, and print the table.
 
-Ends with 1 when a figure misses its `must`.
+Ends with 1 when a figure misses its `must` or could not be measured.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
@@ -50,21 +51,27 @@ def main() -> int:
     parser.add_argument("--only", default="", help=f"of {', '.join(MEASUREMENTS)}")
     parser.add_argument("--quick", action="store_true", help="one round of each, a rough figure")
     options = parser.parse_args()
-    names, sections = chosen(options.only), []
+    names, sections, broken = chosen(options.only), [], []
     began = time.monotonic()
     with Stage() as stage:
         lines = head(stage)
         for name in names:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
             measure: Measure = import_module(f"bench.measure.{name}").measure
-            sections.append(measure(stage, quick=options.quick))
+            try:
+                sections.append(measure(stage, quick=options.quick))
+            except Exception:  # noqa: BLE001  (what the others have measured is not lost with it)
+                traceback.print_exc()
+                broken.append(name)
         import_module("bench.ours").close()
     print("\n".join(lines) + render(sections))
     took = time.monotonic() - began
     busy = f"load {machine.load()}, processors busy with others {machine.busy(3):.0%}"
     print(f"\ntook {took:.0f} s, after: {busy}")
     missed = [row for section in sections for row in section.rows if row.must_met is False]
-    return 1 if missed else 0
+    if broken:
+        print(f"Not measured, for an error of its own: {', '.join(broken)}.", file=sys.stderr)
+    return 1 if missed or broken else 0
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def _long_task() -> Any:
     from tasks_app.models import AgentTask, Step, ToolCall
 
     now = timezone.now()
-    task = AgentTask.objects.filter(status="COMPLETED").order_by("-created_at")[0]
+    task = AgentTask.objects.filter(status="COMPLETED", steps=None).order_by("-created_at")[0]
     steps = [
         Step(
             id=uuid.uuid4(),
