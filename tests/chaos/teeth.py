@@ -31,7 +31,7 @@ def _without_claim_fence() -> None:
 
 def _without_epoch_fence() -> None:
     """Whoever drives a running task may write it, however often it was taken over meanwhile."""
-    fence = "AND t.epoch = i.epoch AND t.sequence = i.sequence "
+    fence = "AND l.epoch = i.epoch AND l.sequence = i.sequence "
     assert fence in write._WRITE
     setattr(write, "_WRITE", write._WRITE.replace(fence, ""))  # noqa: B010
     update_task = write._update_task
