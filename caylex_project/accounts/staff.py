@@ -7,11 +7,17 @@ from typing import Any
 
 from caylex_project.accounts.models import StaffScope
 
+_KEPT = "_visible_projects"  # on the user object
+
 
 def visible_projects(user: Any) -> frozenset[uuid.UUID] | None:
     """Return the ids of the projects that the staff user is limited to; None means all.
 
-    At most two queries.
+    The database is asked once for each user object: a request has one, and asks many times.
     """
-    scope = StaffScope.objects.filter(user_id=user.pk).first()
-    return None if scope is None else frozenset(scope.projects.values_list("pk", flat=True))
+    if not hasattr(user, _KEPT):
+        scope = StaffScope.objects.filter(user_id=user.pk).first()
+        found = None if scope is None else frozenset(scope.projects.values_list("pk", flat=True))
+        setattr(user, _KEPT, found)
+    kept: frozenset[uuid.UUID] | None = getattr(user, _KEPT)
+    return kept

@@ -44,7 +44,7 @@ def test_a_user_is_limited_to_projects_and_the_limit_is_lifted(
     browser.post(f"{SCOPES}{scope.pk}/change/", {"user": other.pk, "projects": [project.pk]})
     assert visible_projects(other) is None
     browser.post(f"{SCOPES}{scope.pk}/delete/", {"post": "yes"})
-    assert visible_projects(sue) is None
+    assert visible_projects(User.objects.get(pk=sue.pk)) is None
     assert trail() == [
         ("limit", "sue", {"projects": ["acme/support"]}),
         ("limit", "sue", {"projects": ["acme/support"]}),

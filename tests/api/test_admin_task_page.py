@@ -147,6 +147,7 @@ def test_list_and_page_stay_under_twenty_queries(reader: Client, acme: Account) 
         ) as queries:
             shown(reader, path)
         assert len(queries) < MOST_QUERIES, path
+        assert len([each for each in queries if "accounts_staffscope" in each["sql"]]) == 1
         assert not [each for each in queries if "ILIKE" in each["sql"]]
 
 
