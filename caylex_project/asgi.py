@@ -43,6 +43,8 @@ class ThreadedDjango(ASGIHandler):
     def __init__(self) -> None:
         super().__init__()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="django")
+        # For who asks whether the process lives, when all others wait for a database that is away.
+        self._spare_thread = ThreadPoolExecutor(1, thread_name_prefix="django-alive")
 
     def load_middleware(self, is_async: bool = False) -> None:
         """Build the synchronous chain, whatever was asked for."""
@@ -59,8 +61,10 @@ class ThreadedDjango(ASGIHandler):
         if body is None:
             return
         context = contextvars.copy_context()
+        is_alive = scope["path"] == f"{scope.get('root_path', '')}/healthz"
+        threads = self._spare_thread if is_alive else self._threads
         status, headers, content = await asyncio.get_running_loop().run_in_executor(
-            self._threads, context.run, self._respond, scope, body
+            threads, context.run, self._respond, scope, body
         )
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import socket
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from tasks_app.states import WorkerState
 from tests.api.web import running_web
 from tests.factories import WorkerFactory
 
+THREADS = 8  # of the web process, for all else
 YES, NO = (200, b"yes\n"), (503, b"no\n")
 
 
@@ -107,3 +112,26 @@ def test_a_real_web_process_without_its_database_lives_and_is_not_ready(tmp_path
             assert ready.startswith(b"HTTP/1.1 503 ")
             assert ready.endswith(b"\r\n\r\nno\n")
         assert asked(b"/metrics").startswith(b"HTTP/1.1 404 ")
+
+
+def test_it_lives_while_every_thread_waits_for_a_database_that_hangs() -> None:
+    poll = (
+        b"GET /api/v1/agent-task/%b HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n"
+        b"Connection: close\r\n\r\n" % str(uuid.uuid4()).encode()
+    )
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,  # takes connections, and says nothing
+        running_web(database=f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d") as web,
+        ThreadPoolExecutor(THREADS + 4) as callers,
+    ):
+        polls = [callers.submit(web.ask, poll) for _ in range(THREADS + 4)]
+        time.sleep(1.0)
+
+        for _ in range(3):
+            answer = web.ask(
+                b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )
+            assert answer.startswith(b"HTTP/1.1 200 ")
+
+        assert not any(each.done() for each in polls)
+        web.process.kill()  # nobody waits for what they wait for
