@@ -99,7 +99,7 @@ class AddressGuard:
         and is checked again when we connect. Blocks while the name is looked up.
         Raises AddressRefused with a sentence that is safe to show.
         """
-        parts = _split(url)
+        parts = _split(url, webhook=webhook)
         host = parts.hostname or ""
         port = _port(parts)
         self.check_port(port, webhook=webhook)
@@ -116,7 +116,7 @@ class AddressGuard:
 
         For right before it is connected to. Raises AddressRefused.
         """
-        parts = _split(url)
+        parts = _split(url, webhook=True)
         self.check_port(_port(parts), webhook=True)
         check_host(parts.hostname or "")
 
@@ -185,9 +185,11 @@ def _is_number(host: str) -> bool:
     return True
 
 
-def _split(url: str) -> SplitResult:
+def _split(url: str, *, webhook: bool) -> SplitResult:
     if len(url) > 2000 or any(ord(char) <= 32 or ord(char) == 127 for char in url):
         raise AddressRefused("The address is too long or holds spaces or control characters.")
+    if webhook and not url.isascii():  # what sends it takes no other
+        raise AddressRefused("Write the address in ASCII: its name as xn--, the rest as %XX.")
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  (the property is what raises)

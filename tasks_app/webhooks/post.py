@@ -94,8 +94,8 @@ def _retry_after(headers: Iterable[tuple[bytes, bytes]], now: datetime.datetime)
             if text.isascii() and text.isdigit():
                 return float(text[:9])
             try:
-                until = parsedate_to_datetime(text)
-            except ValueError:
+                until = parsedate_to_datetime(text).astimezone(datetime.UTC)
+            except (ValueError, OverflowError):
                 return None
-            return (until.astimezone(datetime.UTC) - now).total_seconds()
+            return (until - now).total_seconds()
     return None

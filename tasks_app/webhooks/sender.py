@@ -12,11 +12,12 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from agent_runtime.net import AddressGuard
-from tasks_app.webhooks.deliveries import Message, claim_messages, origin_of, settle
+from tasks_app.webhooks.deliveries import Message, Outcome, claim_messages, origin_of, settle
 from tasks_app.webhooks.post import post
 
 MOST = 20  # messages under way at once
 LOOK_EVERY = 1.0  # seconds between looks at the rows
+BROKE = "It could not be sent, for a fault of ours; the worker's log has it."
 LOOK_AGAIN = 0.05  # seconds, while there was something
 
 log = structlog.get_logger(__name__)
@@ -76,7 +77,11 @@ class Sender:
             await asyncio.wait(list(self._under_way))
 
     async def _deliver(self, message: Message) -> None:
-        outcome = await post(message=message, guard=self._guard, now=self._clock())
+        try:
+            outcome = await post(message=message, guard=self._guard, now=self._clock())
+        except Exception:  # a try like any other, or its message would come round for ever
+            log.exception("webhook.broke", delivery=str(message.id))
+            outcome = Outcome(error=BROKE)
         await self._run_unit(settle, message=message, outcome=outcome, now=self._clock())
         log.info(
             "webhook.sent" if outcome.delivered else "webhook.not_taken",

@@ -45,6 +45,8 @@ def test_without_events_it_is_told_of_all(webhook: dict[str, Any], backend: Call
         "http://127.0.0.1:81/",
         "ftp://127.0.0.1/",
         "http://127.0.0.1/#part",
+        "http://127.0.0.1/büro",
+        "http://bücher.example/",
         "not an address",
     ],
 )

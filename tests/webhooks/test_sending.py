@@ -15,6 +15,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from tasks_app.models import WebhookDelivery
 from tasks_app.openapi.webhooks import EndedTask, WebhookMessage
 from tasks_app.states import DeliveryState
+from tasks_app.webhooks import sender
 from tasks_app.webhooks.body import MAX_BODY, body_of
 from tasks_app.webhooks.deliveries import LEASE, WAITS, claim_messages
 from tasks_app.webhooks.secrets import make_secret, rotate_secret
@@ -142,6 +143,33 @@ async def test_a_day_of_failures_ends_the_tries(
     assert await clocked.round(later=100_000) == 0
 
 
+@pytest.mark.parametrize("path", ["/büro", "/" + "a" * 2_000])
+async def test_an_address_that_was_taken_and_cannot_be_asked_is_given_up_like_any_other(
+    path: str, database: Database, receiver: Receiver, clocked: Clocked
+) -> None:
+    delivery, _ = await database.run(a_signed_delivery, receiver.url)
+    await database.run(WebhookDelivery.objects.update, url=f"{receiver.url}{path}")
+    for wait in (1, *WAITS):
+        assert await clocked.round(later=wait * 1.11) == 1
+    row = await fresh(database, delivery)
+    assert (row.state, row.attempts) == (DeliveryState.FAILED, len(WAITS) + 1)
+    assert row.last_error.endswith(".")
+
+
+async def test_a_fault_of_ours_is_a_try_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, database: Database, receiver: Receiver, clocked: Clocked
+) -> None:
+    async def broken(**_: Any) -> None:
+        raise TypeError("secret")
+
+    monkeypatch.setattr(sender, "post", broken)
+    delivery, _ = await database.run(a_signed_delivery, receiver.url)
+    await clocked.round(later=1)
+    row = await fresh(database, delivery)
+    assert (row.state, row.attempts) == (DeliveryState.WAITING, 1)
+    assert row.last_error == sender.BROKE
+
+
 async def test_410_disables_the_endpoint_and_what_else_waits_for_it_is_not_sent(
     database: Database, receiver: Receiver, clocked: Clocked
 ) -> None:
@@ -174,6 +202,7 @@ async def test_410_disables_the_endpoint_and_what_else_waits_for_it_is_not_sent(
         (answer(503, "retry-after: 900"), 900, 900),
         (answer(429, "retry-after: 99999999999999"), 86_400, 86_400),
         (answer(429, "retry-after: Wed, 21 Oct 2015 07:28:00 GMT"), 4, 6),
+        (answer(429, "retry-after: Fri, 31 Dec 9999 23:59:59 -2300"), 4, 6),
         (answer(429, "retry-after: soon"), 4, 6),
         (answer(429), 4, 6),
         (answer(500, "retry-after: 900"), 4, 6),
