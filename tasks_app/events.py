@@ -111,7 +111,7 @@ def _told(task: AgentTask, *, first: int, limit: int) -> Iterator[TaskEvent]:
     steps = steps.defer("request", "response")
     yield from map(_of_step, steps.order_by("sequence")[:limit])
     calls = _calls(task, first)
-    started = calls.filter(started_sequence__range=between)
+    started = calls.filter(started_sequence__range=between, refused=False)  # those were not sent
     yield from map(_of_start, started.order_by("started_sequence")[:limit])
     ended = calls.filter(completed_sequence__range=between)
     yield from map(_of_end, ended.order_by("completed_sequence")[:limit])

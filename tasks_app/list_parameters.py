@@ -55,8 +55,11 @@ def read_size(request: Request) -> int:
 
 
 def read_cursor(request: Request) -> Place | None:
-    """Return the place after which the page begins. Raises BadFields, status 400."""
-    return _one(request, "cursor", _place)
+    """Return the place after which the page begins; an empty cursor is none.
+
+    Raises BadFields, status 400.
+    """
+    return _one(request, "cursor", _place) if request.query_params.get("cursor") else None
 
 
 def _refused(name: str, message: str, *, code: str = "invalid_parameter") -> BadFields:

@@ -109,9 +109,9 @@ _LIST: dict[str, Any] = {
         ),
         _query(
             "cursor",
-            "`next_cursor` of the page before.",
+            "`next_cursor` of the page before; empty is none.",
             type="string",
-            pattern="^[A-Za-z0-9_-]{32}$",
+            pattern="^([A-Za-z0-9_-]{32})?$",
         ),
         REQUEST_ID_HEADER,
     ],

@@ -82,8 +82,8 @@ _TRANSCRIPT: dict[str, Any] = {
         OpenApiParameter(
             name="cursor",
             location=OpenApiParameter.QUERY,
-            description="The `next_cursor` of the page before.",
-            type={"type": "string", "pattern": "^[0-9]{1,9}-[0-9]{1,9}-[0-9]{1,9}$"},
+            description="The `next_cursor` of the page before; empty is none.",
+            type={"type": "string", "pattern": "^([0-9]{1,9}-[0-9]{1,9}-[0-9]{1,9})?$"},
         ),
         REQUEST_ID_HEADER,
     ],

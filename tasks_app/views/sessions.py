@@ -59,7 +59,7 @@ class TraceView(APIBase):
 def _place(request: Request) -> Place:
     """Return where the page begins. Raises BadFields, status 400."""
     cursor = request.query_params.get("cursor")
-    place = Place() if cursor is None else Place.of(cursor)
+    place = Place.of(cursor) if cursor else Place()
     if place is None:
         message = "Send the next_cursor of a page of this transcript."
         raise BadFields([FieldError(field="cursor", code="invalid_parameter", message=message)])

@@ -94,8 +94,7 @@ WHOLE = [
     (1, "started"),
     (2, "step.completed"),
     (3, "tool_call.started"),
-    (4, "tool_call.started"),  # the refused one: it started and ended in the step's own commit
-    (5, "tool_call.completed"),
+    (5, "tool_call.completed"),  # the refused one, which was never sent: 4 is not told
     (6, "tool_call.completed"),
     (7, "tool_call.started"),
     (8, "tool_call.completed"),

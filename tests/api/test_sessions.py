@@ -260,7 +260,7 @@ def test_another_tenant_has_neither(stranger: Caller, acme: Account) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        *("limit=0", "limit=101", "limit=x", "cursor=", "cursor=1", "cursor=1-2-x"),
+        *("limit=0", "limit=101", "limit=x", "cursor=1", "cursor=1-2-x"),
         *("cursor=9999999999-0-0", "cursor=-1-0-0", "cursor=%D9%A1-0-0", "cursor=1-2-3-4"),
     ],
 )
@@ -272,6 +272,11 @@ def test_a_bad_parameter_of_a_transcript_is_400_and_named(
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
     assert answer.json()["errors"][0]["field"] == query.split("=")[0]
+
+
+def test_an_empty_cursor_is_none(backend: Caller, acme: Account) -> None:
+    task = lived(acme)
+    assert transcript(backend, task, "?cursor=") == transcript(backend, task)
 
 
 def test_a_made_up_cursor_is_harmless(backend: Caller, acme: Account) -> None:
