@@ -14,6 +14,7 @@ EDGES = {
     "agent_runtime/tools/session.py": "the SDK's own errors, at the edge to it",
     "caylex_project/bodylimit.py": "a request that broke becomes an answer in our shape",
     "tasks_app/operations/bulk.py": "what broke is counted; the others are done",
+    "tasks_app/webhooks/sender.py": "a message whose sending broke must not come round for ever",
     "tasks_app/worker/engine.py": "a task that broke is let go; a loop that broke ends the process",
     "tasks_app/worker/journal.py": "whatever a write raises, the driver that waits has to hear",
     "tasks_app/worker/supervisor.py": "a child that broke ends with a code",
