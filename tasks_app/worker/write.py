@@ -192,20 +192,8 @@ def _times(row: Row) -> Row:
 
 def _update_task(row: Row) -> int:
     row = _times(row)
-    values: dict[str, Any] = {
-        name: row[name]
-        for name in [
-            "attempt",
-            "waiting_reason",
-            "stop_reason",
-            "report",
-            "final_report_produced",
-            "error",
-            "completed_at",
-        ]
-    }
-    counters = ["input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens"]
-    values |= {name: F(name) + row[name] for name in counters}
+    values: dict[str, Any] = {name: row[name] for name in _SET}
+    values |= {name: F(name) + row[name] for name in _ADD}
     values |= {
         "sequence": row["new_sequence"],
         "status": row["new_status"],
