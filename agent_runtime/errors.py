@@ -4,13 +4,12 @@ RuntimeFault
 ├── ModelFault              the model did not answer
 │   ├── ModelUnavailable    a fault of the world: try again later
 │   └── ModelRefused        final at once: a person has to change something
-└── ToolsFault              a tool server cannot be used
-    ├── ServerUnavailable   it is away or broken: the agent goes on without it
-    └── CredentialNeeded    it wants a credential that we do not have, or refused ours
-AddressRefused              an address that we may not connect to (see `net`)
+├── CredentialNeeded        a tool server wants one that we do not have, or refused ours
+└── AddressRefused          an address that we may not connect to (see `net`)
 
-A tool that answers with an error is no fault: it is a result, and the agent reads it.
-Mistakes of the model (unknown tool, broken arguments) are results too.
+A tool server that is away or broken is no fault: the agent goes on without it. A tool that answers
+with an error is none either: it is a result, and the agent reads it. Mistakes of the model (unknown
+tool, broken arguments) are results too.
 Every message is one safe sentence: it may be shown to the caller and never holds a secret.
 """
 
@@ -38,15 +37,7 @@ class ModelRefused(ModelFault):
     """Final at once: 400, 401, 402, 403, an unknown model. Trying again cannot help."""
 
 
-class ToolsFault(RuntimeFault):
-    """A tool server cannot be used."""
-
-
-class ServerUnavailable(ToolsFault):
-    """The server is away, broken or hostile, after its short tries."""
-
-
-class CredentialNeeded(ToolsFault):
+class CredentialNeeded(RuntimeFault):
     """The server wants a credential that is absent, does not open, or was refused."""
 
 
