@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import django
+from django.conf import settings
 from django.core import signals
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpResponseBase
@@ -24,9 +25,6 @@ from caylex_project.warm import warm_up
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "caylex_project.settings")
 
-# No more than the database's pool holds, so that none waits for a connection; and few, because each
-# that comes back from the database takes the interpreter from another: 20 answer a fifth less.
-THREADS = 8
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -42,7 +40,7 @@ class ThreadedDjango(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="django")
+        self._threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="django")
         # For who asks whether the process lives, when all others wait for a database that is away.
         self._spare_thread = ThreadPoolExecutor(1, thread_name_prefix="django-alive")
 
@@ -61,8 +59,7 @@ class ThreadedDjango(ASGIHandler):
         if body is None:
             return
         context = contextvars.copy_context()
-        is_alive = scope["path"] == f"{scope.get('root_path', '')}/healthz"
-        threads = self._spare_thread if is_alive else self._threads
+        threads = self._spare_thread if scope["path"] == "/healthz" else self._threads
         status, headers, content = await asyncio.get_running_loop().run_in_executor(
             threads, context.run, self._respond, scope, body
         )

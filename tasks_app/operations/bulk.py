@@ -56,7 +56,7 @@ def work_on(*, now: datetime.datetime) -> bool:
     Several may work at once. For each task or message, in one transaction:
     1. Lock the operation; where another has it, leave it to that one.
     2. Do the one at its position, with its entry in the audit trail, as the one who asked for
-       it may today; or count why it was not done.
+       it may when the portion begins; or count why it was not done.
     3. Move the position on; behind the last, complete the operation. Whoever is killed before
        the commit has done nothing, and whoever goes on begins with that one.
     """

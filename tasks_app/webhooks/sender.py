@@ -17,8 +17,8 @@ from tasks_app.webhooks.post import post
 
 MOST = 20  # messages under way at once
 LOOK_EVERY = 1.0  # seconds between looks at the rows
-BROKE = "It could not be sent, for a fault of ours; the worker's log has it."
 LOOK_AGAIN = 0.05  # seconds, while there was something
+BROKE = "It could not be sent, for a fault of ours; the worker's log has it."
 
 log = structlog.get_logger(__name__)
 

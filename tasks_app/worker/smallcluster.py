@@ -46,6 +46,9 @@ WATCH_SECONDS = 0.5  # how often the engine is looked at
 # tasks in hand Python's own 700 and 10 took a quarter of the time, and stopped the loop for 0.4 s;
 # 10,000 still took an eighth. A step leaves next to nothing behind that only a collection frees.
 COLLECT_AFTER = (50_000, 20, 100)
+# The threads of uvloop, half of which may look up names: with its own 4, two names on a silent name
+# server would hold up whoever connects.
+LOOK_UPS = "32"
 
 
 class Engine(Protocol):
@@ -78,6 +81,7 @@ def run(
     what kills workers, and no others.
     """
     gc.set_threshold(*COLLECT_AFTER)
+    os.environ.setdefault("UV_THREADPOOL_SIZE", LOOK_UPS)
     end_idle_transactions(seconds=settings.ENVIRONMENT.caylex_lease_seconds / 3)
     module = engine_module()
     engine: Engine = module.Engine(quarantine=quarantine)

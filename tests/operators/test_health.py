@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
@@ -22,7 +23,6 @@ from tasks_app.states import WorkerState
 from tests.api.web import running_web
 from tests.factories import WorkerFactory
 
-THREADS = 8  # of the web process, for all else
 YES, NO = (200, b"yes\n"), (503, b"no\n")
 
 
@@ -122,9 +122,9 @@ def test_it_lives_while_every_thread_waits_for_a_database_that_hangs() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,  # takes connections, and says nothing
         running_web(database=f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d") as web,
-        ThreadPoolExecutor(THREADS + 4) as callers,
+        ThreadPoolExecutor(settings.WEB_THREADS + 4) as callers,
     ):
-        polls = [callers.submit(web.ask, poll) for _ in range(THREADS + 4)]
+        polls = [callers.submit(web.ask, poll) for _ in range(settings.WEB_THREADS + 4)]
         time.sleep(1.0)
 
         for _ in range(3):
