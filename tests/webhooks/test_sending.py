@@ -143,7 +143,7 @@ async def test_a_day_of_failures_ends_the_tries(
     assert await clocked.round(later=100_000) == 0
 
 
-@pytest.mark.parametrize("path", ["/büro", "/" + "a" * 2_000])
+@pytest.mark.parametrize("path", ["/büro", "/a b"])
 async def test_an_address_that_was_taken_and_cannot_be_asked_is_given_up_like_any_other(
     path: str, database: Database, receiver: Receiver, clocked: Clocked
 ) -> None:
