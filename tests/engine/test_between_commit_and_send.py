@@ -50,7 +50,9 @@ async def test_calls_that_are_started_on_disk_are_sent_before_the_task_is_handed
     assert (task.status, task.steps_completed, task.attempt) == (Status.PENDING, 1, 0)
     states = await database.run(lambda: [*ToolCall.objects.values_list("state", flat=True)])
     assert states == ["succeeded", "succeeded"], "somebody will have to doubt them"
-    kinds = await database.run(lambda: [*Event.objects.values_list("kind", flat=True)])
+    kinds = await database.run(
+        lambda: [*Event.objects.order_by("sequence").values_list("kind", flat=True)]
+    )
     assert kinds == ["started", "handed_back"]
 
 
@@ -64,5 +66,7 @@ async def test_a_cancelled_task_sends_nothing_more_and_leaves_no_call_open(
     task = await database.run(lambda: AgentTask.objects.get(pk=task.pk))
     assert (task.status, task.stop_reason) == (Status.INCOMPLETE, "cancelled")
     assert "unknown" not in (task.report or "")
-    calls = await database.run(lambda: [*ToolCall.objects.values_list("state", "result")])
+    calls = await database.run(
+        lambda: [*ToolCall.objects.order_by("index").values_list("state", "result")]
+    )
     assert calls == [("cancelled", "Not sent: the task was stopped.")] * 2

@@ -136,7 +136,10 @@ def test_the_end_releases_the_task() -> None:
         2,
     )
     assert task.completed_at is not None
-    assert list(Event.objects.values_list("kind", flat=True)) == ["started", "completed"]
+    assert list(Event.objects.order_by("sequence").values_list("kind", flat=True)) == [
+        "started",
+        "completed",
+    ]
 
 
 @pytest.mark.parametrize("wrong", [{"epoch": 0}, {"epoch": 2}, {"sequence": 0}, {"sequence": 9}])
