@@ -10,6 +10,7 @@ import datetime
 import os
 import uuid
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from tasks_app.models import AgentTask, Worker
@@ -20,20 +21,25 @@ from tasks_app.worker.engine import Engine, install
 __all__ = ["FENCES", "Engine", "install"]
 
 
+def _put_in_place_of(module: ModuleType, name: str, value: Any) -> None:
+    assert hasattr(module, name), f"{module.__name__} has no {name} any more"
+    setattr(module, name, value)
+
+
 def _without_claim_fence() -> None:
     """Anybody may claim: the worker's own row and lease are not looked at."""
 
     def open_door(worker_id: uuid.UUID, now: datetime.datetime | None) -> datetime.datetime:
         return now or claim.database_now()
 
-    setattr(claim, "_lock_worker", open_door)  # noqa: B010
+    _put_in_place_of(claim, "_lock_worker", open_door)
 
 
 def _without_epoch_fence() -> None:
     """Whoever drives a running task may write it, however often it was taken over meanwhile."""
     fence = "AND l.epoch = i.epoch AND l.sequence = i.sequence "
     assert fence in write._WRITE
-    setattr(write, "_WRITE", write._WRITE.replace(fence, ""))  # noqa: B010
+    _put_in_place_of(write, "_WRITE", write._WRITE.replace(fence, ""))
     update_task = write._update_task
 
     def unfenced(row: dict[str, Any]) -> int:
@@ -42,7 +48,7 @@ def _without_epoch_fence() -> None:
             row = {**row, "epoch": now.epoch, "sequence": now.sequence}
         return update_task(row)
 
-    setattr(write, "_update_task", unfenced)  # noqa: B010
+    _put_in_place_of(write, "_update_task", unfenced)
 
 
 def _without_hand_back_by_owner() -> None:
@@ -54,7 +60,7 @@ def _without_hand_back_by_owner() -> None:
         Worker.objects.filter(pk=worker_id).update(state=state, held=0)
         return []
 
-    setattr(engine, "end_worker", end_alone)  # noqa: B010
+    _put_in_place_of(engine, "end_worker", end_alone)
 
 
 FENCES: dict[str, Callable[[], None]] = {

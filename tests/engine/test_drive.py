@@ -228,9 +228,7 @@ async def test_a_second_owner_sends_the_model_what_the_first_would_have_sent(
     assert [each.wire for each in second.requests[0].messages] == [
         each.wire for each in first.requests[-1].messages
     ]
-    steps = await database.run(
-        lambda: list(Step.objects.order_by("index").values_list("index", "epoch"))
-    )
+    steps = await database.run(lambda: list(Step.objects.values_list("index", "epoch")))
     assert sorted(steps) == [(1, 1), (2, 1), (3, 3)]
 
 

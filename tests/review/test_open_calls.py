@@ -38,9 +38,7 @@ class CancelledAtTheCommit(Journal):
 
 
 async def open_calls(database: Database) -> list[str]:
-    states = await database.run(
-        lambda: list(ToolCall.objects.order_by("index").values_list("state", flat=True))
-    )
+    states = await database.run(lambda: list(ToolCall.objects.values_list("state", flat=True)))
     return [state for state in states if not CallState(state).ended]
 
 
