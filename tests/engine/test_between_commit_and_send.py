@@ -66,7 +66,5 @@ async def test_a_cancelled_task_sends_nothing_more_and_leaves_no_call_open(
     task = await database.run(lambda: AgentTask.objects.get(pk=task.pk))
     assert (task.status, task.stop_reason) == (Status.INCOMPLETE, "cancelled")
     assert "unknown" not in (task.report or "")
-    calls = await database.run(
-        lambda: [*ToolCall.objects.order_by("index").values_list("state", "result")]
-    )
+    calls = await database.run(lambda: [*ToolCall.objects.values_list("state", "result")])
     assert calls == [("cancelled", "Not sent: the task was stopped.")] * 2
