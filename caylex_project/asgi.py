@@ -25,7 +25,6 @@ from caylex_project.warm import warm_up
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "caylex_project.settings")
 
-
 Headers = list[tuple[bytes, bytes]]
 
 
