@@ -6,6 +6,7 @@ another worker goes on exactly where it was.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -47,8 +48,8 @@ class Transcript:
     nudges: int = 0
     cut_texts: list[str] = field(default_factory=list)
     repeats: int = 0
-    unknown_outcomes: list[str] = field(default_factory=list)
-    done: list[str] = field(default_factory=list)  # names of the calls that succeeded
+    steps_before: int = 0  # of the task's earlier runs
+    outcomes: Counter[tuple[CallState, str]] = field(default_factory=Counter)  # of all runs
     opening_notes: Sequence[str] = ()  # said before the first step of this run
     _last_call: tuple[str, str, str] | None = None
 
@@ -62,9 +63,15 @@ class Transcript:
         """True until the required skill is loaded."""
         return self.skill is not None and not self.skill_loaded
 
+    @property
+    def all_steps(self) -> int:
+        """The steps of all runs of the task."""
+        return self.steps_before + self.steps
+
     def new_run(self) -> None:
         """Start the counts of another run; the messages stay."""
         self.turn = None
+        self.steps_before += self.steps
         self.steps = self.tool_calls = self.skill_orders = self.nudges = self.repeats = 0
         self.spent = Spent()
         self.cut_texts = []
@@ -104,13 +111,11 @@ class Transcript:
         signature = (call.request.name, call.request.arguments, call.result.text)
         self.repeats = self.repeats + 1 if signature == self._last_call else 1
         self._last_call = signature
-        if call.state is CallState.UNKNOWN_OUTCOME:
-            self.unknown_outcomes.append(call.request.name)
-        if call.state is CallState.SUCCEEDED:
-            self.done.append(call.request.name)
-            if (
-                self.skill is not None
-                and call.request.name == LOAD_SKILL
-                and (call.arguments or {}).get("id") == self.skill.id
-            ):
-                self.skill_loaded = True
+        self.outcomes[call.state, call.request.name] += 1
+        if (
+            self.skill is not None
+            and call.state is CallState.SUCCEEDED
+            and call.request.name == LOAD_SKILL
+            and (call.arguments or {}).get("id") == self.skill.id
+        ):
+            self.skill_loaded = True

@@ -141,7 +141,10 @@ class TaskAnswer(Answer):
     status: Status
     terminal: bool = Field(description="True for COMPLETED, INCOMPLETE and FAILED: stop polling.")
     stop_reason: StopReason | None
-    report: str | None = Field(description="The agent's final report.")
+    report: str | None = Field(
+        description="The agent's final report; where it wrote none, the service's account of what "
+        "was done. Null until the end, and for a task that FAILED before its first step."
+    )
     result: Result | None
     error: str | None = Field(description="One sentence, where the task FAILED.")
     model: str

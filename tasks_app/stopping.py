@@ -11,14 +11,15 @@ from collections.abc import Iterable
 
 from agent_runtime.endings import Ending, StopReason
 from agent_runtime.messages import CallState
-from agent_runtime.report import final_report
+from agent_runtime.report import failed_report, report_from
 from tasks_app.changes import announce
+from tasks_app.facts import facts_of_rows
 from tasks_app.models import AgentTask, Event, ToolCall
 from tasks_app.outbox import tell_ended
 from tasks_app.states import Status, check_transition
-from tasks_app.transcripts import steps_of, transcript_of
 
 NOT_SENT = "Not sent: the task was stopped."
+GIVEN_UP = "The task was stopped before an answer came. Repeating the call does no harm."
 UNKNOWN = "The task was stopped before an answer came. It may or may not have happened."
 
 
@@ -28,17 +29,20 @@ def end_cancelled(task: AgentTask, *, now: datetime.datetime) -> None:
     The caller holds the lock on the row. Whatever an owner still writes is refused: epoch + 1.
     """
     sequence = _end_open_calls(task, now=now)
-    transcript = transcript_of(task, steps_of(task), system="")
     ending = Ending(completed=False, reason=StopReason.CANCELLED, detail=task.cancel_reason)
-    task.report = final_report(ending, transcript)
+    task.report = report_from(ending, facts_of_rows(task))
     task.final_report_produced = False
     _end(task, Status.INCOMPLETE, StopReason.CANCELLED, sequence=sequence, now=now)
 
 
 def end_failed(task: AgentTask, *, error: str, now: datetime.datetime) -> None:
-    """End a task with a fault that a person has to look at; the caller holds the lock."""
+    """End a task with a fault that a person has to look at; the caller holds the lock.
+
+    Its report is an account of what had been done; None where that is no step.
+    """
     sequence = _end_open_calls(task, now=now)
     task.error = error[:1000]
+    task.report = failed_report(task.error, facts_of_rows(task))
     task.final_report_produced = False
     _end(task, Status.FAILED, StopReason.ERROR, sequence=sequence, now=now)
 
@@ -88,14 +92,21 @@ def _end_open_calls(task: AgentTask, *, now: datetime.datetime) -> int:
     """Give every call without a result one, so that a later run can go on; return the sequence."""
     sequence = task.sequence
     for call in _open_calls(task):
-        doubtful = call.state == CallState.STARTED and not call.repeatable
-        call.state = CallState.UNKNOWN_OUTCOME if doubtful else CallState.CANCELLED
-        call.result = UNKNOWN if doubtful else NOT_SENT
+        call.state, call.result = _outcome(call)
         sequence += 1
         call.completed_sequence = sequence
         call.completed_at = now
         call.save()
     return sequence
+
+
+def _outcome(call: ToolCall) -> tuple[CallState, str]:
+    """Return the state and the result of a call that nobody waits for any more."""
+    if call.state == CallState.PLANNED:
+        return CallState.CANCELLED, NOT_SENT
+    if call.repeatable:
+        return CallState.CANCELLED, GIVEN_UP
+    return CallState.UNKNOWN_OUTCOME, UNKNOWN
 
 
 def _open_calls(task: AgentTask) -> Iterable[ToolCall]:

@@ -39,7 +39,7 @@ def transcript_of(task: AgentTask, steps: Sequence[Step], *, system: str) -> Tra
     required = RequiredSkill(id=skill["id"], name=skill["name"]) if skill else None
     transcript = Transcript(
         messages=[system_message(system), task_message(task.prompt, required)],
-        limits=_kept(Limits, task.limits),
+        limits=limits_of(task),
         started=(task.started_at or task.created_at).timestamp(),
         skill=required,
         opening_notes=task.opening_notes,
@@ -49,10 +49,20 @@ def transcript_of(task: AgentTask, steps: Sequence[Step], *, system: str) -> Tra
         if step.run_number != run_number:
             transcript.new_run()
             run_number = step.run_number
-        transcript.add(_turn(step))
+        transcript.add(turn_of(step))
     if task.run_number != run_number:
         transcript.new_run()
     return transcript
+
+
+def limits_of(task: AgentTask) -> Limits:
+    """Return the limits of the task's current run."""
+    return _kept(Limits, task.limits)
+
+
+def usage_of(stored: Mapping[str, Any]) -> Usage:
+    """Return the usage that a step's row keeps."""
+    return _kept(Usage, stored)
 
 
 def _kept(kind: type[Kept], stored: Mapping[str, Any]) -> Kept:
@@ -61,7 +71,8 @@ def _kept(kind: type[Kept], stored: Mapping[str, Any]) -> Kept:
     return kind(**{name: stored[name] for name in names if name in stored})
 
 
-def _turn(step: Step) -> Turn:
+def turn_of(step: Step) -> Turn:
+    """Return a step with its tool calls."""
     calls = sorted(step.tool_calls.all(), key=lambda call: call.index)
     closing = step.request.get("closing")
     return Turn(
@@ -72,7 +83,7 @@ def _turn(step: Step) -> Turn:
             text=text_of(step.response),
             requests=tuple(_request(call) for call in calls),
             finish_reason=step.finish_reason,
-            usage=_kept(Usage, step.usage),
+            usage=usage_of(step.usage),
         ),
         calls=[_call(call) for call in calls],
         closing=StopReason(closing) if closing else None,

@@ -15,6 +15,7 @@ from tasks_app.states import TERMINAL, Status
 
 _ended = Q(status__in=[status.value for status in TERMINAL])
 _reported = Q(status__in=[Status.COMPLETED.value, Status.INCOMPLETE.value])
+_failed = Q(status=Status.FAILED.value)
 
 SCHEMA = 1  # of the rows of a task: a worker leaves alone what is newer than it understands
 
@@ -121,8 +122,13 @@ class AgentTask(models.Model):
             ),
             models.CheckConstraint(
                 condition=(_reported & Q(report__isnull=False))
+                | (_failed & Q(steps_completed__gt=0))
                 | (~_reported & Q(report__isnull=True)),
-                name="task_report_iff_completed_or_incomplete",
+                name="task_report_by_how_it_ended",
+            ),
+            models.CheckConstraint(
+                condition=~_failed | ~Q(final_report_produced=True),
+                name="task_failed_has_no_final_report",
             ),
             models.CheckConstraint(
                 condition=Q(status=Status.FAILED.value, error__isnull=False)

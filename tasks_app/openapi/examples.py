@@ -107,6 +107,21 @@ CANCELLED: dict[str, Any] = {
     "usage": {**COMPLETED["usage"], "llm_calls": 3, "tool_calls": 2},
     "cancel_requested_at": "2026-06-18T15:01:11+00:00",
 }
+_NO_CREDIT = "The model provider wants to be paid (HTTP 402); add credit, or raise the key's limit."
+_ACCOUNT_OF_FAILURE = (
+    "The agent wrote no report; this account is the engine's. It stopped because the task failed: "
+    f"{_NO_CREDIT} Tool calls that succeeded: tickets__count_by_field (2)."
+)
+FAILED: dict[str, Any] = {
+    **CANCELLED,
+    "status": "FAILED",
+    "stop_reason": "error",
+    "report": _ACCOUNT_OF_FAILURE,
+    "result": {**CANCELLED["result"], "text": _ACCOUNT_OF_FAILURE},
+    "error": _NO_CREDIT,
+    "progress": {**CANCELLED["progress"], "current": f"Failed: {_NO_CREDIT}"},
+    "cancel_requested_at": None,
+}
 _RUNNING: dict[str, Any] = {
     **CANCELLED,
     "status": "RUNNING",

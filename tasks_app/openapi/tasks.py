@@ -88,7 +88,7 @@ _POLL: dict[str, Any] = {
     "operation_id": "getAgentTask",
     "summary": "Poll a task",
     "description": "Shows where a task stands. Poll until `terminal` is true; `report` then holds "
-    "what the agent has to say.",
+    "what the agent has to say, or the service's account where the agent came to no report.",
     "tags": ["Agent tasks"],
     "parameters": [
         TASK_ID,
@@ -122,7 +122,7 @@ _POLL: dict[str, Any] = {
         REQUEST_ID_HEADER,
     ],
     "responses": {
-        200: task_shown("The task.", Completed=examples.COMPLETED),
+        200: task_shown("The task.", Completed=examples.COMPLETED, Failed=examples.FAILED),
         400: bad_parameter("wait", least=0, most=60),
         304: OpenApiResponse(description="It is as you saw it; there is no body."),
         404: NO_TASK,

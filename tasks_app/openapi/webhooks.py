@@ -20,7 +20,9 @@ class EndedTask(Answer):
     session_id: uuid.UUID
     status: Literal["COMPLETED", "INCOMPLETE", "FAILED"]
     stop_reason: StopReason
-    report: str | None = Field(description="Null for FAILED.")
+    report: str | None = Field(
+        description="As in a poll. Null for a task that FAILED before its first step."
+    )
     report_truncated: bool = Field(description="The report is cut: poll the task for the whole.")
     error: str | None
     user_email: str

@@ -180,7 +180,7 @@ class Driver:
         release = releases.after_fault(fault, attempt=attempt, max_attempts=self.max_attempts)
         if self._lets_go(held) and not release.status.terminal:
             release = replace(release, event="handed_back")
-        await held.let_go(release, attempt=attempt)
+        await held.let_go(releases.with_account(release, held.transcript), attempt=attempt)
         return True
 
 

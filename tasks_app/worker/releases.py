@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from agent_runtime.endings import Ending, StopReason
 from agent_runtime.errors import ModelFault, ModelUnavailable
-from agent_runtime.report import final_report
+from agent_runtime.report import facts_of, failed_report, final_report
 from agent_runtime.transcript import Transcript
 from tasks_app.remedies import BROKE, GIVEN_UP
 from tasks_app.states import Status
@@ -70,6 +71,13 @@ def after_fault(fault: ModelFault, *, attempt: int, max_attempts: int) -> Releas
         wait=min(max(planned, fault.retry_after or 0.0), LONGEST_WAIT),
         reason=str(fault)[:500],
     )
+
+
+def with_account(release: Release, transcript: Transcript) -> Release:
+    """Return the release with the engine's account, where the task fails after a step."""
+    if release.error is None:
+        return release
+    return replace(release, report=failed_report(release.error, facts_of(transcript)))
 
 
 def after_defect(*, attempt: int, max_attempts: int) -> Release:

@@ -32,7 +32,7 @@ FIELDS: dict[Any, dict[str, Any]] = {
 def planted(account: Account) -> list[AgentTask]:
     """Return tasks, one in each state that quotes something, with the mark in every payload."""
     tasks = [
-        ended(account, **{**FAILED, "error": MARK}),
+        ended(account, **{**FAILED, "error": MARK}, steps_completed=1, report=MARK),
         ended(account, status="INCOMPLETE", stop_reason="max_steps", report=MARK),
         make_task(account, attempt=2, waiting_reason=MARK),
     ]

@@ -254,6 +254,30 @@ def test_no_page_has_script_or_style_of_its_own(reader: Client, acme: Account) -
 
 
 @pytest.mark.parametrize(
+    ("produced", "title", "other"),
+    [(True, ">Report<", "account<"), (False, ">The service’s account<", ">Report<")],
+)
+def test_the_account_of_a_failed_task_is_shown_and_named_as_the_service_s_own(
+    reader: Client, acme: Account, produced: bool, title: str, other: str
+) -> None:
+    how = {"status": "INCOMPLETE", "stop_reason": "agent_incomplete"} if produced else FAILED
+    task = ended(
+        acme,
+        **how,
+        steps_completed=1,
+        report="Tool calls that succeeded: a__b.",
+        final_report_produced=produced,
+    )
+    assert (
+        reader.post(f"{LIST}{task.pk}/payloads/", {"reason": "x"}, secure=True).status_code == 302
+    )
+    page = shown(reader, change_page(task))
+    assert title in page
+    assert other not in page
+    assert "Tool calls that succeeded: a__b." in page
+
+
+@pytest.mark.parametrize(
     ("markdown", "forbidden"),
     [
         ("<script>alert(1)</script>", "<script"),

@@ -223,23 +223,27 @@ def test_an_incomplete_task_says_whether_a_limit_on_iterations_ended_it(
     assert body["result"]["text"] == "Half of it."
 
 
-def test_a_failed_task_has_an_error_no_report_and_its_counters(
-    backend: Caller, acme: Account
+@pytest.mark.parametrize(("steps", "report"), [(0, None), (3, "The agent wrote no report; …")])
+def test_a_failed_task_has_an_error_its_counters_and_after_a_step_an_account(
+    backend: Caller, acme: Account, steps: int, report: str | None
 ) -> None:
     task = ended(
         acme,
         status="FAILED",
         stop_reason="error",
         error="The model's provider answered 502 five times.",
+        steps_completed=steps,
         tool_calls_made=2,
+        report=report,
+        final_report_produced=False,
     )
 
     body = backend.poll(task.id).json()
 
-    assert (body["status"], body["terminal"], body["report"]) == ("FAILED", True, None)
+    assert (body["status"], body["terminal"], body["report"]) == ("FAILED", True, report)
     assert body["error"] == "The model's provider answered 502 five times."
     assert body["result"] == {
-        "text": None,
+        "text": report,
         "tool_calls_made": 2,
         "hit_iteration_limit": False,
         "final_report_produced": False,

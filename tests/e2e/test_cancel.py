@@ -196,13 +196,26 @@ def test_a_failed_task_goes_on_from_its_step_and_repeats_no_effect(
         model.script(ask(FIRST), no_credit, ask(second), say("Both are written."))
         task_id = service.submit("Write.")
         failed = service.wait(task_id)
-        assert (failed["status"], failed["report"]) == ("FAILED", None)
-        assert "402" in failed["error"]
+        assert failed["status"] == "FAILED"
+        assert failed["error"] == (
+            "The model provider wants to be paid (HTTP 402); add credit, or raise the key's "
+            "limit: no credit."
+        )
+        assert failed["report"] == (
+            "The agent wrote no report; this account is the engine's. It stopped because the task "
+            f"failed: {failed['error']} Tool calls that succeeded: ledger__append."
+        )
+        assert failed["result"] == {
+            "text": failed["report"],
+            "tool_calls_made": 1,
+            "hit_iteration_limit": False,
+            "final_report_produced": False,
+        }
 
         answer = post(service, task_id, "retry")
 
         assert (answer.status_code, answer.json()["status"]) == (202, "PENDING")
-        assert answer.json()["error"] is None
+        assert (answer.json()["error"], answer.json()["report"]) == (None, None)
         body = service.wait(task_id)
         assert post(service, task_id, "retry").json()["code"] == "not_retryable"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from typing import Any
 
@@ -16,6 +17,7 @@ from tasks_app.operations.stop import cancel
 from tasks_app.states import Status
 from tasks_app.stopping import end_failed
 from tasks_app.worker.entries import Release
+from tasks_app.worker.releases import failed
 from tasks_app.worker.write import write_entries
 from tests.engine.build import a_task, claimed_task
 from tests.webhooks.build import COMPLETED, an_endpoint, the_end
@@ -125,9 +127,28 @@ def test_a_cancelled_and_a_given_up_task_are_told_from_their_rows() -> None:
     with transaction.atomic():
         end_failed(AgentTask.objects.get(pk=broken.pk), error="It broke.", now=timezone.now())
     assert told() == {(OWN, "agent_task.incomplete"), (OWN, "agent_task.failed")}
-    failed = WebhookDelivery.objects.get(task=broken)
-    assert (failed.data["status"], failed.data["error"]) == ("FAILED", "It broke.")
-    assert failed.data["report"] is None
+    message = WebhookDelivery.objects.get(task=broken)
+    assert (message.data["status"], message.data["error"]) == ("FAILED", "It broke.")
+    assert message.data["report"] is None
+
+
+def test_the_account_of_a_failed_task_is_told_whoever_writes_its_end() -> None:
+    account = "The agent wrote no report; this account is the engine's. …"
+    by_the_journal, claim = claimed_task(webhook={"url": OWN, "events": []}, steps_completed=1)
+    release = dataclasses.replace(failed("No credit."), report=account)
+    write_entries([the_end(by_the_journal, epoch=claim.epoch, release=release)])
+    by_rows = a_task(webhook={"url": OWN, "events": []}, steps_completed=1)
+    with transaction.atomic():
+        end_failed(AgentTask.objects.get(pk=by_rows.pk), error="It broke.", now=timezone.now())
+
+    message = WebhookDelivery.objects.get(task=by_the_journal)
+    assert (message.event, message.data["report"]) == ("agent_task.failed", account)
+    assert (message.data["error"], message.data["report_truncated"]) == ("No credit.", False)
+    message = WebhookDelivery.objects.get(task=by_rows)
+    assert message.data["report"] == (
+        "The agent wrote no report; this account is the engine's. It stopped because the task "
+        "failed: It broke. No tool call succeeded."
+    )
 
 
 def test_a_task_whose_end_is_undone_is_told_to_nobody() -> None:
