@@ -30,9 +30,7 @@ def _ending(found: TaskEvidence) -> Iterator[str]:
         yield f"ended {task.status}, scripted {script.status} ({detail})"
         return
     if script.ending is Ending.REFUSED:
-        if "HTTP 402" not in (task.error or ""):
-            yield f"failed with another error: {task.error}"
-        return
+        yield from _refusal(found)
     unknown = Counter(
         call.name
         for calls in found.calls.values()
@@ -40,7 +38,7 @@ def _ending(found: TaskEvidence) -> Iterator[str]:
         if call.state == "unknown_outcome"
     )
     report, note, named = (task.report or "").partition(NOTE)
-    if report != script.report:
+    if script.ending is not Ending.REFUSED and report != script.report:
         yield f"the report is {report!r}, scripted {script.report!r}"
     if bool(note) != bool(unknown):
         yield f"{sum(unknown.values())} unknown outcomes, but the note says {named!r}"
@@ -48,6 +46,14 @@ def _ending(found: TaskEvidence) -> Iterator[str]:
         said = f"{name} ({count})" if count > 1 else name
         if said not in named:
             yield f"the report does not name the unknown outcome of {said}"
+
+
+def _refusal(found: TaskEvidence) -> Iterator[str]:
+    task, steps = found.task, found.script.steps
+    if "HTTP 402" not in (task.error or ""):
+        yield f"failed with another error: {task.error}"
+    if (task.report is None) != (steps == 0):
+        yield f"failed after {steps} steps with the report {task.report!r}"
 
 
 def _steps(found: TaskEvidence) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The checker sees each kind of damage, and sees none where there is none."""
 
+import dataclasses
 import datetime
 from collections.abc import Callable
 
@@ -70,6 +71,20 @@ def another_report(found: TaskEvidence) -> None:
     found.task.report = "Done."
 
 
+def refused(found: TaskEvidence, *, report: str | None) -> None:
+    found.script = dataclasses.replace(found.script, ending=Ending.REFUSED)
+    found.task.status, found.task.error, found.task.report = "FAILED", "(HTTP 402)", report
+
+
+def refused_without_an_account(found: TaskEvidence) -> None:
+    refused(found, report=None)
+
+
+def refused_with_a_doubt_unnamed(found: TaskEvidence) -> None:
+    refused(found, report="The agent wrote no report.")
+    found.calls[1][0].state = "unknown_outcome"
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
@@ -83,6 +98,8 @@ def another_report(found: TaskEvidence) -> None:
         (stranded, "nobody let go of it"),
         (shown_something_else, "request gen-2 for turn 2 does not show what is committed"),
         (answered_by_half, "step 1 holds the answer gen-9, which was never given whole"),
+        (refused_without_an_account, "failed after 1 steps with the report None"),
+        (refused_with_a_doubt_unnamed, "1 unknown outcomes, but the note says ''"),
         (another_report, "the report is 'Done.', scripted 'task-00001 ends after 2 turns: words.'"),
     ],
 )
