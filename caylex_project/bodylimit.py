@@ -30,6 +30,9 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # A prompt of 100,000 characters takes up to 1.2 MB where a client escapes each of them.
 MAX_BODY = 1_500_000  # bytes
+# Pages of the admin that take a file: the larger bodies are read for those alone who may open the
+# page, so that nobody else can have so much kept in memory.
+UPLOADS: Mapping[str, int] = {"/admin/skills_app/skill/add/": 21_200_000}  # path: bytes
 MAX_HEADERS = 16_000  # bytes, names and values together
 LINGER = 2.0  # seconds that we go on discarding, so that a busy sender gets to read the answer
 # RFC 2231 parameters (`name*=charset''text`) have no place in the type of a JSON body, and an
@@ -54,12 +57,13 @@ class RequestGuard:
         if scope["type"] != "http":
             await self.application(scope, receive, send)
             return
-        refusal = _look(scope)
+        limit = await self._limit(scope)
+        refusal = _look(scope, limit)
         if refusal is not None:
             await _refuse(scope, receive, send, status=refusal)
             return
         try:
-            body = await whole_body(receive, limit=MAX_BODY)
+            body = await whole_body(receive, limit=limit)
         except BodyTooLarge:
             await _refuse(scope, receive, send, status=413)
             return
@@ -67,6 +71,31 @@ class RequestGuard:
             if body:
                 _set_length(scope, len(body))
             await self._serve(scope, body, receive, send)
+
+    async def _limit(self, scope: Scope) -> int:
+        """Return how many bytes the body may have."""
+        more = UPLOADS.get(scope["path"], MAX_BODY)
+        usual = _look(scope, MAX_BODY) != 413 or _look(scope, more) is not None
+        if scope["method"] != "POST" or usual:
+            return MAX_BODY
+        return more if await self._may_open(scope) else MAX_BODY
+
+    async def _may_open(self, scope: Scope) -> bool:
+        """Tell whether the sender would be shown the page that the POST goes to."""
+        statuses = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def note(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        of_body = (b"content-length", b"content-type", b"transfer-encoding", b"expect")
+        headers = [(name, value) for name, value in scope["headers"] if name not in of_body]
+        asked = {**scope, "method": "GET", "query_string": b"", "headers": headers}
+        await self._serve(asked, b"", receive, note)
+        return statuses == [200]
 
     async def _serve(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         replayed = started = False
@@ -96,8 +125,11 @@ class BodyTooLarge(Exception):
     """The body went on beyond the limit."""
 
 
-def _look(scope: Scope) -> int | None:
-    """Return the status of the refusal that the head of the request has earned, or None."""
+def _look(scope: Scope, limit: int) -> int | None:
+    """Return the status of the refusal that the head of the request has earned, or None.
+
+    `limit` is how many bytes the body may have.
+    """
     if not scope.get("query_string", b"").isascii():
         return 400
     total = 0
@@ -105,14 +137,14 @@ def _look(scope: Scope) -> int | None:
         total += len(name) + len(value)
         if name == b"content-type" and (not _PLAIN_TYPE.match(value) or b"*" in value):
             return 415 if total <= MAX_HEADERS else 431
-        if name == b"content-length" and not _is_within(value):
+        if name == b"content-length" and not _is_within(value, limit):
             return 413
     return 431 if total > MAX_HEADERS else None
 
 
-def _is_within(length: bytes) -> bool:
+def _is_within(length: bytes, limit: int) -> bool:
     digits = length.strip().lstrip(b"0")
-    return not digits or (digits.isdigit() and len(digits) < 10 and int(digits) <= MAX_BODY)
+    return not digits or (digits.isdigit() and len(digits) < 10 and int(digits) <= limit)
 
 
 def _set_length(scope: Scope, length: int) -> None:

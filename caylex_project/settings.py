@@ -234,5 +234,6 @@ AXES_VERBOSE = False
 OTP_TOTP_ISSUER = "Caylex Agent Tasks"
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_000_000
+FILE_UPLOAD_MAX_MEMORY_SIZE = 22_000_000  # the body is in memory already: no copy on a disk
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a navigator's permissions: one for each tool
 LOGGING = logging_settings(json_lines=not DEBUG)

@@ -1,66 +1,98 @@
-"""What a skill's folder may hold, and the skill that its files make: from a disk or an upload."""
+"""What a skill's folder may hold, and the skill that its files make: from a disk or an upload.
+
+The limits are the same for both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterator, Mapping
 
+from skills_app.assets import Asset, asset_of
+from skills_app.names import check_together, normal
 from skills_app.skillmd import MAX_SKILL_MD, ParsedSkill, SkillRefused, fit_text, parse_skill
 
 SKILL_MD = "SKILL.md"
+SKILL_MDS = (SKILL_MD, "skill.md")  # the standard's reader takes either; the first goes first
 MAX_FILES = 200
-MAX_FILE = 200_000  # bytes
-MAX_TOTAL = 2_000_000  # bytes of all files together
-MAX_DEPTH = 8  # folders within folders
-MAX_PATH = 200  # characters
+MAX_FILE = 5_000_000  # bytes
+MAX_TOTAL = 20_000_000  # bytes of all files together
+MAX_TEXT = 200_000  # bytes of a text that an agent can read; a larger one is kept aside
+MAX_TEXTS = 2_000_000  # bytes of all of these; beyond that the largest are kept aside
+MOST_NAMED = 5  # files in one note
 
 Read = Callable[[str, int], bytes]  # a file's first bytes: of its name, one more than so many
 
 
-def assemble(names: Iterable[str], *, read: Read) -> ParsedSkill:
+def assemble(names: Collection[str], *, read: Read) -> ParsedSkill:
     """Return the skill that the files make, each read once, in the order of their names.
 
     Raises SkillRefused.
     """
-    files: dict[str, str] = {}
+    check_together(names)
+    main = next((each for each in SKILL_MDS if each in names), None)
+    if main is None:
+        raise SkillRefused(f"The folder holds no {SKILL_MD}.")
+    if len(names) - 1 > MAX_FILES:
+        raise SkillRefused(f"The folder holds more than {MAX_FILES} files.")
+    text = skill_md(lambda most: read(main, most))
+    contents = dict(_contents(sorted(set(names) - {main}), read))
+    files = _texts(contents)
+    assets = {path: asset_of(path, data) for path, data in contents.items() if path not in files}
+    return parse_skill(text, files=files, assets=assets, notes=_notes(assets))
+
+
+def skill_md(read: Callable[[int], bytes]) -> str:
+    """Return the text of the SKILL.md, whose first bytes `read` gives. Raises SkillRefused."""
+    most = 4 * MAX_SKILL_MD
+    data = read(most)
+    if len(data) > most:
+        raise SkillRefused(f"{SKILL_MD} is larger than {most:,} bytes.")
+    try:
+        return fit_text(data.decode(), what=SKILL_MD)
+    except UnicodeDecodeError:
+        raise SkillRefused(f"{SKILL_MD} is not a text in UTF-8.") from None
+
+
+def _contents(names: list[str], read: Read) -> Iterator[tuple[str, bytes]]:
+    """Yield the files by the paths that are stored."""
     total = 0
-    text: str | None = None
-    for name in sorted(names):
-        if name == SKILL_MD:
-            text = skill_md(read)
-            continue
-        if len(files) == MAX_FILES:
-            raise SkillRefused(f"The folder holds more than {MAX_FILES} files.")
-        files[name] = _text(read(name, MAX_FILE), name, MAX_FILE)
-        total += len(files[name].encode())
+    for name in names:
+        data = read(name, MAX_FILE)
+        if len(data) > MAX_FILE:
+            raise SkillRefused(f"{name} is larger than {MAX_FILE:,} bytes.")
+        total += len(data)
         if total > MAX_TOTAL:
             raise SkillRefused(f"The files are larger than {MAX_TOTAL:,} bytes together.")
-    if text is None:
-        raise SkillRefused(f"The folder holds no {SKILL_MD}.")
-    return parse_skill(text, files=files)
+        yield normal(name), data
 
 
-def skill_md(read: Read) -> str:
-    """Return the text of the SKILL.md. Raises SkillRefused."""
-    most = 4 * MAX_SKILL_MD
-    return _text(read(SKILL_MD, most), SKILL_MD, most)
+def _texts(contents: Mapping[str, bytes]) -> dict[str, str]:
+    """Return what an agent can read, and can have in its context at a reasonable price."""
+    texts = {path: text for path, data in contents.items() if (text := _text(data)) is not None}
+    total = sum(len(contents[path]) for path in texts)
+    for path in sorted(texts, key=lambda path: (-len(contents[path]), path)):
+        if total <= MAX_TEXTS:
+            break
+        total -= len(contents[path])
+        del texts[path]
+    return texts
 
 
-def check_path(name: str) -> None:
-    """Refuse a path within the folder that is odd or too long. Raises SkillRefused."""
-    if len(name) > MAX_PATH or not name.isprintable():
-        raise SkillRefused(f"A file's path must be printable, with at most {MAX_PATH} characters.")
-
-
-def check_depth(folders: str, depth: int) -> None:
-    """Refuse folders too deep within folders. Raises SkillRefused."""
-    if depth > MAX_DEPTH:
-        raise SkillRefused(f"{folders} lies too deep: at most {MAX_DEPTH} folders.")
-
-
-def _text(data: bytes, name: str, most: int) -> str:
-    if len(data) > most:
-        raise SkillRefused(f"{name} is larger than {most:,} bytes.")
+def _text(data: bytes) -> str | None:
+    if len(data) > MAX_TEXT:
+        return None
     try:
-        return fit_text(data.decode(), what=name)
-    except UnicodeDecodeError:
-        raise SkillRefused(f"{name} is not a text in UTF-8; a skill holds text alone.") from None
+        return fit_text(data.decode(), what="")
+    except (UnicodeDecodeError, SkillRefused):
+        return None
+
+
+def _notes(assets: Mapping[str, Asset]) -> Iterator[str]:
+    if not assets:
+        return
+    named = [f"{path} ({each.said})" for path, each in list(assets.items())[:MOST_NAMED]]
+    more = [f"and {len(assets) - MOST_NAMED} more"] if len(assets) > MOST_NAMED else []
+    yield (
+        "Kept aside, because an agent cannot read what is no text or too large: "
+        f"{', '.join([*named, *more])}."
+    )

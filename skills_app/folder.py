@@ -7,27 +7,29 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from skills_app.assembly import SKILL_MD, assemble, check_depth, check_path, skill_md
+from skills_app.assembly import SKILL_MDS, assemble, skill_md
+from skills_app.names import check_depth, check_path
 from skills_app.skillmd import ParsedSkill, SkillRefused, parse_skill
 
 
 def load_skill(path: Path) -> ParsedSkill:
-    """Return the skill in a folder with its text files, or that of a SKILL.md by itself.
+    """Return the skill in a folder with its files, or that of a SKILL.md by itself.
 
-    Names that begin with a dot are left out. Links, devices, files that are not UTF-8 text
-    and too many or too large ones are refused. Nothing outside the folder is read.
+    Names that begin with a dot are left out. Links, devices, names that some disk cannot keep,
+    and too many or too large files are refused. Nothing outside the folder is read.
     Raises SkillRefused.
     """
     try:
-        alone, folder = path.name == SKILL_MD and path.is_file(), path.is_dir()
+        alone, folder = path.name in SKILL_MDS and path.is_file(), path.is_dir()
     except OSError as error:
         raise SkillRefused(f"The path cannot be read: {error.strerror}.") from None
     if alone:
-        return parse_skill(skill_md(lambda name, most: _read(path, name, most)))
+        return parse_skill(skill_md(lambda most: _read(path, path.name, most)))
     if not folder:
         raise SkillRefused("There is no such folder, and no SKILL.md of that path.")
     return assemble(
-        _walk(path, prefix="", depth=0), read=lambda name, most: _read(path / name, name, most)
+        list(_walk(path, prefix="", depth=0)),
+        read=lambda name, most: _read(path / name, name, most),
     )
 
 

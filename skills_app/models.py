@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
@@ -65,17 +66,58 @@ class SkillRevision(models.Model):
         return f"{self.name} r{self.number}"
 
 
-class SkillFile(models.Model):
-    """A text file of a revision, by its path inside the skill's folder."""
+class SkillBlob(models.Model):
+    """The bytes of files that are kept aside; the revisions of a skill share what is the same."""
 
-    revision = models.ForeignKey(SkillRevision, on_delete=models.CASCADE, related_name="files")
-    path = models.CharField(max_length=200)
-    text = models.TextField()
+    skill = models.ForeignKey(Skill, on_delete=models.CASCADE, related_name="blobs")
+    sha256 = models.CharField(max_length=64)
+    size = models.PositiveIntegerField(help_text="Bytes.")
+    data = models.BinaryField()
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["revision", "path"], name="skill_file_path_once")
+            models.UniqueConstraint(fields=["skill", "sha256"], name="skill_blob_once_per_skill")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sha256[:12]} ({self.size:,} bytes)"
+
+
+class SkillFile(models.Model):
+    """A file of a revision, by its path inside the skill's folder.
+
+    It is a text that agents can read or, with a `blob`, kept aside for people to download.
+    """
+
+    revision = models.ForeignKey(SkillRevision, on_delete=models.CASCADE, related_name="files")
+    path = models.CharField(max_length=200)
+    text = models.TextField(blank=True)
+    blob = models.ForeignKey(
+        SkillBlob, on_delete=models.CASCADE, related_name="files", null=True, editable=False
+    )
+    media_type = models.CharField(max_length=100, blank=True, help_text="Of what is kept aside.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["revision", "path"], name="skill_file_path_once"),
+            models.CheckConstraint(
+                condition=Q(blob__isnull=True, media_type="")
+                | (Q(blob__isnull=False, text="") & ~Q(media_type="")),
+                name="skill_file_is_text_or_kept_aside",
+            ),
         ]
 
     def __str__(self) -> str:
         return self.path
+
+
+class SkillUpload(models.Model):
+    """A file that a member of staff has uploaded and looks at; nothing of it is a skill yet."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    data = models.BinaryField()
+    created_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return str(self.id)

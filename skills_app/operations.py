@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -12,8 +13,12 @@ from django.db.models import F, Max, Q, QuerySet
 from django.utils.text import slugify
 
 from caylex_project.accounts.models import Navigator, Project
-from skills_app.models import Skill, SkillFile, SkillRevision
+from skills_app.assets import Asset
+from skills_app.models import Skill, SkillBlob, SkillFile, SkillRevision
+from skills_app.names import normal
 from skills_app.skillmd import MAX_NAME, ParsedSkill
+
+ASIDE = "Files of this skill that are kept aside, and that you cannot read (no text, or too large):"
 
 
 class Source(StrEnum):
@@ -41,6 +46,13 @@ class CatalogueEntry(NamedTuple):
     name: str
     description: str
     revision_id: uuid.UUID
+
+
+class SkillText(NamedTuple):
+    """What an agent is given to read; not `readable` where it is a sentence about the file."""
+
+    text: str
+    readable: bool = True
 
 
 def store_skill(
@@ -74,9 +86,29 @@ def store_skill(
             SkillFile(revision=revision, path=path, text=text)
             for path, text in parsed.files.items()
         )
+        _keep_aside(revision, parsed.assets)
         skill.current = revision
         skill.save(update_fields=["current"])
     return revision
+
+
+def _keep_aside(revision: SkillRevision, assets: Mapping[str, Asset]) -> None:
+    """Store the files that are kept aside; the caller holds the lock on the skill's row."""
+    blobs = SkillBlob.objects.filter(skill=revision.skill_id)
+    ids = dict(blobs.values_list("sha256", "pk"))
+    for path, asset in assets.items():
+        if asset.sha256 not in ids:
+            assert asset.data is not None, "read from a disk or an upload, it has its bytes"
+            made = SkillBlob.objects.create(
+                skill_id=revision.skill_id, sha256=asset.sha256, size=asset.size, data=asset.data
+            )
+            ids[asset.sha256] = made.pk
+        SkillFile.objects.create(
+            revision=revision,
+            path=path,
+            blob_id=ids[asset.sha256],
+            media_type=asset.media_type,
+        )
 
 
 def use_revision(*, revision: SkillRevision) -> bool:
@@ -142,18 +174,37 @@ def skill_body(revision_id: uuid.UUID) -> str | None:
     if body is None:
         return None
     rows = SkillFile.objects.filter(revision_id=revision_id).order_by("path")
-    paths = list(rows.values_list("path", flat=True))
-    if not paths:
-        return body
-    return f"{body}\n\nFiles of this skill:\n" + "\n".join(f"- {path}" for path in paths)
+    texts, aside = list[str](), list[str]()
+    for path, media_type, size in rows.values_list("path", "media_type", "blob__size"):
+        if size is None:
+            texts.append(f"- {path}")
+        else:
+            aside.append(f"- {path} ({media_type}, {size:,} bytes)")
+    parts = [body]
+    if texts:
+        parts.append("\n".join(["Files of this skill:", *texts]))
+    if aside:
+        parts.append("\n".join([ASIDE, *aside]))
+    return "\n\n".join(parts)
 
 
-def skill_file(revision_id: uuid.UUID, path: str) -> str | None:
-    """Return the text of a file of a revision by its path inside the folder, or None."""
+def skill_file(revision_id: uuid.UUID, path: str) -> SkillText | None:
+    """Return what an agent reads of a file, by its path inside the folder, or None.
+
+    Of a file that is kept aside that is a sentence that says so.
+    """
     if not path.isprintable():
         return None
-    rows = SkillFile.objects.filter(revision_id=revision_id, path=str(PurePosixPath(path)))
-    return rows.values_list("text", flat=True).first()
+    asked = str(PurePosixPath(path))
+    rows = SkillFile.objects.filter(revision_id=revision_id, path__in={asked, normal(asked)})
+    row = rows.values_list("path", "text", "media_type", "blob__size").first()
+    if row is None:
+        return None
+    found, text, media_type, size = row
+    if size is None:
+        return SkillText(text)
+    said = f"{found} ({media_type}, {size:,} bytes) is kept aside: it is no text, or too large."
+    return SkillText(f"{said} You cannot read it.", readable=False)
 
 
 def _visible(project: Project, navigator: Navigator) -> QuerySet[Skill]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,9 @@ import frontmatter
 from django.utils.text import slugify
 from frontmatter.default_handlers import YAMLHandler
 
-from skills_app.strict_yaml import YamlRefused, load_text
+from skills_app.assets import Asset
+from skills_app.strict_yaml import YamlRefused
+from skills_app.unquoted import load_frontmatter
 
 MAX_SKILL_MD = 200_000  # characters of SKILL.md
 MAX_FRONTMATTER = 20_000
@@ -31,9 +33,11 @@ class SkillRefused(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedSkill:
-    """A skill as its author wrote it. `files` are texts by their path inside the folder.
+    """A skill as its author wrote it.
 
+    `files` are texts and `assets` what is kept aside, by their path inside the folder.
     `frontmatter` holds everything between the dashes, text alone, unknown keys included.
+    `notes` are sentences for the author: what was read leniently, and what the agent cannot read.
     """
 
     name: str
@@ -42,26 +46,40 @@ class ParsedSkill:
     body: str
     frontmatter: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    assets: Mapping[str, Asset] = field(default_factory=dict)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def digest(self) -> str:
         """SHA-256 (hex) over everything that the skill says: equal when nothing changed."""
-        whole = [self.name, self.description, self.body, self.frontmatter, self.files]
+        whole: list[Any] = [self.name, self.description, self.body, self.frontmatter, self.files]
+        if self.assets:
+            whole.append({path: each.sha256 for path, each in self.assets.items()})
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
-class _Strict(YAMLHandler):  # type: ignore[misc]
+class _Lenient(YAMLHandler):  # type: ignore[misc]
+    """Loads the frontmatter; `unquoted` are the keys whose text lacked its quotes."""
+
+    unquoted: tuple[str, ...] = ()
+
     def load(self, fm: str, **kwargs: object) -> Any:
         if len(fm) > MAX_FRONTMATTER:
             raise SkillRefused(f"The frontmatter is longer than {MAX_FRONTMATTER} characters.")
-        loaded = load_text(fm)
+        loaded, self.unquoted = load_frontmatter(fm)
         if not isinstance(loaded, dict):
             raise SkillRefused("The frontmatter must be a list of keys with values.")
         return loaded
 
 
-def parse_skill(text: str, *, files: Mapping[str, str] | None = None) -> ParsedSkill:
-    """Return the skill that the text of a SKILL.md describes.
+def parse_skill(
+    text: str,
+    *,
+    files: Mapping[str, str] | None = None,
+    assets: Mapping[str, Asset] | None = None,
+    notes: Iterable[str] = (),
+) -> ParsedSkill:
+    """Return the skill that the text of a SKILL.md describes; `notes` go before its own.
 
     Raises SkillRefused.
     """
@@ -70,8 +88,9 @@ def parse_skill(text: str, *, files: Mapping[str, str] | None = None) -> ParsedS
     text = fit_text(text, what="SKILL.md")
     if not _OPENING.match(text):
         raise SkillRefused("SKILL.md must begin with its frontmatter, after a line of '---'.")
+    handler = _Lenient()
     try:
-        found, body = frontmatter.parse(text, handler=_Strict())
+        found, body = frontmatter.parse(text, handler=handler)
     except YamlRefused as error:
         raise SkillRefused(f"The frontmatter of SKILL.md: {error}") from None
     if not found:
@@ -86,7 +105,14 @@ def parse_skill(text: str, *, files: Mapping[str, str] | None = None) -> ParsedS
         body=body,
         frontmatter=known,
         files=files or {},
+        assets=assets or {},
+        notes=(*notes, *_quote(handler.unquoted)),
     )
+
+
+def _quote(keys: Iterable[str]) -> Iterator[str]:
+    for key in keys:
+        yield f"The frontmatter's {key} is no YAML as it stands and was read as text; quote it."
 
 
 def fit_text(text: str, *, what: str) -> str:
@@ -101,21 +127,33 @@ def fit_text(text: str, *, what: str) -> str:
 
 
 def _checked(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the frontmatter with what the standard asks for checked, the rest as it is read.
+
+    What is optional and of another kind than the standard says is kept as JSON text.
+    """
     known = dict(found)
     known["name"] = _line(found, "name", MAX_NAME)
     known["description"] = _line(found, "description", MAX_DESCRIPTION)
     for key in ("license", "compatibility"):
-        if key in found and not isinstance(found[key], str):
-            raise SkillRefused(f"The frontmatter's {key} must be text.")
-    metadata = found.get("metadata", {})
-    if not isinstance(metadata, dict) or not all(isinstance(e, str) for e in metadata.values()):
-        raise SkillRefused("The frontmatter's metadata must be keys with texts.")
+        if key in found:
+            known[key] = _as_text(found[key])
     for key in ("allowed-tools", "tags"):
-        value = found.get(key, "")
-        listed = isinstance(value, list) and all(isinstance(each, str) for each in value)
-        if not listed and not isinstance(value, str):
-            raise SkillRefused(f"The frontmatter's {key} must be text or a list of texts.")
+        if key in found and not _is_texts(found[key]):
+            known[key] = _as_text(found[key])
+    metadata = known.pop("metadata", "")
+    if metadata and not isinstance(metadata, dict):
+        raise SkillRefused("The frontmatter's metadata must be keys with values.")
+    if metadata:
+        known["metadata"] = {key: _as_text(value) for key, value in metadata.items()}
     return known
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _line(found: Mapping[str, Any], key: str, most: int) -> str:
@@ -125,7 +163,9 @@ def _line(found: Mapping[str, Any], key: str, most: int) -> str:
         raise SkillRefused(f"The frontmatter needs a {key}, as text.")
     line = " ".join(value.split())
     if len(line) > most:
-        raise SkillRefused(f"The frontmatter's {key} is longer than {most} characters.")
+        raise SkillRefused(
+            f"The frontmatter's {key} is longer than {most:,} characters: it has {len(line):,}."
+        )
     return line
 
 

@@ -12,17 +12,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 
-from skills_app.assembly import (
-    MAX_FILES,
-    SKILL_MD,
-    assemble,
-    check_depth,
-    check_path,
-    skill_md,
-)
+from skills_app.assembly import MAX_FILES, MAX_TOTAL, SKILL_MD, SKILL_MDS, assemble, skill_md
+from skills_app.names import check_path, check_printable
 from skills_app.skillmd import ParsedSkill, SkillRefused, parse_skill
 
-MAX_UPLOAD = 1_000_000  # bytes; on the page that asks it travels once more, as base64
+MAX_UPLOAD = MAX_TOTAL + 1_000_000  # bytes: the largest skill as a ZIP that does not compress
 MAX_ENTRIES = 4 * MAX_FILES  # files and folders, those that are left out included
 
 _LOCAL_HEADER, _EMPTY = b"PK\x03\x04", b"PK\x05\x06"
@@ -37,7 +31,7 @@ def load_upload(data: bytes) -> ParsedSkill:
     if len(data) > MAX_UPLOAD:
         raise SkillRefused(f"The upload is larger than {MAX_UPLOAD:,} bytes.")
     if not data.startswith((_LOCAL_HEADER, _EMPTY)):
-        return parse_skill(skill_md(lambda _, most: data[: most + 1]))
+        return parse_skill(skill_md(lambda most: data[: most + 1]))
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = _entries(archive)
@@ -61,13 +55,14 @@ def _entries(archive: zipfile.ZipFile) -> Mapping[str, zipfile.ZipInfo]:
         parts = _parts(entry)
         if _left_out(parts):
             continue
+        check_path("/".join(parts))
         _check_kind(entry)
         if entry.is_dir():
             continue
         if name in found:
             raise SkillRefused(f"{name} is in the ZIP twice.")
         found[name] = entry
-    if SKILL_MD not in found:
+    if not any(each in found for each in SKILL_MDS):
         raise SkillRefused(_no_skill_md(found))
     return found
 
@@ -75,13 +70,12 @@ def _entries(archive: zipfile.ZipFile) -> Mapping[str, zipfile.ZipInfo]:
 def _parts(entry: zipfile.ZipInfo) -> list[str]:
     """Return the path's parts, checked: it leads down, within the folder, in plain words."""
     name = entry.orig_filename
-    check_path(name)
+    check_printable(name)
     if not name.isascii() and not entry.flag_bits & _UTF_8:
         raise SkillRefused("A file's name is neither plain ASCII nor marked as UTF-8.")
     parts = name.removesuffix("/").split("/")
     if "\\" in name or ":" in parts[0] or any(part in ("", ".", "..") for part in parts):
         raise SkillRefused(f"{name} is no path within the skill's folder.")
-    check_depth("/".join(parts[:-1]), len(parts) - 1)
     return parts
 
 
@@ -110,7 +104,12 @@ def _no_skill_md(found: Mapping[str, zipfile.ZipInfo]) -> str:
 
 
 def _folders_of(found: Mapping[str, zipfile.ZipInfo]) -> Iterator[str]:
-    return (name.removesuffix(SKILL_MD) for name in sorted(found) if name.endswith(f"/{SKILL_MD}"))
+    return (
+        name.removesuffix(main)
+        for name in sorted(found)
+        for main in SKILL_MDS
+        if name.endswith(f"/{main}")
+    )
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, most: int) -> bytes:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils.http import content_disposition_header
 
 from caylex_project.accounts.readonly import ReadOnlyAdmin
 from caylex_project.accounts.row_actions import NotDone, Outcome, RowAction, RowActionsAdmin
-from skills_app.admin.upload import UploadAdmin, project_of
-from skills_app.changes import Change, changes, skill_of
+from skills_app.admin.upload import UploadAdmin, contents_of, project_of
+from skills_app.changes import Budget, Change, changes, skill_of
 from skills_app.models import Skill, SkillFile, SkillRevision
 from skills_app.operations import use_revision
+from skills_app.skillmd import ParsedSkill
 
 MOST_REVISIONS = 20  # on a skill's page, each compared with the one before it
 
@@ -32,22 +38,33 @@ class SkillAdmin(UploadAdmin):
         """The skill as it is now, and its revisions."""
         if row.current is None:
             return {}
-        return {"skill": skill_of(row.current), "revisions": _told(row)}
+        return {"revisions": _told(row), **contents_of(skill_of(row.current), revision=row.current)}
 
 
 def _told(skill: Skill) -> list[dict[str, Any]]:
-    """Return the newest revisions, each with what it changed."""
-    found = skill.revisions.select_related("skill").prefetch_related("files")
-    newest = list(found.order_by("-number")[: MOST_REVISIONS + 1])
-    older: Sequence[SkillRevision | None] = [*newest[1:], None]
-    return [
-        {"row": each, "changes": _since(before, each), "is_current": each.pk == skill.current_id}
-        for each, before in list(zip(newest, older, strict=True))[:MOST_REVISIONS]
-    ]
+    """Return the newest revisions, each with what it changed as far as one page may cost."""
+    found = skill.revisions.select_related("skill").order_by("-number")
+    newest = list(found[: MOST_REVISIONS + 1])
+    budget, told = Budget(), list[dict[str, Any]]()
+    after = skill_of(newest[0]) if newest else None
+    for revision, older in zip(newest, [*newest[1:], None], strict=True):
+        before = skill_of(older) if older is not None and budget.left else None
+        told.append(
+            {
+                "row": revision,
+                "changes": _since(before, after, budget),
+                "not_compared": older is not None and before is None,
+                "is_current": revision.pk == skill.current_id,
+            }
+        )
+        after = before
+    return told[:MOST_REVISIONS]
 
 
-def _since(before: SkillRevision | None, revision: SkillRevision) -> list[Change]:
-    return [] if before is None else changes(before=skill_of(before), after=skill_of(revision))
+def _since(before: ParsedSkill | None, after: ParsedSkill | None, budget: Budget) -> list[Change]:
+    if before is None or after is None:
+        return []
+    return changes(before=before, after=after, budget=budget)
 
 
 def _use(revision: SkillRevision, answers: Mapping[str, Any]) -> Outcome:
@@ -84,7 +101,9 @@ class SkillRevisionAdmin(RowActionsAdmin):
     def shown_of(self, row: SkillRevision) -> dict[str, Any]:
         """What the revision says, and what it changed."""
         before = row.skill.revisions.filter(number__lt=row.number).order_by("-number").first()
-        return {"skill": skill_of(row), "before": before, "changes": _since(before, row)}
+        skill = skill_of(row)
+        since = _since(skill_of(before) if before else None, skill, Budget())
+        return {**contents_of(skill, revision=row), "before": before, "changes": since}
 
     def audited(self, row: SkillRevision) -> tuple[Any, Any]:
         """The skill, and its project."""
@@ -96,7 +115,40 @@ class SkillFileAdmin(ReadOnlyAdmin):
     """The files of the revisions."""
 
     project_paths = ("revision__skill__project", "revision__skill__navigator__project")
-    list_display = ("path", "revision")
-    list_select_related = ("revision",)
+    list_display = ("path", "revision", "kind")
     search_fields = ("path",)
-    fields = ("revision", "path", "text")
+    fields = ("revision", "path", "kind", "text")
+    readonly_fields = ("kind",)
+    change_form_template = "admin/skills_app/file.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Without the bytes: they are for the download alone."""
+        rows = super().get_queryset(request).select_related("revision", "blob")
+        return rows.defer("blob__data")
+
+    @admin.display(description="Kind")
+    def kind(self, row: SkillFile) -> str:
+        """A text, or the media type and the size of what is kept aside."""
+        return "text" if row.blob is None else f"{row.media_type}, {row.blob.size:,} bytes"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the download."""
+        page = self.admin_site.admin_view(self.download)
+        name = "skills_app_skillfile_download"
+        return [path("<path:pk>/download/", page, name=name), *super().get_urls()]
+
+    def download(self, request: HttpRequest, pk: Any) -> HttpResponse:
+        """The file as it is, to be saved and never shown. Raises Http404, PermissionDenied."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        row = self.get_object(request, pk)
+        if row is None:
+            raise Http404
+        assert isinstance(row, SkillFile)
+        data = row.text.encode() if row.blob is None else bytes(row.blob.data)
+        name = row.path.rpartition("/")[2]
+        return HttpResponse(
+            data,
+            content_type="application/octet-stream",
+            headers={"Content-Disposition": content_disposition_header(True, name) or ""},
+        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
 from django import forms
@@ -19,17 +17,19 @@ from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import Navigator, Project
 from caylex_project.accounts.row_actions import RowActionsAdmin
 from caylex_project.accounts.staff import visible_projects
-from skills_app.changes import changes, skill_of
-from skills_app.models import Skill
+from skills_app.assembly import MAX_FILE, MAX_TOTAL
+from skills_app.changes import Budget, Change, changes, skill_of
+from skills_app.kept_uploads import drop_upload, keep_upload, kept_upload
+from skills_app.models import Skill, SkillFile, SkillRevision
 from skills_app.operations import store_skill
 from skills_app.skillmd import ParsedSkill, SkillRefused
 from skills_app.upload import MAX_UPLOAD, load_upload
 
 
 class UploadForm(forms.Form):
-    """A skill's file and its owner. On the page that asks, `kept` is the file, as base64.
+    """A skill's file and its owner. On the page that asks, `kept` names the file, kept till then.
 
-    What comes back with it is looked at like any other upload.
+    What was kept is looked at like any other upload.
     """
 
     project = forms.ModelChoiceField(Project.objects.none(), required=False)
@@ -42,12 +42,14 @@ class UploadForm(forms.Form):
         required=False,
         allow_empty_file=True,
         label="SKILL.md or ZIP",
-        help_text=f"A ZIP has its SKILL.md at the root. At most {MAX_UPLOAD:,} bytes.",
+        help_text="A ZIP has its SKILL.md at the root. "
+        f"At most {MAX_FILE:,} bytes a file, and {MAX_TOTAL:,} together.",
     )
-    kept = forms.CharField(required=False, widget=forms.HiddenInput)
+    kept = forms.UUIDField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, user: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.user = user
         visible = visible_projects(user)
         projects = Project.objects.select_related("tenant").order_by("tenant__name", "name")
         navigators = Navigator.objects.order_by("project__name", "name")
@@ -73,12 +75,11 @@ class UploadForm(forms.Form):
         file = given.get("file")
         if file is not None:
             return bytes(file.read(MAX_UPLOAD + 1))
-        try:
-            data = base64.b64decode(given.get("kept") or "", validate=True)
-        except (binascii.Error, ValueError):
-            data = b""
-        if not data:
+        if not given.get("kept"):
             raise SkillRefused("Choose a file.")
+        data = kept_upload(user_id=self.user.pk, upload_id=given["kept"], now=timezone.now())
+        if data is None:
+            raise SkillRefused("The file is not kept any more: choose it again.")
         return data
 
 
@@ -127,16 +128,16 @@ class UploadAdmin(RowActionsAdmin):
         before = next((each.current for each in there if each.current), None)
         asked = {
             **{name: getattr(given[name], "pk", None) for name in ("project", "navigator")},
-            "kept": base64.b64encode(given["data"]).decode(),
+            "kept": keep_upload(user_id=request.user.pk, data=given["data"], now=timezone.now()),
         }
         return self._show(
             request,
             UploadForm(initial=asked, user=request.user),
             title=f"Store {skill.slug}?",
-            skill=skill,
+            **contents_of(skill),
             owner=given["project"] or given["navigator"],
             before=before,
-            changes=changes(before=skill_of(before), after=skill) if before else [],
+            changes=_since(before, skill),
             unchanged=before is not None and before.digest == skill.digest,
         )
 
@@ -154,11 +155,29 @@ class UploadAdmin(RowActionsAdmin):
                 details={"revision": revision.number},
                 now=timezone.now(),
             )
+            drop_upload(user_id=request.user.pk)
         sentence = f"{revision} is the current revision: the next task uses it."
         self.message_user(request, sentence, messages.SUCCESS)
         return HttpResponseRedirect(
             reverse("admin:skills_app_skill_change", args=[revision.skill_id])
         )
+
+
+def contents_of(skill: ParsedSkill, *, revision: SkillRevision | None = None) -> dict[str, Any]:
+    """Return what the template shows of a skill; what a revision keeps aside can be saved."""
+    rows = SkillFile.objects.filter(revision=revision, blob__isnull=False) if revision else None
+    ids = {} if rows is None else dict(rows.values_list("path", "pk"))
+    aside = [
+        {"path": path, "asset": asset, "file": ids.get(path)}
+        for path, asset in sorted(skill.assets.items())
+    ]
+    return {"skill": skill, "aside": aside}
+
+
+def _since(before: SkillRevision | None, skill: ParsedSkill) -> list[Change]:
+    if before is None:
+        return []
+    return changes(before=skill_of(before), after=skill, budget=Budget())
 
 
 def project_of(skill: Skill) -> Any:

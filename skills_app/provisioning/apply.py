@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from django.db import transaction
 
@@ -24,6 +25,7 @@ from skills_app.operations import store_skill
 from skills_app.provisioning.document import (
     CredentialPart,
     Document,
+    OnError,
     ProvisionRefused,
     ServerPart,
 )
@@ -31,6 +33,13 @@ from skills_app.skillmd import ParsedSkill, SkillRefused
 
 OLD_SECRETS_LIVE = datetime.timedelta(hours=24)
 MAX_VALUE_FILE = 10_000  # bytes
+
+
+class SkippedSkill(NamedTuple):
+    """A skill that does not load and that the file lets us leave out; `why` is a sentence."""
+
+    path: str
+    why: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,6 +53,7 @@ class Provisioned:
     caylex_api_key: str | None = field(default=None, repr=False)
     servers: list[Server] = field(default_factory=list)
     skills: list[Skill] = field(default_factory=list)
+    skipped: list[SkippedSkill] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -68,14 +78,16 @@ def provision(
     Raises ProvisionRefused.
     """
     mistakes: list[str] = []
-    skills = _read_skills(document, folder, mistakes)
-    warnings = _check_servers(document, mistakes) + _check_webhooks(document, mistakes)
+    warnings: list[str] = []
+    skills, skipped = _read_skills(document, folder, mistakes, warnings)
+    warnings += _check_servers(document, mistakes) + _check_webhooks(document, mistakes)
     values = _read_values(document, folder, environ, mistakes)
     if mistakes:
         raise ProvisionRefused(mistakes)
     with transaction.atomic():
         made = _accounts(document)
         made.warnings += warnings
+        made.skipped = skipped
         instances = {each.name: _server(made, each) for each in document.servers}
         _credentials(made, document, instances, values)
         made.skills = [store_skill(project=made.project, parsed=each).skill for each in skills]
@@ -83,18 +95,28 @@ def provision(
     return made
 
 
-def _read_skills(document: Document, folder: Path, mistakes: list[str]) -> list[ParsedSkill]:
+def _read_skills(
+    document: Document, folder: Path, mistakes: list[str], warnings: list[str]
+) -> tuple[list[ParsedSkill], list[SkippedSkill]]:
+    """Return the skills that load and those to leave out; others are mistakes."""
     skills: dict[str, ParsedSkill] = {}
+    skipped = []
     for index, each in enumerate(document.skills):
+        where = f"skills[{index}]: {each.path}"
         try:
-            parsed = load_skill(folder / each)
+            parsed = load_skill(folder / each.path)
+            if parsed.slug in skills:
+                raise SkillRefused(f"a skill '{parsed.slug}' is listed before.")
         except SkillRefused as error:
-            mistakes.append(f"skills[{index}]: {each}: {error}")
+            if each.on_error is OnError.REFUSE:
+                mistakes.append(f"{where}: {error}")
+            else:
+                skipped.append(SkippedSkill(each.path, str(error)))
+                warnings.append(f"{where} is skipped: {error}")
             continue
-        if parsed.slug in skills:
-            mistakes.append(f"skills[{index}]: {each}: a skill '{parsed.slug}' is listed before.")
+        warnings += [f"{where}: {note}" for note in parsed.notes]
         skills[parsed.slug] = parsed
-    return list(skills.values())
+    return list(skills.values()), skipped
 
 
 def _check_servers(document: Document, mistakes: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,6 +125,25 @@ class CredentialPart(_Part):
         return self
 
 
+class OnError(StrEnum):
+    """What becomes of a skill that does not load."""
+
+    REFUSE = "refuse"  # the whole file is refused
+    SKIP = "skip"  # it is left out, with a warning; what is stored of it stays as it is
+
+
+class SkillPart(_Part):
+    """A skill's folder, or its SKILL.md alone; a text in its place is its path."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4_096)]
+    on_error: OnError = OnError.REFUSE
+
+    @field_validator("on_error", mode="before")
+    @classmethod
+    def _is_known(cls, value: object) -> OnError:
+        return OnError(_member(OnError, value))
+
+
 class WebhookPart(_Part):
     """An address that is told of the project's tasks; no events means all."""
 
@@ -141,7 +161,7 @@ class Document(_Part):
     model: str | None = None
     servers: list[ServerPart] = Field(default_factory=list)
     credentials: list[CredentialPart] = Field(default_factory=list)
-    skills: list[str] = Field(default_factory=list)
+    skills: list[SkillPart] = Field(default_factory=list)
     webhooks: list[WebhookPart] = Field(default_factory=list)
     timezone: str | None = None
     limits: ProjectLimits | None = None
@@ -160,6 +180,13 @@ class Document(_Part):
         if value not in (None, "UTC") and value not in zoneinfo.available_timezones():
             raise ValueError("not a time zone that this machine knows; use an IANA name")
         return value
+
+    @field_validator("skills", mode="before")
+    @classmethod
+    def _are_parts(cls, value: object) -> object:
+        if not isinstance(value, list):
+            return value
+        return [each if isinstance(each, dict) else {"path": each} for each in value]
 
     @field_validator("servers")
     @classmethod

@@ -14,7 +14,7 @@ from agent_runtime.ports import Model
 from agent_runtime.tools.catalogue import CatalogueCache
 from agent_runtime.tools.mcp import McpTools
 from caylex_project.environment import Environment
-from skills_app.operations import skill_body, skill_file
+from skills_app.operations import SkillText, skill_body, skill_file
 from tasks_app.transcripts import transcript_of
 from tasks_app.worker.claim import Claim
 from tasks_app.worker.database import Database
@@ -100,7 +100,7 @@ class Resources:
     def _toolbox(self, record: Record) -> Toolbox:
         revisions = record.revisions  # and no more of the record, which is not to live as long
 
-        async def read_skill(skill_id: str, path: str | None) -> str | None:
+        async def read_skill(skill_id: str, path: str | None) -> SkillText | None:
             revision = revision_of(revisions, skill_id)
             if revision is None:
                 return None
@@ -128,7 +128,8 @@ class Resources:
         self.database.close()
 
 
-def _read_skill(revision: uuid.UUID, path: str | None) -> str | None:
-    if path is None:
-        return skill_body(revision)
-    return skill_file(revision, path)
+def _read_skill(revision: uuid.UUID, path: str | None) -> SkillText | None:
+    if path is not None:
+        return skill_file(revision, path)
+    body = skill_body(revision)
+    return None if body is None else SkillText(body)

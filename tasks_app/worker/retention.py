@@ -7,6 +7,7 @@ import datetime
 import structlog
 from django.db import transaction
 
+from skills_app.kept_uploads import drop_old_uploads
 from tasks_app.models import AgentTask, BulkOperation, IdempotencyKey, Worker
 from tasks_app.states import WorkerState
 from tasks_app.worker.claim import database_now
@@ -34,6 +35,7 @@ def retire(*, days: int, now: datetime.datetime | None = None) -> bool:
     2. Idempotency keys older than two days.
     3. Rows of workers that ended, whose lease ran out more than a week ago, and bulk operations
        that were through by then.
+    4. Uploaded skills that were looked at more than an hour ago and never stored.
     """
     with transaction.atomic():
         if not alone(_LOCK):
@@ -43,6 +45,7 @@ def retire(*, days: int, now: datetime.datetime | None = None) -> bool:
         keys = _retire_keys(moment - KEYS_LIVE)
         _retire_workers(moment - WORKERS_STAY)
         BulkOperation.objects.filter(completed_at__lt=moment - BULK_STAYS).delete()
+        drop_old_uploads(now=moment)
         return tasks == PORTION or keys == MOST_KEYS
 
 

@@ -9,8 +9,9 @@ from agent_runtime.builtins import LOAD_SKILL, load_skill, read_skill_file, subm
 from agent_runtime.messages import Call, CallState, Tool, ToolResult
 from agent_runtime.ports import ServerState, Tools
 from agent_runtime.tools.schema import Checker, compile_schema
+from skills_app.operations import SkillText
 
-ReadSkill = Callable[[str, str | None], Awaitable[str | None]]
+ReadSkill = Callable[[str, str | None], Awaitable[SkillText | None]]
 
 # The port to the servers checks the arguments of their tools, and knows nothing of ours.
 _CHECKERS: Mapping[str, Checker] = {
@@ -70,11 +71,12 @@ class Toolbox:
             return await self._servers.call(call)
         arguments = call.arguments or {}
         path = None if call.request.name == LOAD_SKILL else str(arguments.get("path"))
-        text = await self._read_skill(str(arguments.get("id")), path)
-        if text is None:
+        found = await self._read_skill(str(arguments.get("id")), path)
+        if found is None:
             what = "skill with this id" if path is None else "such file in this skill"
             return ToolResult(text=f"There is no {what}.", state=CallState.FAILED)
-        return ToolResult(text=text)
+        state = CallState.SUCCEEDED if found.readable else CallState.FAILED
+        return ToolResult(text=found.text, state=state)
 
     async def close(self) -> None:
         """End all sessions."""

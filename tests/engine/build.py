@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from agent_runtime.ports import Model
 from agent_runtime.testing import FakeTools
+from skills_app.operations import SkillText
 from tasks_app.models import AgentTask, Worker
 from tasks_app.states import WorkerState
 from tasks_app.transcripts import transcript_of
@@ -84,8 +85,8 @@ async def take(database: Database, claim: Claim, tools: FakeTools, journal: Jour
     """Read a claimed task and put it into an owner's hands."""
     record = await database.run(read_record, claim)
 
-    async def read_skill(skill_id: str, path: str | None) -> str | None:
-        return f"body of {skill_id}" if skill_id in record.revisions else None
+    async def read_skill(skill_id: str, path: str | None) -> SkillText | None:
+        return SkillText(f"body of {skill_id}") if skill_id in record.revisions else None
 
     toolbox = Toolbox(servers=tools, read_skill=read_skill, has_skills=bool(record.revisions))
     await toolbox.open()

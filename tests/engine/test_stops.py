@@ -14,6 +14,7 @@ from django.utils import timezone
 from agent_runtime.messages import Call, CallState, ToolRequest
 from agent_runtime.testing import FakeTools, ScriptedModel, says
 from caylex_project.accounts.models import Project, Tenant
+from skills_app.operations import SkillText
 from tasks_app.health import read_figures
 from tasks_app.models import AgentTask, Event
 from tasks_app.states import Status
@@ -122,7 +123,7 @@ async def test_a_call_to_a_paused_server_is_not_sent(
     board = await database.run(notices)
     assert len(board.notices.servers) == 1
 
-    async def read_skill(skill_id: str, path: str | None) -> str | None:
+    async def read_skill(skill_id: str, path: str | None) -> SkillText | None:
         return None
 
     tools = FakeTools({"search": lambda _: "one ticket"})

@@ -7,12 +7,15 @@ import uuid
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from caylex_project.accounts.models import Navigator, Project
-from skills_app.models import Skill, SkillFile, SkillRevision
+from skills_app.assets import asset_of
+from skills_app.models import Skill, SkillBlob, SkillFile, SkillRevision
 from skills_app.operations import (
     ResolvedSkill,
+    SkillText,
     Source,
     catalogue,
     resolve_skill,
@@ -60,8 +63,8 @@ def test_every_change_is_a_new_revision_and_the_old_one_stays(navigator: Navigat
     assert [first.number, second.number, third.number] == [1, 2, 3]
     assert Skill.objects.get().current == third
     assert "One." in (skill_body(first.pk) or "")
-    assert skill_file(second.pk, "style.md") == "x"
-    assert skill_file(third.pk, "style.md") == "y"
+    assert skill_file(second.pk, "style.md") == SkillText("x")
+    assert skill_file(third.pk, "style.md") == SkillText("y")
 
 
 def test_a_skill_needs_exactly_one_owner(navigator: Navigator) -> None:
@@ -178,7 +181,87 @@ def test_a_file_is_read_by_its_own_path_alone(
 ) -> None:
     revision = store_skill(project=navigator.project, parsed=parsed(style_md="x"))
 
-    assert skill_file(revision.pk, path) == text
+    assert skill_file(revision.pk, path) == (SkillText(text) if text else None)
+
+
+LOGO = b"\x89PNG\xff"
+
+
+def with_logo(body: str = "Do it.", *, logo: bytes = LOGO, **files: str) -> ParsedSkill:
+    """A skill with a picture at two places, beside these files."""
+    paths = ("assets/logo.png", "assets/logo-again.png")
+    return parse_skill(
+        skill(name="Weekly Report") + body,
+        files={k.replace("_", "."): v for k, v in files.items()},
+        assets={path: asset_of(path, logo) for path in paths},
+    )
+
+
+def test_what_is_kept_aside_is_told_to_the_agent_and_its_bytes_are_not(
+    navigator: Navigator, django_assert_num_queries: Any
+) -> None:
+    revision = store_skill(project=navigator.project, parsed=with_logo(style_md="x"))
+
+    with django_assert_num_queries(2):
+        body = skill_body(revision.pk)
+    with CaptureQueriesContext(connection) as queries:
+        read = skill_file(revision.pk, "./assets/logo.png")
+
+    assert body == (
+        "Do it.\nDo it.\n\nFiles of this skill:\n- style.md\n\nFiles of this skill that are kept "
+        "aside, and that you cannot read (no text, or too large):\n"
+        "- assets/logo-again.png (image/png, 5 bytes)\n- assets/logo.png (image/png, 5 bytes)"
+    )
+    assert read == SkillText(
+        "assets/logo.png (image/png, 5 bytes) is kept aside: it is no text, or too large. You "
+        "cannot read it.",
+        readable=False,
+    )
+    assert '"data"' not in "".join(each["sql"] for each in queries), "the bytes were read"
+
+
+def test_a_new_revision_stores_the_bytes_that_are_there_no_second_time(
+    navigator: Navigator,
+) -> None:
+    project = navigator.project
+    first = store_skill(project=project, parsed=with_logo("One."))
+    second = store_skill(project=project, parsed=with_logo("Two."))
+    again = store_skill(project=project, parsed=with_logo("Two."))
+    third = store_skill(project=project, parsed=with_logo("Two.", logo=b"\xfe"))
+
+    assert again == second
+    assert [first.number, second.number, third.number] == [1, 2, 3]
+    assert SkillBlob.objects.count() == 2, "a picture for each content, not for each place"
+    assert SkillFile.objects.count() == 6
+    kept = second.files.get(path="assets/logo.png")
+    assert kept.blob is not None
+    assert (bytes(kept.blob.data), kept.blob.size, kept.text) == (LOGO, 5, "")
+
+
+def test_another_skill_does_not_share_the_bytes(navigator: Navigator) -> None:
+    store_skill(project=navigator.project, parsed=with_logo())
+    store_skill(navigator=navigator, parsed=with_logo())
+    assert SkillBlob.objects.count() == 2
+
+    Project.objects.all().delete()
+    assert not SkillBlob.objects.exists()
+
+
+def test_the_digest_of_a_skill_without_such_files_is_what_it_always_was(
+    navigator: Navigator,
+) -> None:
+    assert parse_skill(skill(), files={"a.md": "x"}).digest == (
+        "64315069d768999396f760c331d9c697a467af6d96c55e8cf869f5654c0e68dc"
+    )
+    digests = [with_logo(logo=logo).digest for logo in (LOGO, b"\xfe")]
+    assert len({*digests, parse_skill(skill(name="Weekly Report") + "Do it.").digest}) == 3
+
+
+def test_the_database_refuses_a_file_that_is_both_or_neither(navigator: Navigator) -> None:
+    store_skill(project=navigator.project, parsed=with_logo())
+    for values in ({"text": "x"}, {"media_type": ""}, {"blob": None}):
+        with pytest.raises(IntegrityError, match="kept_aside"), transaction.atomic():
+            SkillFile.objects.filter(blob__isnull=False).update(**values)
 
 
 def test_a_project_with_skills_can_be_deleted(navigator: Navigator) -> None:

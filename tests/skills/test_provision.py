@@ -26,7 +26,7 @@ from caylex_project.accounts.models import (
 )
 from caylex_project.integrations.connections import accesses_for
 from caylex_project.integrations.models import Credential, Server, ServerInstance, ToolPermission
-from skills_app.models import Skill, SkillRevision
+from skills_app.models import Skill, SkillBlob, SkillRevision
 from skills_app.provisioning.apply import Provisioned
 from skills_app.provisioning.apply import provision as apply_document
 from skills_app.provisioning.document import parse_document
@@ -123,6 +123,7 @@ def test_everything_that_the_file_names_is_made(provision: Provision) -> None:
         "caylex_api_key": printed["caylex_api_key"],
         "webhook_secret": printed["webhook_secret"],
         "skills": [{"id": str(Skill.objects.get().pk), "slug": "weekly-report"}],
+        "skipped_skills": [],
         "servers": [{"id": str(Server.objects.get().pk), "name": "tickets"}],
         "webhooks": [],
     }
@@ -247,6 +248,99 @@ def test_a_changed_skill_is_a_new_revision(provision: Provision, tmp_path: Path)
 
     assert provision(FILE)["skills"] == first["skills"]
     assert SkillRevision.objects.count() == 2
+
+
+GOOD_AND_BAD = """
+tenant: acme
+project: p
+skills:
+  - ./skills/weekly-report
+  - {path: ./skills/broken%s}
+"""
+NO_NAME = "The frontmatter needs a name, as text."
+
+
+def break_a_skill(tmp_path: Path) -> None:
+    (tmp_path / "skills" / "broken").mkdir()
+    (tmp_path / "skills" / "broken" / "SKILL.md").write_text("---\ndescription: x\n---\nDo it.")
+
+
+@pytest.mark.parametrize("said", ["", ", on_error: refuse"])
+def test_one_skill_that_does_not_load_refuses_the_file(
+    provision: Provision, tmp_path: Path, said: str
+) -> None:
+    break_a_skill(tmp_path)
+
+    with pytest.raises(CommandError) as refused:
+        provision(GOOD_AND_BAD % said)
+
+    assert str(refused.value).endswith(f"\nskills[1]: ./skills/broken: {NO_NAME}")
+    assert not Skill.objects.exists()
+    assert not Project.objects.exists()
+
+
+def test_a_skill_may_be_skipped_where_the_file_says_so_and_is_told(
+    provision: Provision, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    break_a_skill(tmp_path)
+    (tmp_path / "file.yaml").write_text(GOOD_AND_BAD % ", on_error: skip")
+    call_command("provision", str(tmp_path / "file.yaml"))
+    said = capsys.readouterr()
+
+    assert said.err == f"Warning: skills[1]: ./skills/broken is skipped: {NO_NAME}\n"
+    assert f"skipped skill         ./skills/broken: {NO_NAME}\n" in said.out
+    assert [each.slug for each in Skill.objects.all()] == ["weekly-report"]
+    printed = provision(GOOD_AND_BAD % ", on_error: skip")
+    assert printed["skipped_skills"] == [{"path": "./skills/broken", "why": NO_NAME}]
+    assert [each["slug"] for each in printed["skills"]] == ["weekly-report"]
+
+
+def test_a_skill_that_was_stored_and_is_skipped_now_stays_as_it_was(
+    provision: Provision, tmp_path: Path
+) -> None:
+    text = HEAD + "skills: [{path: ./skills/weekly-report, on_error: skip}]"
+    provision(text)
+    (tmp_path / "skills" / "weekly-report" / "SKILL.md").write_text("broken")
+
+    printed = provision(text)
+
+    assert printed["skills"] == []
+    assert [each["path"] for each in printed["skipped_skills"]] == ["./skills/weekly-report"]
+    assert Skill.objects.get().current == SkillRevision.objects.get()
+
+
+def test_a_second_skill_of_a_name_may_be_skipped_too(
+    provision: Provision, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = "{path: ./skills/weekly-report/SKILL.md, on_error: skip}"
+    printed = provision(HEAD + f"skills: [./skills/weekly-report, {again}]")
+
+    assert [each["why"] for each in printed["skipped_skills"]] == [
+        "a skill 'weekly-report' is listed before."
+    ]
+    assert SkillRevision.objects.count() == 1
+
+
+def test_what_is_kept_aside_or_read_leniently_is_a_warning(
+    provision: Provision, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "skills" / "weekly-report"
+    (folder / "SKILL.md").write_text(skill(description="Use when: asked"))
+    (folder / "logo.png").write_bytes(b"\x89PNG\xff")
+    (tmp_path / "file.yaml").write_text(HEAD + "skills: [./skills/weekly-report]")
+    call_command("provision", str(tmp_path / "file.yaml"))
+
+    where = "Warning: skills[0]: ./skills/weekly-report: "
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == (
+        f"{where}Kept aside, because an agent cannot read what is no text or too large: logo.png "
+        "(image/png, 5 bytes)."
+    )
+    assert second == (
+        f"{where}The frontmatter's description is no YAML as it stands and was read as text; "
+        "quote it."
+    )
+    assert SkillBlob.objects.get().size == 5
 
 
 def test_a_credential_may_stand_in_a_file_or_in_the_environment(

@@ -137,7 +137,17 @@ SERVER = "servers: [{name: a, url: 'http://a.example/', auth: {%s}}]"
             ),
             "credentials: two credentials are for the same server and user.",
         ),
-        ("skills: [5]", "skills[0] must be text; put it in quotes."),
+        ("skills: [5]", "skills[0].path must be text; put it in quotes."),
+        (
+            "skills: [{path: a, on_error: ignore}]",
+            "skills[0].on_error: must be one of refuse, skip.",
+        ),
+        ("skills: [{on_error: skip}]", "skills[0].path is required."),
+        (
+            "skills: [{path: a, onerror: skip}]",
+            "skills[0].onerror is not a key that can stand here",
+        ),
+        ("skills: ['']", "skills[0].path: string should have at least 1 character."),
         ("limits: {max_stepz: 1}", "limits.max_stepz is not a key that can stand here; look for a"),
         ("limits: {max_steps: many}", "limits.max_steps must be a whole number."),
         ("limits: {max_steps: true}", "limits.max_steps must be a whole number."),

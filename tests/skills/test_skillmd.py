@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import time
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -67,6 +71,94 @@ def test_words_that_yaml_takes_for_something_else_stay_words() -> None:
     assert parsed.frontmatter["license"] == "yes"
 
 
+def test_nested_metadata_is_kept_as_json_text() -> None:
+    parsed = parse_skill(
+        skill(metadata='{"openclaw": {"emoji": "☃", "bins": [uv, 1.10]}, "list": [a], "text": b}')
+    )
+
+    assert parsed.frontmatter["metadata"] == {
+        "openclaw": '{"emoji": "☃", "bins": ["uv", "1.10"]}',
+        "list": '["a"]',
+        "text": "b",
+    }
+    assert parsed.notes == ()
+
+
+@pytest.mark.parametrize("empty", ["", "''", "{}"])
+def test_metadata_with_nothing_in_it_is_none(empty: str) -> None:
+    parsed = parse_skill(skill(metadata=empty))
+
+    assert parsed.frontmatter == {"name": "report", "description": "Reports."}
+    assert parsed.digest == parse_skill(skill()).digest
+
+
+def test_what_is_optional_and_of_another_kind_is_kept_as_json_text() -> None:
+    given = {"compatibility": "[uv, git]", "license": "{name: MIT}", "tags": "{a: [b]}"}
+    parsed = parse_skill(skill(**given, **{"allowed-tools": "[a, [b]]"}))
+
+    assert {key: parsed.frontmatter[key] for key in (*given, "allowed-tools")} == {
+        "compatibility": '["uv", "git"]',
+        "license": '{"name": "MIT"}',
+        "tags": '{"a": ["b"]}',
+        "allowed-tools": '["a", ["b"]]',
+    }
+
+
+UNQUOTED = {
+    "one colon": ("Use this skill when: the user asks about PDFs", None),
+    "two colons and a URL": ("For a: b: c, see https://example.com/x", None),
+    "a colon at the end": ("Use this when:", None),
+    "lines that go on": (
+        "Use when: one\n  asks about: PDFs,\n  or more",
+        "Use when: one asks about: PDFs, or more",
+    ),
+    "a number sign": ("In C: a # is no comment here", None),
+    "brackets": ("[date] [duration]", None),
+    "a comma in front": (", it might: predict", None),
+    "a character that is reserved": ("@mention: `code`", None),
+    "quotes inside": ('Say "no": it isn\'t hard', None),
+}
+
+
+@pytest.mark.parametrize("kind", UNQUOTED)
+def test_a_text_that_lacks_its_quotes_is_read_as_the_text_that_it_is(kind: str) -> None:
+    text, read = UNQUOTED[kind]
+
+    parsed = parse_skill(skill(description=text, license="MIT"))
+
+    assert parsed.description == (read or text)
+    assert parsed.frontmatter["license"] == "MIT"
+    assert parsed.notes == (
+        "The frontmatter's description is no YAML as it stands and was read as text; quote it.",
+    )
+
+
+def test_only_what_lacks_its_quotes_is_read_so_and_the_rest_stays_as_it_was_meant() -> None:
+    front = (
+        "name: report\ndescription: Use when: asked\nmetadata:\n  summary: In short: a\n"
+        "  tags: [a, b]\nnote: |\n  Kept: as: it is\n  and # so\nquoted: 'x: y\n  z: w'\n"
+        "list:\n  - a\n  - b\n"
+    )
+    parsed = parse_skill(f"---\n{front}---\nDo it.")
+
+    assert parsed.frontmatter == {
+        "name": "report",
+        "description": "Use when: asked",
+        "metadata": {"summary": "In short: a", "tags": '["a", "b"]'},
+        "note": "Kept: as: it is\nand # so\n",
+        "quoted": "x: y z: w",
+        "list": ["a", "b"],
+    }
+    assert [note.split()[2] for note in parsed.notes] == ["description", "summary"]
+
+
+def test_valid_yaml_is_never_read_in_the_lenient_way() -> None:
+    parsed = parse_skill(skill(description="a # a comment", license="'it''s: quoted'"))
+
+    assert (parsed.description, parsed.frontmatter["license"]) == ("a", "it's: quoted")
+    assert parsed.notes == ()
+
+
 def test_dashes_in_the_body_are_part_of_it() -> None:
     assert parse_skill(skill() + "\n---\nMore.").body == "Do it.\n\n---\nMore."
 
@@ -101,11 +193,13 @@ def test_the_digest_changes_with_every_part() -> None:
         (skill(name="[a]"), "needs a name, as text"),
         (skill(name="''"), "needs a name, as text"),
         (skill(name="報告"), "must hold Latin letters or digits"),
-        (skill(name="a" * 65), "name is longer than 64"),
-        (skill(description="a" * 1025), "description is longer than 1024"),
-        (skill(metadata="{a: {b: c}}"), "metadata must be keys with texts"),
-        (skill(tags="{a: b}"), "tags must be text or a list of texts"),
-        (skill(license="[a]"), "license must be text"),
+        (skill(name="a" * 65), "name is longer than 64 characters: it has 65."),
+        (
+            skill(description="a" * 1025),
+            "description is longer than 1,024 characters: it has 1,025.",
+        ),
+        (skill(metadata="[a]"), "metadata must be keys with values"),
+        (skill(metadata="a"), "metadata must be keys with values"),
         (skill(license="&x a", compatibility="*x"), "Line 5, column 16: aliases are not allowed"),
         (skill(license="!!python/name:os.system a"), "tags (!) are not allowed"),
         (skill(license='"\\0"'), "control characters are not allowed"),
@@ -118,6 +212,9 @@ def test_the_digest_changes_with_every_part() -> None:
         (skill() + "\ud800", "control characters"),
         (skill() + "x" * 200_000, "longer than 200000"),
         (skill(license="x" * 20_000), "longer than 20000"),
+        (skill(description="a: b", license="'unclosed"), "Line 3, column 15: this is not valid"),
+        (skill(description="'a': b: c"), "not valid YAML"),
+        (skill(metadata='{"a": {"b": [}'), "not valid YAML"),
     ],
 )
 def test_a_mistake_is_said(text: str, part: str) -> None:
@@ -129,6 +226,43 @@ def test_a_mistake_is_said(text: str, part: str) -> None:
 yaml_like = st.text(
     alphabet="abc:-[]{}&*!|>'\"\\#%@,?\n \t0x~.\u00fc\ufeff\x00\x85\ud800", max_size=120
 )
+
+
+# Each within every cap of characters; what they cost is in the number of their values.
+DEAR = {
+    "values in a list": "[" + "1," * 9_900 + "1]",
+    "empty mappings": "[" + "{}," * 6_600 + "]",
+    "keys": "{" + ",".join(f"{n:x}" for n in range(3_900)) + "}",
+    "depth": "[" * 19_000,
+    "entries without quotes": "a\n" + "".join(f"k{n}: a: b\n" for n in range(1_400)),
+    "a text in many lines": "a: b\n" + " x\n" * 6_000,
+}
+
+
+@pytest.mark.parametrize("kind", DEAR)
+def test_what_is_dear_to_read_is_refused_or_read_at_the_price_of_a_text(kind: str) -> None:
+    plain = cpu_of(skill(license='"' + "x " * 9_900 + '"'))
+
+    assert cpu_of(skill(license=DEAR[kind])) < 30 * plain
+
+
+def cpu_of(text: str) -> float:
+    """Return the CPU seconds that it takes to read or refuse the text, the least of three."""
+    took = []
+    for _ in range(3):
+        before = time.thread_time()
+        with contextlib.suppress(SkillRefused):
+            parse_skill(text)
+        took.append(time.thread_time() - before)
+    return min(took)
+
+
+def test_the_values_of_a_frontmatter_are_counted() -> None:
+    fit = "[" + "1," * 900 + "]"
+    assert len(json.loads(parse_skill(skill(license=fit)).frontmatter["license"])) == 900
+
+    with pytest.raises(SkillRefused, match="more than 1,000 values"):
+        parse_skill(skill(license="[" + "1," * 1_000 + "]"))
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))

@@ -62,6 +62,17 @@ def test_a_skill_md_by_itself_and_a_zip_are_read() -> None:
     assert read.files == {"refs/style.md": "Short.", "prägnant.md": "Prägnant.\n"}
 
 
+def test_a_zip_takes_what_a_folder_takes_up_to_the_same_limits() -> None:
+    noise = [os.urandom(MAX_FILE - 1) for _ in range(4)]  # does not compress
+    more: tuple[Entry, ...] = tuple((f"assets/{n}.bin", each) for n, each in enumerate(noise))
+
+    data = packed(("skill.md", skill().encode()), *more)
+    read = load_upload(data)
+
+    assert len(data) <= MAX_UPLOAD
+    assert [each.data for each in read.assets.values()] == noise
+
+
 OUTSIDE = "no path within the skill's folder."
 ODD: dict[str, tuple[tuple[Entry, ...], str]] = {
     "traversal": ((*GOOD, ("../evil.md", b"x")), f"../evil.md is {OUTSIDE}"),
@@ -102,11 +113,24 @@ ODD: dict[str, tuple[tuple[Entry, ...], str]] = {
     "bomb": ((*GOOD, ("a.md", b"0" * 30_000_000)), f"a.md is larger than {MAX_FILE:,} bytes."),
     "bomb of many": (
         (*GOOD, *((f"{n}.md", b"0" * MAX_FILE) for n in range(20))),
-        "The files are larger than 2,000,000 bytes together.",
+        "The files are larger than 20,000,000 bytes together.",
     ),
-    "not text": (
-        (*GOOD, ("a.png", b"\x89PNG")),
-        "a.png is not a text in UTF-8; a skill holds text alone.",
+    "one name in two cases": (
+        (*GOOD, ("Refs/style.md", b"x")),
+        "Refs/style.md and refs/style.md are one file on some disks; rename one.",
+    ),
+    "one name in two forms": (
+        (*GOOD, ("é.md", b"x"), ("e\u0301.md", b"x")),
+        "'e\\u0301.md' and '\\xe9.md' are one file on some disks; rename one.",
+    ),
+    "a file and a folder": (
+        (*GOOD, ("a", b"x"), ("a/b.md", b"x")),
+        "a is a file where a/b.md needs a folder; rename one.",
+    ),
+    "a device": ((*GOOD, ("con.md", b"x")), "con.md: con.md is the name of a device on Windows."),
+    "a space at the end": (
+        (*GOOD, ("refs /a.md", b"x")),
+        "refs /a.md: a name begins or ends with a space, or ends with a dot.",
     ),
     "nothing": ((), "The ZIP holds no SKILL.md."),
     "in a folder": (
@@ -145,10 +169,10 @@ def not_utf_8() -> bytes:
 
 
 BYTES: dict[str, tuple[Callable[[], bytes], str]] = {
-    "too large": (lambda: b"x" * (MAX_UPLOAD + 1), "The upload is larger than 1,000,000 bytes."),
+    "too large": (lambda: b"x" * (MAX_UPLOAD + 1), "The upload is larger than 21,000,000 bytes."),
     "another kind of file": (
         lambda: b"\x89PNG\r\n",
-        "SKILL.md is not a text in UTF-8; a skill holds text alone.",
+        "SKILL.md is not a text in UTF-8.",
     ),
     "twice": (doubled, "refs/style.md is in the ZIP twice."),
     "encrypted": (encrypted, "SKILL.md is encrypted."),

@@ -62,6 +62,7 @@ def as_json(made: Provisioned, webhooks: ProvisionedWebhooks) -> dict[str, Any]:
         "caylex_api_key": made.caylex_api_key,
         "webhook_secret": webhooks.secret,
         "skills": [{"id": str(each.pk), "slug": each.slug} for each in made.skills],
+        "skipped_skills": [each._asdict() for each in made.skipped],
         "servers": [{"id": str(each.pk), "name": each.name} for each in made.servers],
         "webhooks": [{"id": str(each.pk), "url": each.url} for each in webhooks.endpoints],
     }
@@ -78,6 +79,7 @@ def as_text(made: Provisioned, webhooks: ProvisionedWebhooks) -> str:
         f"webhook secret        {webhooks.secret or _MADE_BEFORE}",
         *(f"server                {each.name} ({each.pk})" for each in made.servers),
         *(f"skill                 {each.slug} ({each.pk})" for each in made.skills),
+        *(f"skipped skill         {each.path}: {each.why}" for each in made.skipped),
         *(f"webhook               {each.url} ({each.pk})" for each in webhooks.endpoints),
     ]
     if made.platform_access_token or made.caylex_api_key or webhooks.secret:
