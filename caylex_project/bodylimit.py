@@ -74,11 +74,11 @@ class RequestGuard:
 
     async def _limit(self, scope: Scope) -> int:
         """Return how many bytes the body may have."""
-        more = UPLOADS.get(scope["path"], MAX_BODY)
-        usual = _look(scope, MAX_BODY) != 413 or _look(scope, more) is not None
-        if scope["method"] != "POST" or usual:
+        more = UPLOADS.get(scope["path"])
+        if more is None or scope["method"] != "POST" or _look(scope, MAX_BODY) != 413:
             return MAX_BODY
-        return more if await self._may_open(scope) else MAX_BODY
+        wanted = _look(scope, more) is None and await self._may_open(scope)
+        return more if wanted else MAX_BODY
 
     async def _may_open(self, scope: Scope) -> bool:
         """Tell whether the sender would be shown the page that the POST goes to."""

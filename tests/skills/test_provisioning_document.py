@@ -17,6 +17,7 @@ from skills_app.provisioning.document import (
     parse_document,
     read_document,
 )
+from skills_app.strict_yaml import load_typed
 
 SMALL = "tenant: acme\nproject: support\n"
 
@@ -264,3 +265,17 @@ def test_no_text_is_answered_with_another_error(text: str, framed: bool) -> None
         sentences = ["None."]
     assert sentences
     assert all(each.endswith(".") and each.isprintable() for each in sentences)
+
+
+def test_a_number_of_many_digits_is_text_and_costs_no_more_than_one() -> None:
+    digits = ":".join(["1"] * 50_000)  # a number in base 60, as YAML 1.1 has it
+
+    assert load_typed(f"a: {digits}") == {"a": digits}
+    assert load_typed(f"a: {'9' * 101}") == {"a": "9" * 101}
+    assert load_typed("a: 1:30\nb: 999\nc: 1.5\nd: no") == {"a": 90, "b": 999, "c": 1.5, "d": False}
+
+
+def test_more_than_a_hundred_thousand_values_are_refused() -> None:
+    (said,) = mistakes(SMALL + "a: [" + "1," * 100_000 + "]")
+
+    assert said.endswith("more than 100,000 values.")

@@ -228,22 +228,30 @@ yaml_like = st.text(
 )
 
 
-# Each within every cap of characters; what they cost is in the number of their values.
+# Each within every cap of characters: what they cost is in the number of their values.
 DEAR = {
     "values in a list": "[" + "1," * 9_900 + "1]",
     "empty mappings": "[" + "{}," * 6_600 + "]",
     "keys": "{" + ",".join(f"{n:x}" for n in range(3_900)) + "}",
-    "depth": "[" * 19_000,
-    "entries without quotes": "a\n" + "".join(f"k{n}: a: b\n" for n in range(1_400)),
-    "a text in many lines": "a: b\n" + " x\n" * 6_000,
+    "lines": "\n" + "".join(f"- {n}\n" for n in range(2_000)),
+    "keys that lack their quotes": "a\n" + "".join(f"k{n}: a: b\n" for n in range(1_000)),
 }
 
 
 @pytest.mark.parametrize("kind", DEAR)
-def test_what_is_dear_to_read_is_refused_or_read_at_the_price_of_a_text(kind: str) -> None:
-    plain = cpu_of(skill(license='"' + "x " * 9_900 + '"'))
+def test_more_than_a_thousand_values_are_refused_whatever_they_are(kind: str) -> None:
+    with pytest.raises(SkillRefused, match=r"more than 1,000 values|not valid YAML"):
+        parse_skill(skill(license=DEAR[kind]))
 
-    assert cpu_of(skill(license=DEAR[kind])) < 30 * plain
+
+def test_a_thousand_values_are_read() -> None:
+    parsed = parse_skill(skill(license="[" + "1," * 900 + "]"))
+
+    assert len(json.loads(parsed.frontmatter["license"])) == 900
+
+
+def test_depth_is_refused_before_it_costs_anything() -> None:
+    assert cpu_of(skill(license="[" * 19_000)) < cpu_of(skill(license='"' + "x " * 9_500 + '"'))
 
 
 def cpu_of(text: str) -> float:
@@ -255,14 +263,6 @@ def cpu_of(text: str) -> float:
             parse_skill(text)
         took.append(time.thread_time() - before)
     return min(took)
-
-
-def test_the_values_of_a_frontmatter_are_counted() -> None:
-    fit = "[" + "1," * 900 + "]"
-    assert len(json.loads(parse_skill(skill(license=fit)).frontmatter["license"])) == 900
-
-    with pytest.raises(SkillRefused, match="more than 1,000 values"):
-        parse_skill(skill(license="[" + "1," * 1_000 + "]"))
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
