@@ -93,6 +93,6 @@ def _notes(assets: Mapping[str, Asset]) -> Iterator[str]:
     named = [f"{path} ({each.said})" for path, each in list(assets.items())[:MOST_NAMED]]
     more = [f"and {len(assets) - MOST_NAMED} more"] if len(assets) > MOST_NAMED else []
     yield (
-        "Kept aside, because an agent cannot read what is no text or too large: "
+        "Kept aside because an agent cannot read them (not text, or too large): "
         f"{', '.join([*named, *more])}."
     )

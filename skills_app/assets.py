@@ -1,4 +1,4 @@
-"""Files of a skill that are kept aside: no text, or too large for an agent to read."""
+"""Files of a skill that are kept aside: not text, or too large for an agent to read."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from skills_app.folder import load_skill
 from skills_app.skillmd import ParsedSkill, SkillRefused
 from skills_app.upload import MAX_UPLOAD, load_upload
 
-_PASSED_OVER = ("node_modules",)  # like names that begin with a dot; the standard's guide says so
+_PASSED_OVER = (".git", "node_modules")  # as the standard's guide for clients says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +35,7 @@ def check_skills(path: Path) -> Iterator[CheckedSkill]:
         yield _checked(path)
         return
     for place, folders, files in os.walk(path):
-        folders[:] = sorted(
-            each for each in folders if not each.startswith(".") and each not in _PASSED_OVER
-        )
+        folders[:] = sorted(each for each in folders if each not in _PASSED_OVER)
         if any(each in files for each in SKILL_MDS):
             yield _checked(Path(place))
 

@@ -86,7 +86,7 @@ class SkillBlob(models.Model):
 class SkillFile(models.Model):
     """A file of a revision, by its path inside the skill's folder.
 
-    It is a text that agents can read or, with a `blob`, kept aside for people to download.
+    Agents can read a text; a file with a `blob` is kept aside, for people to download.
     """
 
     revision = models.ForeignKey(SkillRevision, on_delete=models.CASCADE, related_name="files")
@@ -112,12 +112,21 @@ class SkillFile(models.Model):
 
 
 class SkillUpload(models.Model):
-    """A file that a member of staff has uploaded and looks at; nothing of it is a skill yet."""
+    """A part of a file that a member of staff has uploaded and previews before it is stored.
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    It is kept in parts because a statement with all of it takes a multiple of its size in memory.
+    """
+
+    upload_id = models.UUIDField()
+    number = models.PositiveSmallIntegerField(help_text="Of the part, from 0.")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     data = models.BinaryField()
     created_at = models.DateTimeField(db_index=True)
 
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["upload_id", "number"], name="skill_upload_part_once")
+        ]
+
     def __str__(self) -> str:
-        return str(self.id)
+        return f"{self.upload_id} part {self.number}"

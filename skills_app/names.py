@@ -1,4 +1,4 @@
-"""Paths within a skill's folder: such as every disk that the skill is unpacked on can keep."""
+"""Paths within a skill's folder that every usual file system can store."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from skills_app.models import Skill, SkillBlob, SkillFile, SkillRevision
 from skills_app.names import normal
 from skills_app.skillmd import MAX_NAME, ParsedSkill
 
-ASIDE = "Files of this skill that are kept aside, and that you cannot read (no text, or too large):"
+ASIDE = "Files of this skill that are kept aside and that you cannot read (not text, or too large):"
 
 
 class Source(StrEnum):
@@ -203,7 +203,9 @@ def skill_file(revision_id: uuid.UUID, path: str) -> SkillText | None:
     found, text, media_type, size = row
     if size is None:
         return SkillText(text)
-    said = f"{found} ({media_type}, {size:,} bytes) is kept aside: it is no text, or too large."
+    said = (
+        f"{found} ({media_type}, {size:,} bytes) is kept aside: it is not text, or it is too large."
+    )
     return SkillText(f"{said} You cannot read it.", readable=False)
 
 

@@ -112,7 +112,7 @@ def parse_skill(
 
 def _quote(keys: Iterable[str]) -> Iterator[str]:
     for key in keys:
-        yield f"The frontmatter's {key} is no YAML as it stands and was read as text; quote it."
+        yield f"The frontmatter's {key} is not valid YAML as written; it was read as text."
 
 
 def fit_text(text: str, *, what: str) -> str:

@@ -138,7 +138,7 @@ class SkillFileAdmin(ReadOnlyAdmin):
         return [path("<path:pk>/download/", page, name=name), *super().get_urls()]
 
     def download(self, request: HttpRequest, pk: Any) -> HttpResponse:
-        """The file as it is, to be saved and never shown. Raises Http404, PermissionDenied."""
+        """Send the file as an attachment. Raises Http404, PermissionDenied."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         row = self.get_object(request, pk)

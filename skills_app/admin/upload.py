@@ -27,9 +27,9 @@ from skills_app.upload import MAX_UPLOAD, load_upload
 
 
 class UploadForm(forms.Form):
-    """A skill's file and its owner. On the page that asks, `kept` names the file, kept till then.
+    """A skill's file and its owner. On the page that asks, `kept` is the id of the kept upload.
 
-    What was kept is looked at like any other upload.
+    It is parsed again like any other upload.
     """
 
     project = forms.ModelChoiceField(Project.objects.none(), required=False)
@@ -79,7 +79,7 @@ class UploadForm(forms.Form):
             raise SkillRefused("Choose a file.")
         data = kept_upload(user_id=self.user.pk, upload_id=given["kept"], now=timezone.now())
         if data is None:
-            raise SkillRefused("The file is not kept any more: choose it again.")
+            raise SkillRefused("The uploaded file is no longer available; choose it again.")
         return data
 
 

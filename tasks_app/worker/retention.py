@@ -35,7 +35,7 @@ def retire(*, days: int, now: datetime.datetime | None = None) -> bool:
     2. Idempotency keys older than two days.
     3. Rows of workers that ended, whose lease ran out more than a week ago, and bulk operations
        that were through by then.
-    4. Uploaded skills that were looked at more than an hour ago and never stored.
+    4. Uploaded skills that were previewed more than an hour ago and never stored.
     """
     with transaction.atomic():
         if not alone(_LOCK):

@@ -9,6 +9,7 @@ from caylex_project.accounts.audit import record
 from caylex_project.accounts.keys import issue_platform_token
 from caylex_project.accounts.models import NavigatorKey, StaffScope
 from caylex_project.integrations.credentials import store_credential
+from skills_app.assets import asset_of
 from skills_app.operations import store_skill
 from skills_app.skillmd import parse_skill
 from tasks_app.models import AgentTask, BulkOperation, WebhookDelivery, WebhookEndpoint
@@ -32,6 +33,7 @@ license: MIT
 
 Count the tickets of the last seven days. Say which three causes came up most often.
 """
+AWAY = f"The model provider failed (HTTP 503): no. {GIVEN_UP.format(attempt=5)}"
 SEARCH = {"name": "search", "description": "Finds customers by name.", "repeatable": True}
 WIPE = {"name": "wipe", "description": "Deletes a customer for good.", "repeatable": False}
 
@@ -53,7 +55,9 @@ def furnish(scene: Scene, *, boss: Any, limited: Any) -> dict[str, AgentTask]:
     ToolPermissionFactory(instance=crm, navigator=scene.navigator)
     store_skill(project=project, parsed=parse_skill(SKILL, files={"notes/causes.md": "# Causes"}))
     again = SKILL.replace("three causes", "five causes")
-    store_skill(project=project, parsed=parse_skill(again, files={"notes/causes.md": "# Causes"}))
+    assets = {"assets/logo.png": asset_of("assets/logo.png", b"\x89PNG" * 3_000)}
+    again_with_a_logo = parse_skill(again, files={"notes/causes.md": "# Causes"}, assets=assets)
+    store_skill(project=project, parsed=again_with_a_logo)
     make_secret(project=project)
     StaffScope.objects.create(user=limited).projects.add(project)
     for state, pid in (("draining", 4118), ("dead", 3991)):
@@ -73,9 +77,11 @@ def standing_still(scene: Scene) -> dict[str, AgentTask]:
         took=31,
         status="FAILED",
         stop_reason="error",
-        report=None,
+        report="The agent wrote no report; this account is the engine's. It stopped because the "
+        f"task failed: {AWAY} Tool calls that succeeded: tickets__search.",
+        final_report_produced=False,
         attempt=5,
-        error=f"The model provider failed (HTTP 503): no. {GIVEN_UP.format(attempt=5)}",
+        error=AWAY,
     )
     scene.call(scene.step(failed, 1, at=0, took=12), 0, "tickets: search", took=7)
     _tell(scene, failed)

@@ -58,7 +58,7 @@ async def test_the_agent_is_told_what_is_kept_aside_and_no_byte_of_it_reaches_it
     assert loaded.text.endswith(
         "\n- assets/logo.png (image/png, 19 bytes)\n- big.txt (text/plain, 240,000 bytes)"
     )
-    aside = "is kept aside: it is no text, or too large. You cannot read it."
+    aside = "is kept aside: it is not text, or it is too large. You cannot read it."
     assert (picture.state, picture.text) == (
         CallState.FAILED,
         f"assets/logo.png (image/png, 19 bytes) {aside}",

@@ -20,7 +20,8 @@ def place(tmp_path: Path) -> Path:
         ("a/good", skill()),
         ("a/good/nested", skill(name="nested")),
         ("b/broken", "---\nname: x\n---\nDo it."),
-        (".hidden", skill()),
+        (".agents/skills/one", skill(name="one")),
+        (".git/two", skill()),
         ("node_modules/x", skill()),
     ):
         (tmp_path / name).mkdir(parents=True)
@@ -40,13 +41,14 @@ def test_each_skill_below_a_path_is_told_with_what_is_wrong(
         call_command("check_skills", str(place))
 
     assert refused.value.returncode == 1
-    aside = "Kept aside, because an agent cannot read what is no text or too large: "
+    aside = "Kept aside because an agent cannot read them (not text, or too large): "
     assert capsys.readouterr().out.splitlines() == [
+        f"loads    {place}/.agents/skills/one: one",
         f"loads    {place}/a/good: report",
         f"         {aside}logo.png (image/png, 5 bytes).",
         f"loads    {place}/a/good/nested: nested",
         f"refused  {place}/b/broken: {REFUSED}",
-        "2 of 3 skills load.",
+        "3 of 4 skills load.",
     ]
 
 
@@ -74,7 +76,7 @@ def test_a_zip_and_a_skill_md_are_checked_like_a_folder(
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("empty", "There is no skill."), ("nowhere", "1 refused."), ("nowhere.zip", "1 refused.")],
+    [("empty", "No skill was found."), ("nowhere", "1 refused."), ("nowhere.zip", "1 refused.")],
 )
 def test_a_path_without_a_skill_is_no_success(place: Path, name: str, sentence: str) -> None:
     (place / "empty").mkdir()

@@ -87,7 +87,7 @@ def test_what_is_no_text_is_kept_aside_with_its_type_and_size(place: Path) -> No
     assert logo.sha256 == hashlib.sha256(PNG).hexdigest()
     (note,) = found.notes
     assert note == (
-        "Kept aside, because an agent cannot read what is no text or too large: NUL-inside.txt "
+        "Kept aside because an agent cannot read them (not text, or too large): NUL-inside.txt "
         "(text/plain, 3 bytes), assets/logo.png (image/png, 5 bytes)."
     )
 

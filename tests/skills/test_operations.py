@@ -209,12 +209,12 @@ def test_what_is_kept_aside_is_told_to_the_agent_and_its_bytes_are_not(
 
     assert body == (
         "Do it.\nDo it.\n\nFiles of this skill:\n- style.md\n\nFiles of this skill that are kept "
-        "aside, and that you cannot read (no text, or too large):\n"
+        "aside and that you cannot read (not text, or too large):\n"
         "- assets/logo-again.png (image/png, 5 bytes)\n- assets/logo.png (image/png, 5 bytes)"
     )
     assert read == SkillText(
-        "assets/logo.png (image/png, 5 bytes) is kept aside: it is no text, or too large. You "
-        "cannot read it.",
+        "assets/logo.png (image/png, 5 bytes) is kept aside: it is not text, or it is too "
+        "large. You cannot read it.",
         readable=False,
     )
     assert '"data"' not in "".join(each["sql"] for each in queries), "the bytes were read"

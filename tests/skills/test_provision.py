@@ -333,12 +333,11 @@ def test_what_is_kept_aside_or_read_leniently_is_a_warning(
     where = "Warning: skills[0]: ./skills/weekly-report: "
     first, second = capsys.readouterr().err.splitlines()
     assert first == (
-        f"{where}Kept aside, because an agent cannot read what is no text or too large: logo.png "
+        f"{where}Kept aside because an agent cannot read them (not text, or too large): logo.png "
         "(image/png, 5 bytes)."
     )
     assert second == (
-        f"{where}The frontmatter's description is no YAML as it stands and was read as text; "
-        "quote it."
+        f"{where}The frontmatter's description is not valid YAML as written; it was read as text."
     )
     assert SkillBlob.objects.get().size == 5
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import re
 import time
 import uuid
@@ -16,7 +17,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from caylex_project.accounts.models import AuditEntry, StaffScope
-from skills_app.kept_uploads import KEPT_FOR, drop_old_uploads, keep_upload
+from skills_app.kept_uploads import (
+    KEPT_FOR,
+    PART,
+    drop_old_uploads,
+    keep_upload,
+    kept_upload,
+)
 from skills_app.models import Skill, SkillFile, SkillRevision, SkillUpload
 from skills_app.operations import catalogue, skill_body, store_skill
 from skills_app.upload import load_upload
@@ -158,7 +165,7 @@ def test_a_kept_upload_is_its_owner_s_alone_for_an_hour_and_goes_once_it_is_stor
     User.objects.filter(username="project admin").update(username="else")
     other = staff("project admin")
 
-    refused = "The file is not kept any more: choose it again."
+    refused = "The uploaded file is no longer available; choose it again."
     assert refused in text_of(other.post(ADD, asked))
     SkillUpload.objects.update(created_at=timezone.now() - KEPT_FOR)
     assert refused in text_of(browser.post(ADD, asked))
@@ -185,6 +192,17 @@ def test_one_upload_of_a_user_is_kept_and_the_old_ones_of_others_go() -> None:
     assert SkillUpload.objects.exists()
     drop_old_uploads(now=timezone.now() + datetime.timedelta(minutes=61))
     assert not SkillUpload.objects.exists()
+
+
+@pytest.mark.parametrize("size", [0, 1, PART, PART + 1, 3 * PART])
+def test_an_upload_is_kept_in_parts_and_comes_back_whole(size: int) -> None:
+    boss, now = User.objects.create_superuser("boss"), timezone.now()
+    data = os.urandom(size)
+
+    kept = keep_upload(user_id=boss.pk, data=data, now=now)
+
+    assert kept_upload(user_id=boss.pk, upload_id=kept, now=now) == data
+    assert max(len(each.data) for each in SkillUpload.objects.all()) <= PART
 
 
 LOGO = b"\x89PNG\xff<script>"

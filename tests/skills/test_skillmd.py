@@ -129,7 +129,7 @@ def test_a_text_that_lacks_its_quotes_is_read_as_the_text_that_it_is(kind: str) 
     assert parsed.description == (read or text)
     assert parsed.frontmatter["license"] == "MIT"
     assert parsed.notes == (
-        "The frontmatter's description is no YAML as it stands and was read as text; quote it.",
+        "The frontmatter's description is not valid YAML as written; it was read as text.",
     )
 
 

@@ -39,7 +39,7 @@ class Command(BaseCommand):
                 self._tell(each)
             self.stdout.write(f"{len(found) - refused} of {len(found)} skills load.")
         if refused or not found:
-            raise CommandError(f"{refused} refused." if found else "There is no skill.")
+            raise CommandError(f"{refused} refused." if found else "No skill was found.")
 
     def _tell(self, skill: CheckedSkill) -> None:
         if skill.refused is None:
