@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
+from skills_app.kept_uploads import keep_upload
+from skills_app.models import SkillUpload
 from tasks_app.models import (
     AgentTask,
     BulkOperation,
@@ -82,6 +85,16 @@ def test_days_count_from_the_end_and_none_keeps_all_for_ever() -> None:
         assert AgentTask.objects.get() == task
     retire(days=9, now=NOW)
     assert not AgentTask.objects.exists()
+
+
+def test_an_upload_that_was_not_stored_goes_after_an_hour() -> None:
+    boss = User.objects.create_superuser("boss")
+    keep_upload(user_id=boss.pk, data=b"x", now=NOW)
+
+    retire(days=0, now=NOW + datetime.timedelta(minutes=59))
+    assert SkillUpload.objects.exists()
+    retire(days=0, now=NOW + datetime.timedelta(minutes=61))
+    assert not SkillUpload.objects.exists()
 
 
 def test_many_go_in_portions_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
