@@ -38,12 +38,14 @@ class Model(Protocol):
 class ServerState:
     """How one server stands for this user: `problem` is empty when it is usable.
 
-    `needs_credential` is True when the user (or the project) must connect it first.
+    `needs_credential` is True when the user (or the project) must connect it first. `detail` is
+    what the server says of the problem, for an operator: it is not for the prompt.
     """
 
     name: str
     problem: str = ""
     needs_credential: bool = False
+    detail: str = ""
 
 
 class Tools(Protocol):

@@ -30,3 +30,8 @@ class ServerAccess:
     problem: str = ""
     needs_credential: bool = False
     catalogue_key: str = ""
+
+    @property
+    def has_credential(self) -> bool:
+        """True where one goes along with each request."""
+        return bool(self.headers or self.query or self.path or self.secrets)

@@ -2,97 +2,67 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 import re
-from collections.abc import AsyncIterator
-from typing import Any, NoReturn
+from collections.abc import AsyncGenerator
+from enum import Enum
 
 import httpcore2
 import httpx2
 
-from agent_runtime.tools.faults import Exchange, Fault
-from agent_runtime.tools.weigh import is_too_heavy
+from agent_runtime.tools.faults import Exchange, Fault, Refused
+from agent_runtime.tools.jsonrpc import Answer, Envelope, answer_in, read, words_of
+from agent_runtime.tools.refusals import (
+    MAX_REFUSAL_BYTES,
+    SessionWord,
+    address,
+    challenge,
+    session_word,
+)
+from agent_runtime.tools.sse import events_of
 
 MAX_ANSWER_BYTES = 4_000_000  # of one answer, all its events together
-MAX_ANSWER_EVENTS = 5_000  # messages of one event stream
-MAX_EVENT_BYTES = 1_000_000
-EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r")
-BUSY_STATUS = (408, 425, 429, 503)
+MAX_BLANK_BYTES = 64_000  # before the first byte that tells what an answer is
+FAULTS = {
+    401: Fault.CREDENTIAL,
+    403: Fault.FORBIDDEN,
+    **dict.fromkeys((408, 425, 429, 503), Fault.BUSY),
+}
+GREETINGS = ("initialize", "server/discover")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+EVENT_LINE = re.compile(rb"(?:data|event|id|retry)? ?:|:")
+
+# What servers write there for plain bytes: none, identity, utf-8. These are real encodings.
+ENCODINGS = frozenset(
+    ("gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress", "dcb", "dcz")
+)
 
 
-class Refused(Exception):
-    """The answer is not one that we take."""
+class Form(Enum):
+    """What the first bytes of a body say that it is, whatever its content type."""
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.value)
-        self.fault = fault
+    JSON = "json"
+    EVENTS = "events"
+    OTHER = "other"
 
 
 def check_head(request: httpx2.Request, status: int, headers: httpx2.Headers) -> None:
     """Refuse what the status line and the headers already tell. Raises Refused."""
-    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+    encodings = headers.get("content-encoding", "").lower().split(",")
+    if any(each.strip() in ENCODINGS for each in encodings):
         raise Refused(Fault.ENCODED)
-    if status in (401, 403):
-        raise Refused(Fault.CREDENTIAL)
-    if 300 <= status < 400 and not _stays(request, status, headers):
-        raise Refused(Fault.REDIRECT)
-    if status == 404 and "mcp-session-id" in request.headers:
-        raise Refused(Fault.SESSION_GONE)
-    if status in BUSY_STATUS:
-        raise Refused(Fault.BUSY)
+    if 300 <= status < 400:
+        _check_redirect(request, status, headers)
 
 
-def _stays(request: httpx2.Request, status: int, headers: httpx2.Headers) -> bool:
-    """True for a redirect that the SDK may follow: the same origin, the same method."""
+def _check_redirect(request: httpx2.Request, status: int, headers: httpx2.Headers) -> None:
+    """Let a redirect pass that the SDK may follow: the same origin, the same method."""
     try:
         target = request.url.join(headers.get("location", ""))
     except httpx2.InvalidURL:
-        return False
-    return status in (307, 308) and origin(target) == origin(request.url) and not target.userinfo
-
-
-def check_body(request: httpx2.Request, status: int, kind: str, body: bytes) -> None:
-    """Let a JSON body pass, with an error status only when it is a JSON-RPC error."""
-    if is_too_heavy(body):
-        raise Refused(Fault.TOO_LARGE)
-    if status < 400:
-        if kind != "application/json" or status == 202:
-            raise Refused(Fault.GARBLED)
-        return
-    error = _rpc_error(body) if kind == "application/json" else None
-    if error is None:
-        raise Refused(Fault.SERVER_ERROR if status >= 500 else Fault.REJECTED)
-    if "mcp-session-id" in request.headers and _means_no_session(error):
-        raise Refused(Fault.SESSION_GONE)
-
-
-def _means_no_session(error: dict[str, Any]) -> bool:
-    """True for the answer of many servers to a session that they no longer know.
-
-    The protocol asks for 404, but the example that most of them began with sends this.
-    """
-    return error.get("code") == -32000 and "session" in str(error.get("message")).lower()
-
-
-def _rpc_error(body: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    error = found.get("error") if isinstance(found, dict) else None
-    return error if isinstance(error, dict) else None
-
-
-async def read_body(response: httpcore2.Response) -> bytes:
-    """Return the whole body, or raise Refused at the first byte too many."""
-    body = bytearray()
-    async for chunk in response.aiter_stream():
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            raise Refused(Fault.TOO_LARGE)
-    return bytes(body)
+        raise Refused(Fault.REDIRECT) from None
+    stays = origin(target) == origin(request.url) and not target.userinfo
+    if status not in (307, 308) or not stays:
+        raise Refused(Fault.REDIRECT, address(target))
 
 
 def origin(url: httpx2.URL) -> tuple[str, str, int | None]:
@@ -100,64 +70,115 @@ def origin(url: httpx2.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-class CappedStream(httpx2.AsyncByteStream):
-    """An event stream under the caps; a fault ends it and is noted in the exchange.
+class Body:
+    """A body that is looked into before it is read whole, or as a stream.
 
-    It passes whole events on, each weighed before anybody parses it.
+    Raises Refused at the first byte too many.
     """
 
-    def __init__(self, response: httpcore2.Response, exchange: Exchange, deadline: float) -> None:
+    def __init__(self, response: httpcore2.Response) -> None:
         self._response = response
-        self._exchange = exchange
-        self._deadline = deadline
-        self._events = 0
+        self._chunks = response.aiter_stream()
+        self._seen = bytearray()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size, held = 0, bytearray()
-        async with contextlib.aclosing(self._response.aiter_stream()) as chunks:
-            while (chunk := await self._next(chunks)) is not None:
-                size += len(chunk)
-                searched = max(0, len(held) - 3)
-                held += chunk
-                whole = self._weighed(held, searched)
-                if size > MAX_ANSWER_BYTES or len(held) - whole > MAX_EVENT_BYTES:
-                    self._refuse()
-                if whole:
-                    yield bytes(held[:whole])
-                    del held[:whole]
-        self._weigh(bytes(held))
-        yield bytes(held)
+    async def form(self, content_type: str) -> Form:
+        """Tell by its first bytes what the body is; by its content type where they do not."""
+        streams = content_type == "text/event-stream"
+        while not (start := self._start()):
+            if len(self._seen) > MAX_BLANK_BYTES or not await self._more():
+                return Form.EVENTS if streams else Form.OTHER
+        if start[:1] in (b"{", b"["):
+            return Form.JSON
+        if streams:
+            return Form.OTHER if start.startswith(b"<") else Form.EVENTS
+        while len(self._start()) < len("event:") and await self._more():
+            pass
+        return Form.EVENTS if EVENT_LINE.match(self._start()) else Form.OTHER
 
-    def _weighed(self, held: bytearray, searched: int) -> int:
-        """Return how many bytes of `held` are whole events, each of them light enough."""
-        start = 0
-        for end in EVENT_END.finditer(held, searched):
-            self._weigh(bytes(held[start : end.end()]))
-            start = end.end()
-        return start
+    async def read(self) -> bytes:
+        """Return the whole body."""
+        while await self._more():
+            if len(self._seen) > MAX_ANSWER_BYTES:
+                raise Refused(Fault.TOO_LARGE)
+        return bytes(self._seen)
 
-    def _weigh(self, event: bytes) -> None:
-        self._events += 1
-        lines = [line[5:] for line in event.splitlines() if line.startswith(b"data:")]
-        too_large = len(event) > MAX_EVENT_BYTES or self._events > MAX_ANSWER_EVENTS
-        if too_large or is_too_heavy(b"\n".join(lines)):
-            self._refuse()
+    async def stream(self) -> AsyncGenerator[bytes]:
+        """Yield the body as it comes, from its first byte."""
+        if self._seen:
+            yield bytes(self._seen)
+        async for chunk in self._chunks:
+            yield chunk
 
-    def _refuse(self) -> NoReturn:
-        self._exchange.fault = Fault.TOO_LARGE
-        raise httpx2.SSEError("The answer is too large.")
-
-    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                return await anext(chunks, None)
-        except TimeoutError:
-            self._exchange.fault = Fault.DEADLINE
-            raise httpx2.SSEError("The answer took too long.") from None
-        except (httpcore2.NetworkError, httpcore2.ProtocolError):
-            self._exchange.fault = Fault.CUT
-            raise httpx2.ReadError("The connection broke.") from None
-
-    async def aclose(self) -> None:
-        """Give the connection back, or close it when the stream was not read to its end."""
+    async def close(self) -> None:
+        """Give the connection back, or close it when the body was not read to its end."""
+        await self._chunks.aclose()
         await self._response.aclose()
+
+    def _start(self) -> bytes:
+        return bytes(self._seen[:MAX_BLANK_BYTES]).removeprefix(BYTE_ORDER_MARK).lstrip()
+
+    async def _more(self) -> bool:
+        chunk = await anext(self._chunks, None)
+        if chunk is None:
+            return False
+        self._seen += chunk
+        return True
+
+
+def read_answer(
+    body: bytes, form: Form, asked: Envelope, exchange: Exchange, headers: httpx2.Headers
+) -> Answer:
+    """Return the answer of a whole body, whatever its status. Raises Refused where it is none."""
+    answer = _answer(body, form, asked)
+    if exchange.status < 400:
+        if answer is None:
+            raise Refused(Fault.GARBLED)
+        if answer.error is not None:
+            check_session(answer.error.message, answer, asked, exchange)
+        return answer
+    words = answer.error.message if answer and answer.error else words_of(body)
+    if len(body) <= MAX_REFUSAL_BYTES and (answer is None or answer.error is not None):
+        check_session(words, answer, asked, exchange)
+    if exchange.status == 404 and exchange.in_session:
+        raise Refused(Fault.SESSION_GONE)
+    if exchange.status in FAULTS:
+        why = challenge(headers.get_list("www-authenticate"))
+        raise Refused(FAULTS[exchange.status], why or words)
+    if answer is not None:
+        return answer
+    if exchange.status >= 500:
+        raise Refused(Fault.SERVER_ERROR)
+    raise Refused(Fault.REJECTED, words)
+
+
+def _answer(body: bytes, form: Form, asked: Envelope) -> Answer | None:
+    if form is Form.JSON:
+        try:
+            return answer_in(read(body), asked)
+        except Refused as refusal:
+            if refusal.fault is Fault.TOO_LARGE:
+                raise
+            return None
+    if form is Form.EVENTS:
+        found = (answer_in(each.json(), asked) for each in events_of(body))
+        return next((each for each in found if each is not None), None)
+    return None
+
+
+def check_session(words: str, answer: Answer | None, asked: Envelope, exchange: Exchange) -> None:
+    """Raise Refused for a refusal that says something of the session.
+
+    A server that gives out no ids may want to be greeted all the same.
+    """
+    if asked.method in GREETINGS:
+        return
+    found = session_word(
+        words=words,
+        status=exchange.status,
+        error=answer.error if answer else None,
+        own_id=answer is not None and answer.own_id,
+    )
+    if found is SessionWord.UNGREETED or (found is SessionWord.LOST and exchange.in_session):
+        raise Refused(Fault.SESSION_GONE)
+    if found is SessionWord.MENTIONED and exchange.in_session and exchange.status != 404:
+        raise Refused(Fault.SESSION_UNCLEAR, words)

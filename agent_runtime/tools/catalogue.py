@@ -1,32 +1,37 @@
-"""What tools a server has: listed page by page, checked, kept for a while."""
+"""What tools a server has: listed page by page, each tool examined by itself."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-import mcp_types as types
 import structlog
 from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
 
 from agent_runtime.text import clean_text
-from agent_runtime.tools.faults import NoAnswer
+from agent_runtime.tools.faults import SENTENCES, Answered, Fault, NoAnswer
+from agent_runtime.tools.jsonrpc import METHOD_NOT_FOUND
 from agent_runtime.tools.results import safe_text
-from agent_runtime.tools.schema import Checker, UnusableSchema, compile_schema
+from agent_runtime.tools.schema import Checker, compile_schema
+from agent_runtime.tools.schema_walk import UnusableSchema
 from agent_runtime.tools.scrub import Scrubber
 from agent_runtime.tools.session import Era, Session
+from agent_runtime.tools.tool_fields import MAX_NAME_CHARS, name_of, read_tool
+from agent_runtime.tools.turns import turn
 
 MAX_PAGES = 50
 MAX_TOOLS = 2_000
 MAX_CATALOGUE_BYTES = 4_000_000  # of schemas and descriptions of one server
-MAX_NAME_CHARS = 200
+MAX_CATALOGUE_WEIGHT = 24_000_000  # bytes, of the objects that they make
+MAX_EXAMINING_SECONDS = 3.0  # of the processor, for all tools of one server
 MAX_DESCRIPTION_BYTES = 8_000
-MAX_AGE_SECONDS = 300.0
-MAX_KEPT = 1_000  # catalogues in a process
+MAX_LEFT_OUT = 100  # tools that are named with the reason
+SLICE_SECONDS = 0.01  # of examining, before the loop turns
+OBJECT_BYTES = 1_000  # that a tool takes beside its schema and description, about
 
 log = structlog.get_logger(__name__)
 
@@ -45,83 +50,81 @@ class ListedTool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """The usable tools of one server for one credential, and the protocol that it speaks."""
+    """The usable tools of one server for one credential, and the protocol that it speaks.
+
+    `left_out` says of other tools why they are not used. `cut_by` is the fault that ended the
+    listing before its last page. `weight` is in bytes, about.
+    """
 
     tools: Mapping[str, ListedTool]
     era: Era
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    cut_by: Fault | None = None
+    weight: int = 0
 
     @property
     def header_maps(self) -> dict[str, Mapping[tuple[str, ...], str]]:
         """Return by tool which arguments go out as headers too."""
         return {tool.name: tool.header_map for tool in self.tools.values() if tool.header_map}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What an operator should know of it, in safe sentences."""
+        notes = [f"{name} is left out: {why}." for name, why in self.left_out.items()]
+        if self.cut_by is not None:
+            notes.append(f"The list may be cut short: {SENTENCES[self.cut_by]}.")
+        return tuple(notes)
 
-class CatalogueCache:
-    """The catalogues of this process, by server instance and credential.
 
-    Entries live `max_age` seconds, the longest unused go first. Those who want one that is
-    being listed wait for it and share its outcome.
-    """
+class _Collected:
+    """The tools of the pages so far, and what they cost."""
 
-    def __init__(
-        self,
-        *,
-        max_age: float = MAX_AGE_SECONDS,
-        max_kept: int = MAX_KEPT,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._max_age = max_age
-        self._max_kept = max_kept
-        self._clock = clock
-        self._kept: OrderedDict[str, tuple[float, Catalogue]] = OrderedDict()
-        self._listing: dict[str, asyncio.Future[Catalogue]] = {}
+    def __init__(self, scrubber: Scrubber) -> None:
+        self._scrubber = scrubber
+        self.tools: dict[str, ListedTool] = {}
+        self.left_out: dict[str, str] = {}
+        self.seen = 0
+        self.size = 0
+        self.weight = 0
+        self.seconds = 0.0
 
-    def fresh(self, *, key: str) -> Catalogue | None:
-        """Return the catalogue kept under `key`, unless it is stale."""
-        made, catalogue = self._kept.get(key, (0.0, None))
-        if catalogue is None or self._clock() - made > self._max_age:
-            return None
-        self._kept.move_to_end(key)
-        return catalogue
+    @property
+    def full(self) -> str:
+        """Why no more tools are taken, empty while they are."""
+        if self.seen >= MAX_TOOLS:
+            return f"only {MAX_TOOLS} tools are looked at"
+        if self.size > MAX_CATALOGUE_BYTES or self.weight > MAX_CATALOGUE_WEIGHT:
+            return "the tools before it fill the catalogue"
+        if self.seconds > MAX_EXAMINING_SECONDS:
+            return "the tools before it took too long to examine"
+        return ""
 
-    def drop(self, *, key: str) -> None:
-        """Forget a catalogue that turned out to be wrong."""
-        self._kept.pop(key, None)
+    async def add(self, listed: list[Any]) -> None:
+        """Examine the tools of a page, a few in each turn of the loop."""
+        waiting = deque(listed)
+        while waiting:
+            async with turn():
+                began = time.thread_time()
+                while waiting and time.thread_time() - began < SLICE_SECONDS:
+                    self._add(waiting.popleft())
+                self.seconds += time.thread_time() - began
 
-    async def get(self, *, key: str, make: Callable[[], Awaitable[Catalogue]]) -> Catalogue:
-        """Return the catalogue kept under `key`, or make it, once for all who ask meanwhile.
-
-        An empty key is never kept. Raises what `make` raises.
-        """
-        if not key:
-            return await make()
-        while (found := self.fresh(key=key)) is None:
-            listing = self._listing.get(key)
-            if listing is None:
-                return await self._make(key, make)
-            await asyncio.wait({listing})
-            if not listing.cancelled():
-                return listing.result()
-        return found
-
-    async def _make(self, key: str, make: Callable[[], Awaitable[Catalogue]]) -> Catalogue:
-        listing = self._listing[key] = asyncio.get_running_loop().create_future()
+    def _add(self, listed: Any) -> None:
         try:
-            catalogue = await make()
-        except NoAnswer as error:
-            listing.set_exception(NoAnswer(error.fault))
-            listing.exception()  # seen, in case that nobody waits
-            raise
+            if self.full:
+                raise UnusableSchema(self.full)
+            self.seen += 1
+            tool = _examined(listed, self._scrubber)
+        except UnusableSchema as error:
+            if len(self.left_out) < MAX_LEFT_OUT:
+                name = safe_text(
+                    text=name_of(listed), scrubber=self._scrubber, max_bytes=MAX_NAME_CHARS
+                )
+                self.left_out[name] = str(error)
         else:
-            listing.set_result(catalogue)
-        finally:
-            del self._listing[key]
-            listing.cancel()  # only when we were cancelled: those who wait list for themselves
-        self._kept[key] = (self._clock(), catalogue)
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._max_kept:
-            self._kept.popitem(last=False)
-        return catalogue
+            self.size += tool.size
+            self.weight += tool.checker.weight + tool.size + OBJECT_BYTES
+            self.tools.setdefault(tool.name, tool)
 
 
 async def list_catalogue(
@@ -129,54 +132,82 @@ async def list_catalogue(
 ) -> Catalogue:
     """List a server's tools to the caps, leaving out those that cannot be used.
 
-    Raises NoAnswer.
+    What was listed before a page failed is kept. Raises NoAnswer when there is not one page.
     """
-    tools: dict[str, ListedTool] = {}
-    left_out: dict[str, str] = {}
-    seen, size, cursor = 0, 0, None
-    for _ in range(MAX_PAGES):
-        page = await session.list_page(cursor=cursor)
-        for listed in page.tools[: MAX_TOOLS - seen]:
-            try:
-                tool = _checked(listed, scrubber)
-                size += tool.size
-                if size > MAX_CATALOGUE_BYTES:
-                    raise UnusableSchema("the tools before it fill the catalogue")
-            except UnusableSchema as error:
-                left_out[clean_text(listed.name)[:MAX_NAME_CHARS]] = str(error)
-            else:
-                tools.setdefault(tool.name, tool)
-        seen += len(page.tools)
-        await asyncio.sleep(0)  # compiling a page takes a while; let others run
-        if page.next_cursor in (None, cursor) or seen >= MAX_TOOLS:
+    found = _Collected(scrubber)
+    cursor: str | None = None
+    cut_by: Fault | None = None
+    for number in range(1, MAX_PAGES + 1):
+        try:
+            page = _page(await session.list_page(cursor=cursor))
+        except (NoAnswer, Answered) as error:
+            if number == 1:
+                _check_first(error)
+                break
+            cut_by = error.fault if isinstance(error, NoAnswer) else Fault.REJECTED
+            log.warning("tool_page_failed", server=server, page=number, fault=cut_by.value)
             break
-        cursor = page.next_cursor
+        await found.add(page["tools"])
+        following = _cursor(page.get("nextCursor"))
+        if following in (None, cursor) or found.full:
+            break
+        cursor = following
     else:
         log.warning("tool_pages_cut", server=server, pages=MAX_PAGES)
-    if left_out:
-        log.warning("tools_left_out", server=server, tools=dict(list(left_out.items())[:20]))
-    return Catalogue(tools=tools, era=era)
+    if found.left_out:
+        log.warning("tools_left_out", server=server, tools=dict([*found.left_out.items()][:20]))
+    return Catalogue(
+        tools=found.tools,
+        era=era,
+        left_out=found.left_out,
+        cut_by=cut_by,
+        weight=found.weight,
+    )
 
 
-def _checked(listed: types.Tool, scrubber: Scrubber) -> ListedTool:
-    name = listed.name
+def _page(found: Any) -> dict[str, Any]:
+    """Return a page with its list of tools. Raises NoAnswer where it has none."""
+    page = {"tools": found} if isinstance(found, list) else found
+    if not isinstance(page, dict) or not isinstance(page.get("tools"), list):
+        raise NoAnswer(Fault.GARBLED)
+    return page
+
+
+def _cursor(found: Any) -> str | None:
+    """Return the cursor of the next page: a text, also an empty one; a number as text."""
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        return str(found)
+    return found if isinstance(found, str) else None
+
+
+def _check_first(error: NoAnswer | Answered) -> None:
+    """Let a server pass that has no tools at all. Raises NoAnswer for any other fault."""
+    if isinstance(error, NoAnswer):
+        raise error
+    if error.error.code != METHOD_NOT_FOUND:
+        raise NoAnswer(Fault.REJECTED, error.error.message)
+
+
+def _examined(listed: Any, scrubber: Scrubber) -> ListedTool:
+    found = read_tool(listed)
+    name = found.name
     if not name or len(name) > MAX_NAME_CHARS or scrubber.scrub(clean_text(name)) != name:
         raise UnusableSchema("its name cannot be used")
-    if find_invalid_x_mcp_header(listed.input_schema) is not None:
-        raise UnusableSchema("its x-mcp-header annotations are invalid")
-    checker = compile_schema(listed.input_schema)
-    text = json.dumps(listed.input_schema, ensure_ascii=False)
+    checker = compile_schema(found.schema)
+    text = json.dumps(found.schema, ensure_ascii=False)
     if scrubber.scrub(text) != text:
         raise UnusableSchema("its schema holds a secret")
-    hints = listed.annotations
+    mirrored = "x-mcp-header" in text
+    if mirrored and find_invalid_x_mcp_header(found.schema) is not None:
+        raise UnusableSchema("its x-mcp-header annotations are invalid")
     description = safe_text(
-        text=listed.description or "", scrubber=scrubber, max_bytes=MAX_DESCRIPTION_BYTES
+        text=found.description, scrubber=scrubber, max_bytes=MAX_DESCRIPTION_BYTES
     )
     return ListedTool(
         name=name,
         description=description,
         checker=checker,
-        repeatable=bool(hints and (hints.read_only_hint or hints.idempotent_hint)),
-        header_map=x_mcp_header_map(listed.input_schema),
+        repeatable=found.repeatable,
+        header_map=x_mcp_header_map(found.schema) if mirrored else {},
         size=len(text) + len(description),
     )

@@ -4,27 +4,56 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-import mcp_types as types
 import stamina
-from mcp import MCPError
+import structlog
 
-from agent_runtime.messages import CallState, Permission, ToolResult
+from agent_runtime.messages import Permission, ToolResult
 from agent_runtime.net import AddressGuard
 from agent_runtime.ports import ServerState
 from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.catalogue import Catalogue, CatalogueCache, ListedTool, list_catalogue
-from agent_runtime.tools.faults import NOT_DONE, PASSING, SENTENCES, Exchange, Fault, NoAnswer
+from agent_runtime.tools.cache import CatalogueCache
+from agent_runtime.tools.catalogue import Catalogue, ListedTool, list_catalogue
+from agent_runtime.tools.faults import AWAY, PASSING, Answered, Exchange, Fault, NoAnswer
 from agent_runtime.tools.results import render_error, render_result
 from agent_runtime.tools.scrub import Scrubber
-from agent_runtime.tools.session import Era, Session, ToolAnswer
+from agent_runtime.tools.session import Era, Session
+from agent_runtime.tools.telling import call_failed, state_after
 
 LIST_SECONDS = 30.0  # for listing one server's tools, connecting included
 SHORT_TRIES = 3  # the first and two more
 SHORT_WAITS = {"wait_initial": 0.1, "wait_max": 1.0, "wait_jitter": 0.2}
 SPARE_SECONDS = 5.0  # that the transport waits longer than the call, so that the call decides
-BREAKING = frozenset({Fault.DEADLINE, Fault.CUT, Fault.GARBLED, Fault.TOO_LARGE})
+BREAKING = frozenset({Fault.DEADLINE, Fault.CUT, Fault.GARBLED, Fault.SESSION_UNCLEAR})
+POSSIBLY_OLD = frozenset({Fault.REJECTED, Fault.GARBLED})  # what the old transport answers
+BAD_REQUEST = 400
+UNAUTHORIZED = 401
+
+# How the Python SDK answers any request before `initialize`, and hardly another.
+NOT_INITIALIZED = "invalid request parameters"
+
+LISTED_AGAIN = PASSING | {Fault.SESSION_GONE}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sending:
+    """One call on its way; `exchange` is that of the latest try."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    key: str
+    repeatable: bool
+    exchange: Exchange = field(default_factory=Exchange)
+    session_replaced: bool = False
+
+    def worth_a_try(self, error: Exception) -> bool:
+        """Tell whether a fault may pass, and another try does no harm."""
+        passing = isinstance(error, NoAnswer) and error.fault in PASSING
+        return passing and (self.repeatable or not self.exchange.sent)
 
 
 class Connection:
@@ -47,6 +76,8 @@ class Connection:
         self._catalogue: Catalogue | None = None
         self._sessions: list[Session] = []  # the last one is in use, the others are ending
         self._connecting = asyncio.Lock()
+        self._lost_session = False
+        self.is_away = False
         self.state = ServerState(
             name=access.name, problem=access.problem, needs_credential=access.needs_credential
         )
@@ -57,13 +88,21 @@ class Connection:
         found = self._catalogue.tools if self._catalogue else {}
         return {name: tool for name, tool in found.items() if self.permits(name)}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What an operator should know of the list of tools."""
+        return self._catalogue.notes if self._catalogue else ()
+
     def permits(self, tool: str) -> bool:
         """Return True when the tool runs without a person's word."""
         permission = self.access.permissions.get(tool, Permission.ALWAYS_EXECUTE)
         return permission is Permission.ALWAYS_EXECUTE
 
     async def open(self) -> None:
-        """Fetch the catalogue, from the cache or the server; a fault ends up in `state`."""
+        """Fetch the catalogue, from the cache or the server; a fault ends up in `state`.
+
+        `is_away` says that the fault may pass and another try is worth it later.
+        """
         if self.access.problem:
             return
         try:
@@ -72,9 +111,12 @@ class Connection:
                     key=self.access.catalogue_key, make=self._list
                 )
         except TimeoutError:
-            self._note(Fault.DEADLINE)
+            self._note(NoAnswer(Fault.DEADLINE))
         except NoAnswer as error:
-            self._note(error.fault)
+            self._note(error)
+        else:
+            self.is_away = False
+            self.state = ServerState(name=self.access.name)
 
     async def call(
         self, *, tool: str, arguments: Mapping[str, Any], key: str, repeatable: bool
@@ -82,74 +124,79 @@ class Connection:
         """Send one call and return what came of it, within the run's deadline for calls.
 
         1. Connect if there is no session; send; wait.
-        2. A fault that may pass is tried again, twice, if nothing was sent or the call is
-           repeatable. A server that ended the session did not look at the call.
-        3. A fault after which nobody knows whether the call was carried out is an unknown
+        2. A server that does not know the session did not look at the call: it is sent once
+           more, in a new one. So it is after a 401 in a session, which may mean the same.
+        3. A fault that may pass is tried again, twice, if nothing was sent or the call is
+           repeatable.
+        4. A fault after which nobody knows whether the call was carried out is an unknown
            outcome, unless the call is repeatable; any other fault is a failure.
         """
-        exchange = Exchange()
+        sending = _Sending(tool=tool, arguments=arguments, key=key, repeatable=repeatable)
         try:
             async with asyncio.timeout(self._call_timeout):
-                answer = await self._with_tries(tool, arguments, key, repeatable, exchange)
+                result = await self._with_tries(sending)
         except TimeoutError:
             self._retire()
-            return self._failure(Fault.DEADLINE, tool, repeatable, exchange)
+            return self._failure(NoAnswer(Fault.DEADLINE), sending)
         except NoAnswer as error:
             if error.fault is Fault.CREDENTIAL:
-                self._note(error.fault)
-            return self._failure(error.fault, tool, repeatable, exchange)
-        except MCPError as error:
-            return render_error(message=error.message, scrubber=self._scrubber)
+                self._note(error)
+            return self._failure(error, sending)
+        except Answered as answered:
+            return render_error(message=answered.error.message, scrubber=self._scrubber)
         self.state = ServerState(name=self.access.name)
-        if isinstance(answer, types.InputRequiredResult):
-            return ToolResult(
-                text="The tool asks for a person's input, and nobody is there to give it.",
-                state=CallState.FAILED,
-            )
-        return render_result(result=answer, scrubber=self._scrubber)
+        return render_result(result=result, scrubber=self._scrubber)
 
     async def close(self) -> None:
         """End all sessions."""
         await asyncio.gather(*(each.close() for each in self._sessions))
         self._sessions.clear()
 
-    async def _with_tries(
-        self,
-        tool: str,
-        arguments: Mapping[str, Any],
-        key: str,
-        repeatable: bool,
-        exchange: Exchange,
-    ) -> ToolAnswer:
-        def worth_a_try(error: Exception) -> bool:
-            passing = isinstance(error, NoAnswer) and error.fault in PASSING
-            return passing and (repeatable or not exchange.sent)
-
+    async def _with_tries(self, sending: _Sending) -> Any:
         async for attempt in stamina.retry_context(
-            on=worth_a_try, attempts=SHORT_TRIES, **SHORT_WAITS
+            on=sending.worth_a_try, attempts=SHORT_TRIES, **SHORT_WAITS
         ):
             with attempt:
-                return await self._once(tool, arguments, key, exchange)
+                return await self._in_a_session(sending)
         raise AssertionError("the last try returns or raises")
 
-    async def _once(
-        self, tool: str, arguments: Mapping[str, Any], key: str, exchange: Exchange
-    ) -> ToolAnswer:
-        exchange.fault = None
+    async def _in_a_session(self, sending: _Sending) -> Any:
+        """Send the call; once more, when its session was lost and it was not looked at."""
+        try:
+            return await self._once(sending)
+        except NoAnswer as error:
+            refused = sending.exchange.status == UNAUTHORIZED and sending.exchange.in_session
+            lost = error.fault is Fault.SESSION_GONE
+            if sending.session_replaced or not (lost or refused):
+                raise
+            sending.session_replaced = True
+            if error.fault is Fault.SESSION_UNCLEAR:
+                await self._session()  # is it the credential? The call itself stays in doubt
+                raise
+        sending.exchange.reset()
+        return await self._once(sending)
+
+    async def _once(self, sending: _Sending) -> Any:
+        sending.exchange.reset()
+        exchange = sending.exchange
         session = await self._session()
         try:
             return await session.call_tool(
-                name=tool, arguments=arguments, key=key, exchange=exchange
+                name=sending.tool,
+                arguments=sending.arguments,
+                key=sending.key,
+                exchange=exchange,
             )
         except NoAnswer as error:
-            if error.fault is Fault.SESSION_GONE:
-                exchange.sent = False
+            if error.fault is Fault.SESSION_GONE or exchange.status == UNAUTHORIZED:
+                self._lost_session = True
                 session.retire()
-            elif error.fault in BREAKING:
+            elif error.fault in BREAKING or exchange.status == BAD_REQUEST:
                 session.retire()
             raise
-        except MCPError:
-            if exchange.status >= 400:  # the HTTP side is unhappy too: begin anew
+        except Answered as answered:
+            unhappy = exchange.status >= BAD_REQUEST  # the HTTP side too: begin anew
+            if unhappy or answered.error.message.lower() == NOT_INITIALIZED:
                 session.retire()
             raise
 
@@ -158,7 +205,9 @@ class Connection:
         async with self._connecting:
             self._sessions = [each for each in self._sessions if not each.ended]
             if not self._sessions or self._sessions[-1].retired:
-                await self._connect(self._catalogue.era if self._catalogue else None)
+                known = self._catalogue.era if self._catalogue else None
+                await self._connect(None if self._lost_session else known)
+                self._lost_session = False
             return self._sessions[-1]
 
     async def _connect(self, era: Era | None) -> Era:
@@ -171,24 +220,37 @@ class Connection:
         self._sessions.append(session)
         try:
             found = await session.open()
-        except NoAnswer:
+        except NoAnswer as error:
             if era is None:
-                raise
+                raise await self._if_old(session, error) from None
             self._catalogues.drop(key=self.access.catalogue_key)
             return await self._connect(None)  # it may speak another protocol by now
         if self._catalogue is not None:
             session.expect_headers(self._catalogue.header_maps)
         return found
 
+    async def _if_old(self, session: Session, error: NoAnswer) -> NoAnswer:
+        """Return the fault of opening a session, or that the server has the old transport."""
+        if error.fault in POSSIBLY_OLD and await session.speaks_old_transport():
+            return NoAnswer(Fault.OLD_TRANSPORT)
+        return error
+
     async def _list(self) -> Catalogue:
-        async for attempt in stamina.retry_context(
-            on=lambda error: isinstance(error, NoAnswer) and error.fault in PASSING,
-            attempts=SHORT_TRIES - 1,
-            **SHORT_WAITS,
-        ):
-            with attempt:
-                return await self._list_once()
-        raise AssertionError("the last try returns or raises")
+        """List the tools; once more after a fault that may pass. A part is better than none."""
+        part: Catalogue | None = None
+        try:
+            async for attempt in stamina.retry_context(
+                on=_may_pass, attempts=SHORT_TRIES - 1, **SHORT_WAITS
+            ):
+                with attempt:
+                    part = await self._list_once()
+                    if attempt.num == 1 and part.cut_by in LISTED_AGAIN:
+                        raise NoAnswer(part.cut_by)
+        except NoAnswer:
+            if part is None:
+                raise
+        assert part is not None
+        return part
 
     async def _list_once(self) -> Catalogue:
         era = await self._connect(None)
@@ -200,6 +262,8 @@ class Connection:
         except BaseException:
             session.retire()
             raise
+        if catalogue.cut_by is not None:
+            session.retire()
         session.expect_headers(catalogue.header_maps)
         return catalogue
 
@@ -207,23 +271,26 @@ class Connection:
         if self._sessions:
             self._sessions[-1].retire()
 
-    def _note(self, fault: Fault) -> None:
-        needs_credential = fault is Fault.CREDENTIAL
-        self.state = ServerState(
-            name=self.access.name,
-            problem=f"The server {self.access.name} cannot be used: {SENTENCES[fault]}.",
-            needs_credential=needs_credential,
+    def _note(self, error: NoAnswer) -> None:
+        self.is_away = error.fault in AWAY
+        self.state = state_after(error, access=self.access, scrubber=self._scrubber)
+        log.warning(
+            "server_unusable",
+            server=self.access.name,
+            url=self.access.url,
+            fault=error.fault.value,
+            detail=self.state.detail,
         )
 
-    def _failure(self, fault: Fault, tool: str, repeatable: bool, exchange: Exchange) -> ToolResult:
-        why = SENTENCES[fault]
-        if exchange.sent and not repeatable and fault not in NOT_DONE:
-            return ToolResult(
-                text=f"The call of {tool} was sent to the server {self.access.name}, but {why}. "
-                "It may or may not have been carried out: check before repeating it.",
-                state=CallState.UNKNOWN_OUTCOME,
-            )
-        text = f"The server {self.access.name} gave no usable answer: {why}."
-        if fault is Fault.CREDENTIAL:
-            text += " This user has to connect it again; go on without it."
-        return ToolResult(text=text, state=CallState.FAILED)
+    def _failure(self, error: NoAnswer, sending: _Sending) -> ToolResult:
+        return call_failed(
+            error,
+            tool=sending.tool,
+            access=self.access,
+            in_doubt=sending.exchange.sent and not sending.repeatable,
+            scrubber=self._scrubber,
+        )
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, NoAnswer) and error.fault in LISTED_AGAIN

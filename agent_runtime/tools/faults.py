@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Fault(StrEnum):
@@ -16,12 +17,16 @@ class Fault(StrEnum):
     TOO_LARGE = "too large"  # more bytes, events or values than we take
     ENCODED = "encoded"  # compressed, although we ask for plain bytes
     GARBLED = "garbled"  # not the protocol
-    REDIRECT = "redirect"  # to another origin
-    CREDENTIAL = "credential"  # 401 or 403
-    BUSY = "busy"  # 408, 425, 429, 503: not taken up
+    REDIRECT = "redirect"  # to another address
+    CREDENTIAL = "credential"  # 401
+    FORBIDDEN = "forbidden"  # 403
+    BUSY = "busy"  # 408, 425, 429, 503: not carried out
     SERVER_ERROR = "server error"  # another 5xx
-    REJECTED = "rejected"  # another 4xx
-    SESSION_GONE = "session gone"  # 404 with a session: not taken up, a new session is needed
+    REJECTED = "rejected"  # another 4xx, or an error in place of a list of tools
+    VERSION = "version"  # no version of the protocol that both sides speak
+    OLD_TRANSPORT = "old transport"  # HTTP+SSE of 2024-11-05
+    SESSION_GONE = "session gone"  # not carried out, a new session is needed
+    SESSION_UNCLEAR = "session unclear"  # something is wrong with a session, perhaps another one
 
 
 SENTENCES = {
@@ -34,11 +39,17 @@ SENTENCES = {
     Fault.GARBLED: "its answer did not follow the protocol",
     Fault.REDIRECT: "it redirects to another address",
     Fault.CREDENTIAL: "it did not accept the credential",
+    Fault.FORBIDDEN: "it forbids this (403)",
     Fault.BUSY: "it is too busy",
     Fault.SERVER_ERROR: "it failed with a server error",
     Fault.REJECTED: "it rejected the request",
+    Fault.VERSION: "it does not speak a version of the protocol that we do",
+    Fault.OLD_TRANSPORT: "it speaks the old HTTP+SSE transport; give its Streamable HTTP address "
+    "(often /mcp)",
     Fault.SESSION_GONE: "it ended the session",
+    Fault.SESSION_UNCLEAR: "it answered that something is wrong with a session",
 }
+NO_CREDENTIAL = "it asks for a credential (401), and it is set up without one"
 
 # The server says, or we know, that the call was not carried out.
 NOT_DONE = frozenset(
@@ -47,34 +58,83 @@ NOT_DONE = frozenset(
         Fault.UNREACHABLE,
         Fault.REDIRECT,
         Fault.CREDENTIAL,
+        Fault.FORBIDDEN,
         Fault.BUSY,
         Fault.REJECTED,
+        Fault.VERSION,
+        Fault.OLD_TRANSPORT,
         Fault.SESSION_GONE,
     }
 )
 
 # Worth another short try, where that does no harm.
 PASSING = frozenset(
-    {Fault.UNREACHABLE, Fault.CUT, Fault.BUSY, Fault.SERVER_ERROR, Fault.SESSION_GONE}
+    {Fault.UNREACHABLE, Fault.CUT, Fault.BUSY, Fault.SERVER_ERROR, Fault.SESSION_UNCLEAR}
 )
+
+# A server that is away when a run starts may be back later in it.
+AWAY = PASSING | {Fault.DEADLINE, Fault.SESSION_GONE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerError:
+    """An error that a server put in place of a result, in its own words."""
+
+    message: str
+    code: int | None = None
+    data: Any = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
     """What became of one request: filled in by the transport, read by whoever asked.
 
-    `sent` turns True right before its first byte leaves, and stays True. `status` is the
-    HTTP status of the latest answer.
+    `sent` turns True right before its first byte leaves. `status` is the HTTP status of the
+    latest answer, `in_session` whether the request named a session. `detail` is what the server
+    added to a fault, uncleaned. With `answered` there is an `error` or a `result`, as received.
     """
 
     sent: bool = False
     status: int = 0
+    in_session: bool = False
     fault: Fault | None = None
+    detail: str = ""
+    answered: bool = False
+    error: ServerError | None = None
+    result: Any = None
+
+    def take(self, *, error: ServerError | None, result: Any) -> None:
+        """Take what the server answered."""
+        self.answered, self.error, self.result = True, error, result
+
+    def reset(self) -> None:
+        """Forget the last try."""
+        self.sent = self.in_session = self.answered = False
+        self.status, self.fault, self.detail = 0, None, ""
+        self.error, self.result = None, None
 
 
 class NoAnswer(Exception):
-    """A request ended without a usable answer."""
+    """A request ended without a usable answer; `detail` is what the server said, uncleaned."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: Fault, detail: str = "") -> None:
         super().__init__(fault.value)
         self.fault = fault
+        self.detail = detail
+
+
+class Refused(Exception):
+    """The answer is not one that we take."""
+
+    def __init__(self, fault: Fault, detail: str = "") -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+        self.detail = detail
+
+
+class Answered(Exception):
+    """The server answered with an error of its own."""
+
+    def __init__(self, error: ServerError) -> None:
+        super().__init__("the server answered with an error")
+        self.error = error

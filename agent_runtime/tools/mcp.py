@@ -10,7 +10,8 @@ from agent_runtime.messages import Call, CallState, Tool, ToolResult
 from agent_runtime.net import AddressGuard
 from agent_runtime.ports import ServerState
 from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.catalogue import CatalogueCache, ListedTool
+from agent_runtime.tools.cache import CatalogueCache
+from agent_runtime.tools.catalogue import ListedTool
 from agent_runtime.tools.connection import Connection
 from agent_runtime.tools.naming import offered_names
 from agent_runtime.tools.scrub import Scrubber

@@ -1,8 +1,10 @@
-"""Argument schemas of tools: refused when they are traps, then compiled once.
+"""Argument schemas of tools: examined when they are listed, compiled when they are needed.
 
 A schema comes from a server. It may point at files and addresses, hold a pattern that takes
 for ever, or name so many paths that any validator holds the process for minutes. So nothing
-is fetched, patterns run on the linear engine, and the paths are counted before compiling.
+is fetched, patterns run on the linear engine, and what it costs is counted before it is spent.
+The validator holds the interpreter while it compiles and while it checks: a thread would not
+help, a budget does. What is over the budget is left to the server, which checks again anyway.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import hashlib
 import itertools
 import json
 import math
+import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,61 +22,133 @@ from weakref import WeakValueDictionary
 
 import jsonschema_rs
 
-MAX_PATHS = 10_000  # ways through a schema, references followed
+from agent_runtime.tools.schema_walk import (
+    Parts,
+    UnusableSchema,
+    parts_of,
+    patterns_of,
+    ways_of,
+    without_patterns,
+)
+
 MAX_SCHEMA_BYTES = 64_000
-MAX_SCHEMA_DEPTH = 200
 MAX_ARGUMENT_DEPTH = 64
 MAX_UNROLLED = 20_000  # visits that nested arguments may cost in a recursive schema
 MAX_PROBLEMS = 3  # named at once to the model
 MAX_PROBLEM_CHARS = 300
 
-LINEAR = jsonschema_rs.RegexOptions(size_limit=1_000_000, dfa_size_limit=2_000_000)
-PLAIN_VALUES = ("default", "examples", "enum", "const")  # hold data, not schemas
-REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-NAMED_SCHEMAS = (
-    "properties",
-    "patternProperties",
-    "dependentSchemas",
-    "dependencies",
-    "$defs",
-    "definitions",
-)
-IN_PLACE = frozenset(
-    ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", *REFERENCES)
-)
+# To compile: all together at most about a twentieth of a second.
+MAX_COMPILED_VALUES = 4_000  # in a schema
+MAX_PATTERNS = 32
+MAX_PATTERN_CHARS = 400
+MAX_PATTERN_SECONDS = 0.02  # of the processor, for all patterns of a schema
+LINEAR = jsonschema_rs.RegexOptions(size_limit=50_000, dfa_size_limit=100_000)
 
+# To check: paths times the size of the arguments, likewise.
+MAX_CHECK_WORK = 300_000
+MAX_MATCHED_CHARS = 100_000  # of the arguments, times the patterns
+MAX_TOLD_WORK = 10_000  # to say what is wrong: each alternative costs a copy of the arguments
+MAX_LISTED_WORK = 2_000  # to say several things
+CHARS_A_VALUE = 100  # of text that cost what one value does
 
-class UnusableSchema(Exception):
-    """The schema cannot be used; `str()` says why, without quoting the schema."""
+OBJECT_BYTES = 120  # that a value of a parsed schema takes beside its text, about
+MAX_KEPT_BYTES = 32_000_000  # of compiled schemas in a process, as estimated
+BYTES_A_VALUE = 2_000
+BYTES_A_PATTERN = 150_000
+
+NO_FIT = "arguments: they do not fit the schema."
+DIALECTS = frozenset(
+    f"{scheme}://json-schema.org/{draft}"
+    for scheme in ("http", "https")
+    for draft in (
+        *(f"draft-0{number}/schema" for number in (4, 6, 7)),
+        *(f"draft/{year}/schema" for year in ("2019-09", "2020-12")),
+    )
+)
 
 
 @dataclass(slots=True, kw_only=True, weakref_slot=True)
 class Checker:
-    """A compiled schema.
+    """An examined schema; it is compiled when arguments are checked.
 
     `checked_depth` is how deeply nested arguments are still checked: a recursive schema with
-    many ways down would take for ever on deep ones, and the server checks again anyway.
+    many ways down would take for ever on deep ones. `weight` is in bytes, of the schema's objects.
     """
 
     schema: Mapping[str, Any]
-    validator: jsonschema_rs.Validator
+    digest: bytes
+    parts: Parts
+    paths: int
+    alternatives: int
     checked_depth: int
+    weight: int
 
     def check(self, arguments: Mapping[str, Any]) -> str | None:
-        """Return what is wrong with the arguments, as sentences for the model, or None."""
-        depth = _depth(arguments)
+        """Return what is wrong with the arguments, as sentences for the model, or None.
+
+        What is too dear to check, or to tell, is left to the server. Holds the interpreter for
+        a few hundredths of a second at most.
+        """
+        depth, values, chars = _measure(arguments)
         if depth > MAX_ARGUMENT_DEPTH:
             return f"The arguments are nested deeper than {MAX_ARGUMENT_DEPTH} levels."
-        if depth > self.checked_depth:
+        size = values + chars // CHARS_A_VALUE
+        if depth > self.checked_depth or self.paths * size > MAX_CHECK_WORK:
+            return None
+        validator, patterns = _compiled.get(self)
+        if validator is None or patterns * chars > MAX_MATCHED_CHARS:
             return None
         try:
-            found = list(itertools.islice(self.validator.iter_errors(arguments), MAX_PROBLEMS))
-        except ValueError:
+            if validator.is_valid(arguments):
+                return None
+            return " ".join(map(_sentence, self._problems(validator, arguments, size))) or NO_FIT
+        except ValueError as error:
+            if isinstance(error, jsonschema_rs.ValidationError):
+                return _sentence(error)
             return "The arguments hold text that is not valid Unicode."
-        return " ".join(map(_sentence, found)) or None
+
+    def _problems(
+        self, validator: jsonschema_rs.Validator, arguments: Mapping[str, Any], size: int
+    ) -> list[jsonschema_rs.ValidationError]:
+        """Return what can be told at a bearable price; the validator finds all errors or one."""
+        if self.paths * size <= MAX_LISTED_WORK:
+            return list(itertools.islice(validator.iter_errors(arguments), MAX_PROBLEMS))
+        if (1 + self.alternatives) * size <= MAX_TOLD_WORK:
+            validator.validate(arguments)
+        return []
 
 
-_compiled: WeakValueDictionary[bytes, Checker] = WeakValueDictionary()
+class CompiledSchemas:
+    """The validators of this process, those longest unused going first.
+
+    They are not kept with their schemas: a catalogue of two thousand tools has a few that are
+    called. `max_weight` is in bytes, as estimated from values and patterns.
+    """
+
+    def __init__(self, *, max_weight: int = MAX_KEPT_BYTES) -> None:
+        self._max_weight = max_weight
+        self._kept: OrderedDict[bytes, tuple[jsonschema_rs.Validator | None, int, int]] = (
+            OrderedDict()
+        )
+        self.weight = 0
+
+    def get(self, checker: Checker) -> tuple[jsonschema_rs.Validator | None, int]:
+        """Return the validator, None for a schema that is not checked, and its patterns."""
+        found = self._kept.get(checker.digest)
+        if found is None:
+            validator, patterns = _validator(checker)
+            found = validator, patterns, _weight(checker, patterns)
+            self._kept[checker.digest] = found
+            self.weight += found[2]
+        self._kept.move_to_end(checker.digest)
+        while self.weight > self._max_weight and len(self._kept) > 1:
+            _, (_, _, weight) = self._kept.popitem(last=False)
+            self.weight -= weight
+        return found[:2]
+
+
+_examined: WeakValueDictionary[bytes, Checker] = WeakValueDictionary()
+_compiled = CompiledSchemas()
 
 
 def compile_schema(schema: Mapping[str, Any]) -> Checker:
@@ -89,28 +165,78 @@ def compile_schema(schema: Mapping[str, Any]) -> Checker:
     if b"\\u0000" in text:
         raise UnusableSchema("it is not valid JSON text")
     digest = hashlib.sha256(text).digest()
-    found = _compiled.get(digest)
+    found = _examined.get(digest)
     if found is None:
-        found = _compiled[digest] = _compile(dict(schema))
+        found = _examined[digest] = _examine(dict(schema), digest, len(text))
     return found
 
 
-def _compile(schema: dict[str, Any]) -> Checker:
-    paths, loops = _Walk(schema).count()
-    if paths > MAX_PATHS:
-        raise UnusableSchema("it holds too many combinations")
+def _examine(schema: dict[str, Any], digest: bytes, size: int) -> Checker:
+    parts = parts_of(schema)
+    ways = ways_of(schema, parts)
+    if not _is_valid(schema):
+        raise UnusableSchema("it is not a valid JSON Schema")
+    unrolled = math.log(MAX_UNROLLED, ways.loops) if ways.loops > 1 else MAX_ARGUMENT_DEPTH
+    return Checker(
+        schema=schema,
+        digest=digest,
+        parts=parts,
+        paths=ways.paths,
+        alternatives=ways.alternatives,
+        checked_depth=round(unrolled),
+        weight=size + OBJECT_BYTES * parts.values,
+    )
+
+
+def _is_valid(schema: dict[str, Any]) -> bool:
+    """Tell whether it is a schema of a dialect that we know: others would be fetched."""
+    dialect = schema.get("$schema", "")
+    if not isinstance(dialect, str) or (dialect and dialect.rstrip("#") not in DIALECTS):
+        return False
+    return jsonschema_rs.meta.is_valid(schema) or jsonschema_rs.meta.is_valid(
+        without_patterns(schema, set(patterns_of(schema)))
+    )
+
+
+def _validator(checker: Checker) -> tuple[jsonschema_rs.Validator | None, int]:
+    """Compile what the budget allows of a schema; return it and how many patterns it has."""
+    if checker.parts.values > MAX_COMPILED_VALUES:
+        return None, 0
+    patterns = patterns_of(checker.schema)
+    kept = _affordable(patterns)
+    schema: Any = checker.schema
+    if len(kept) < len(patterns):
+        schema = without_patterns(schema, set(patterns) - kept)
     try:
-        validator = _validator(schema)
+        return _compile(schema), len(kept)
     except ValueError:
-        try:
-            validator = _validator(_without_odd_patterns(schema))
-        except ValueError:
-            raise UnusableSchema("it is not a valid JSON Schema") from None
-    unrolled = math.log(MAX_UNROLLED, loops) if loops > 1 else MAX_ARGUMENT_DEPTH
-    return Checker(schema=schema, validator=validator, checked_depth=round(unrolled))
+        return None, 0
 
 
-def _validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+def _affordable(patterns: list[str]) -> set[str]:
+    """Return the patterns that the linear engine takes, to the budget.
+
+    It does not know look-ahead, for one, which popular generators write for e-mail addresses.
+    """
+    kept: set[str] = set()
+    until = time.thread_time() + MAX_PATTERN_SECONDS
+    for pattern in patterns[:MAX_PATTERNS]:
+        if time.thread_time() > until:
+            break
+        if len(pattern) <= MAX_PATTERN_CHARS and _is_linear(pattern):
+            kept.add(pattern)
+    return kept
+
+
+def _is_linear(pattern: str) -> bool:
+    try:
+        _compile({"pattern": pattern})
+    except ValueError:
+        return False
+    return True
+
+
+def _compile(schema: Any) -> jsonschema_rs.Validator:
     return jsonschema_rs.validator_for(schema, retriever=_refuse_to_fetch, pattern_options=LINEAR)
 
 
@@ -118,129 +244,26 @@ def _refuse_to_fetch(uri: str) -> Any:
     raise ValueError("schemas of other documents are not fetched")
 
 
-def _without_odd_patterns(node: Any) -> Any:
-    """Return the schema without the patterns that the linear engine does not know.
-
-    Look-ahead is common (e-mail patterns of popular generators) and the server checks again.
-    """
-    if isinstance(node, list):
-        return [_without_odd_patterns(each) for each in node]
-    if not isinstance(node, dict):
-        return node
-    return {
-        key: _without_odd_patterns(value)
-        for key, value in node.items()
-        if not (key == "pattern" and isinstance(value, str) and not _is_linear(value))
-    }
+def _weight(checker: Checker, patterns: int) -> int:
+    return checker.parts.values * BYTES_A_VALUE + patterns * BYTES_A_PATTERN
 
 
-def _is_linear(pattern: str) -> bool:
-    try:
-        _validator({"pattern": pattern})
-    except ValueError:
-        return False
-    return True
-
-
-class _Walk:
-    """Counts the ways through a schema, each part once (memoised), references followed.
-
-    Ways that lead back up are counted for each place in the arguments: two properties that
-    refer to the root are two places, two alternatives that do so are two ways for one place.
-    """
-
-    def __init__(self, root: dict[str, Any]) -> None:
-        self._root = root
-        self._known: dict[int, tuple[int, int]] = {}
-        self._open: dict[int, int] = {}  # parts being walked: levels of the instance above them
-
-    def count(self) -> tuple[int, int]:
-        """Return how many paths there are, and how many lead back up from one place."""
-        return self._count(self._root, 0)
-
-    def _count(self, node: Any, level: int) -> tuple[int, int]:
-        if not isinstance(node, dict | list):
-            return 0, 0
-        if id(node) in self._open:
-            if self._open[id(node)] == level:
-                raise UnusableSchema("it refers to itself without end")
-            return 1, 1
-        if id(node) in self._known:
-            return self._known[id(node)]
-        if len(self._open) > MAX_SCHEMA_DEPTH:
-            raise UnusableSchema("it is nested too deeply")
-        self._open[id(node)] = level
-        paths, shared, apart = 0, 0, [0]
-        for child, below, own_place in self._children(node, level):
-            more = self._count(child, below)
-            paths += more[0]
-            if own_place:
-                apart.append(more[1])
-            else:
-                shared += more[1]
-        del self._open[id(node)]
-        self._known[id(node)] = max(1, paths), shared + max(apart)
-        return self._known[id(node)]
-
-    def _children(
-        self, node: dict[str, Any] | list[Any], level: int
-    ) -> list[tuple[Any, int, bool]]:
-        """Return the parts below, their level, and whether they have a place of their own."""
-        if isinstance(node, list):
-            return [(each, level, False) for each in node]
-        found = []
-        for key, value in node.items():
-            below = level if key in IN_PLACE else level + 1
-            if key in REFERENCES and isinstance(value, str):
-                found.append((self._target(value), level, False))
-            elif key == "$id" and isinstance(value, str) and node is not self._root:
-                raise UnusableSchema("it holds documents within documents")
-            elif key in NAMED_SCHEMAS and isinstance(value, dict):
-                found.extend((each, below, key == "properties") for each in value.values())
-            elif key not in PLAIN_VALUES:
-                found.append((value, below, False))
-        return found
-
-    def _target(self, reference: str) -> Any:
-        if not reference.startswith("#"):
-            raise UnusableSchema("it refers to another document")
-        if reference == "#":
-            return self._root
-        if not reference.startswith("#/"):
-            return self._anchor(reference[1:])
-        node: Any = self._root
-        for raw in reference[2:].split("/"):
-            part = raw.replace("~1", "/").replace("~0", "~")
-            if isinstance(node, dict) and part in node:
-                node = node[part]
-            elif isinstance(node, list) and part.isdecimal() and int(part) < len(node):
-                node = node[int(part)]
-            else:
-                raise UnusableSchema("it refers to a part that it does not hold")
-        return node
-
-    def _anchor(self, name: str) -> Any:
-        waiting: list[Any] = [self._root]
-        while waiting:
-            node = waiting.pop()
-            if isinstance(node, dict):
-                if name in (node.get("$anchor"), node.get("$dynamicAnchor")):
-                    return node
-                waiting.extend(node.values())
-            elif isinstance(node, list):
-                waiting.extend(node)
-        raise UnusableSchema("it refers to a part that it does not hold")
-
-
-def _depth(value: Any) -> int:
-    deepest, waiting = 0, [(value, 1)]
+def _measure(arguments: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return how deep arguments are, how many values they hold, and how many characters."""
+    deepest, values, chars = 0, 0, 0
+    waiting: list[tuple[Mapping[str, Any] | list[Any], int]] = [(arguments, 1)]
     while waiting:
         node, level = waiting.pop()
         deepest = max(deepest, level)
-        inner = node.values() if isinstance(node, Mapping) else node
-        if isinstance(node, Mapping | list):
-            waiting.extend((each, level + 1) for each in inner if isinstance(each, Mapping | list))
-    return deepest
+        values += len(node)
+        if isinstance(node, Mapping):
+            chars += sum(map(len, node))
+        for each in node.values() if isinstance(node, Mapping) else node:
+            if isinstance(each, str):
+                chars += len(each)
+            elif isinstance(each, Mapping | list):
+                waiting.append((each, level + 1))
+    return deepest, values, chars
 
 
 def _sentence(error: jsonschema_rs.ValidationError) -> str:

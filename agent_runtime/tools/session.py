@@ -5,35 +5,33 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 import mcp_types as types
 from mcp import Client, ClientSession, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from agent_runtime.errors import AddressRefused, CredentialNeeded
 from agent_runtime.net import AddressGuard
 from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.answers import MAX_EVENT_BYTES
-from agent_runtime.tools.faults import Exchange, Fault, NoAnswer
+from agent_runtime.tools.answers import MAX_ANSWER_BYTES
+from agent_runtime.tools.faults import Answered, Exchange, Fault, NoAnswer
 from agent_runtime.tools.transport import CappedTransport, HeaderMaps
 
 CLIENT = types.Implementation(name="caylex-agent-tasks", version="1")
 CLOSE_SECONDS = 4.0
 
-Result = TypeVar("Result", bound=BaseModel)
-ToolAnswer = types.CallToolResult | types.InputRequiredResult
 
-_TOOL_ANSWER: TypeAdapter[Any] = TypeAdapter(ToolAnswer)
+# What the transport lets the SDK see of an answer; the result itself stays in the exchange.
+_TOOL_ANSWER: TypeAdapter[Any] = TypeAdapter(types.CallToolResult)
 _TOOL_LIST: TypeAdapter[Any] = TypeAdapter(types.ListToolsResult)
 
-# The SDK's own errors, in place of an answer. Their codes are used by servers too, so the
-# first words count as well; a server that copies them is taken at its word: no answer.
+# The first words of the SDK's own errors, in place of an answer.
 _SDK_WORDS = {
     "Failed to parse": Fault.GARBLED,
     "SSE stream": Fault.CUT,
@@ -107,21 +105,19 @@ class Session:
         """Say which arguments of which tools go out as headers too."""
         self._transport.header_maps = header_maps
 
-    async def list_page(self, *, cursor: str | None) -> types.ListToolsResult:
-        """Return one page of the server's tools. Raises NoAnswer."""
+    async def list_page(self, *, cursor: str | None) -> Any:
+        """Return one page of the server's tools, as received. Raises NoAnswer or Answered."""
         request = types.ListToolsRequest(params=types.PaginatedRequestParams(cursor=cursor))
-        try:
-            found: types.ListToolsResult = await self._ask(request, _TOOL_LIST)
-        except MCPError as error:
-            raise NoAnswer(self._fault(error, self._transport.last) or Fault.REJECTED) from None
-        return found
+        self._transport.last = Exchange()
+        return await self._ask(request, _TOOL_LIST, lambda: self._transport.last)
 
     async def call_tool(
         self, *, name: str, arguments: Mapping[str, Any], key: str, exchange: Exchange
-    ) -> ToolAnswer:
-        """Call a tool and return its answer; `exchange` tells how far the request got.
+    ) -> Any:
+        """Call a tool and return its result as received.
 
-        Raises NoAnswer, or MCPError with the server's own words.
+        `exchange` tells how far the request got. Raises NoAnswer, or Answered with the
+        server's own error.
         """
         request = types.CallToolRequest(
             params=types.CallToolRequestParams(
@@ -130,14 +126,13 @@ class Session:
         )
         self._transport.exchanges[key] = exchange
         try:
-            answer: ToolAnswer = await self._ask(request, _TOOL_ANSWER)
-        except MCPError as error:
-            if (fault := self._fault(error, exchange)) is not None:
-                raise NoAnswer(fault) from None
-            raise
+            return await self._ask(request, _TOOL_ANSWER, lambda: exchange)
         finally:
             self._transport.exchanges.pop(key, None)
-        return answer
+
+    async def speaks_old_transport(self) -> bool:
+        """Ask whether the address is one of the transport before Streamable HTTP."""
+        return await self._transport.speaks_old_transport()
 
     def retire(self) -> None:
         """Take no new requests; close when the running ones have ended."""
@@ -155,7 +150,7 @@ class Session:
             await asyncio.wait({self._owner}, timeout=1)
 
     async def _own(self) -> None:
-        fault = Fault.CUT
+        error = NoAnswer(Fault.CUT)
         try:
             async with (
                 httpx2.AsyncClient(transport=self._transport, trust_env=False) as http,
@@ -163,15 +158,15 @@ class Session:
             ):
                 self._opened.set_result(Era(discovered=client.session.discover_result))
                 await self._serve(client.session)
-        except Exception as error:  # noqa: BLE001  (the edge to the SDK, fed by a stranger)
-            fault = self._transport.last.fault or _known_fault(error) or Fault.GARBLED
+        except Exception as raised:  # noqa: BLE001  (the edge to the SDK, fed by a stranger)
+            error = _reason(raised, self._transport.last)
         finally:
             self.retired = True
-            self._fail_waiting(fault)
+            self._fail_waiting(error)
 
     def _client(self, http: httpx2.AsyncClient) -> Client:
         transport = streamable_http_client(
-            self._url, http_client=http, max_sse_event_size=2 * MAX_EVENT_BYTES
+            self._url, http_client=http, max_sse_event_size=2 * MAX_ANSWER_BYTES
         )
         mode, prior = "auto", None
         if self._era is not None:
@@ -202,8 +197,6 @@ class Session:
             result = await session.send_request(job.request, job.adapter)
         except MCPError as error:
             _settle(job.answer, error)
-        except ValidationError:
-            _settle(job.answer, NoAnswer(Fault.GARBLED))
         except Exception:  # noqa: BLE001  (the edge to the SDK, fed by a stranger)
             _settle(job.answer, NoAnswer(Fault.GARBLED))
         else:
@@ -212,25 +205,37 @@ class Session:
         finally:
             _settle(job.answer, NoAnswer(Fault.CUT))
 
-    async def _ask(self, request: types.ClientRequest, adapter: TypeAdapter[Any]) -> Any:
+    async def _ask(
+        self,
+        request: types.ClientRequest,
+        adapter: TypeAdapter[Any],
+        exchange: Callable[[], Exchange],
+    ) -> Any:
+        """Send a request and return the result that its exchange holds afterwards."""
         if self.retired:
-            raise NoAnswer(Fault.SESSION_GONE)
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._jobs.put_nowait(_Job(request=request, adapter=adapter, answer=answer))
-        return await answer
+            raise NoAnswer(Fault.CUT)
+        waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._jobs.put_nowait(_Job(request=request, adapter=adapter, answer=waiting))
+        try:
+            await waiting
+        except (MCPError, NoAnswer) as raised:
+            if not exchange().answered:
+                raise _reason(raised, exchange()) from None
+        found = exchange()
+        if found.error is not None:
+            raise Answered(found.error)
+        if not found.answered:
+            raise NoAnswer(Fault.GARBLED)
+        return found.result
 
-    def _fail_waiting(self, fault: Fault) -> None:
+    def _fail_waiting(self, error: NoAnswer) -> None:
         if not self._opened.done():
-            self._opened.set_exception(NoAnswer(fault))
+            self._opened.set_exception(error)
             self._opened.exception()  # seen: the opener may have been cancelled
         while not self._jobs.empty():
             job = self._jobs.get_nowait()
             if job is not None:
-                _settle(job.answer, NoAnswer(Fault.SESSION_GONE))
-
-    @staticmethod
-    def _fault(error: MCPError, exchange: Exchange) -> Fault | None:
-        return exchange.fault or _known_fault(error)
+                _settle(job.answer, NoAnswer(Fault.CUT))
 
 
 def _look_at(owner: asyncio.Task[None]) -> None:
@@ -249,8 +254,19 @@ def _settle(answer: asyncio.Future[Any], error: Exception) -> None:
         answer.set_exception(error)
 
 
+def _reason(raised: Exception, exchange: Exchange) -> NoAnswer:
+    """Return why there is no answer: what the transport saw, or what the SDK's own error means."""
+    if exchange.fault is not None:
+        return NoAnswer(exchange.fault, exchange.detail)
+    if exchange.error is not None:
+        return NoAnswer(Fault.REJECTED, exchange.error.message)
+    if isinstance(raised, NoAnswer):
+        return raised
+    return NoAnswer(_known_fault(raised) or Fault.GARBLED)
+
+
 def _known_fault(error: Exception) -> Fault | None:
-    """Return what an error of the SDK's own making means; None for a server's words."""
+    """Return what an error of the SDK's own making means."""
     if not isinstance(error, MCPError):
         return None
     if error.code == types.REQUEST_TIMEOUT and error.message.endswith("timed out"):

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import ssl
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -24,17 +23,15 @@ from mcp.shared.inbound import MCP_METHOD_HEADER, mcp_param_headers
 from agent_runtime.errors import AddressRefused, CredentialNeeded
 from agent_runtime.net import AddressGuard, GuardedBackend
 from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.answers import (
-    CappedStream,
-    Refused,
-    check_body,
-    check_head,
-    origin,
-    read_body,
-)
-from agent_runtime.tools.faults import Exchange, Fault
+from agent_runtime.tools.answers import Body, Form, check_head, origin, read_answer
+from agent_runtime.tools.faults import Exchange, Fault, Refused
+from agent_runtime.tools.handshake import ask_older, begins_with_endpoint, until_answered
+from agent_runtime.tools.jsonrpc import Envelope, for_sdk
+from agent_runtime.tools.stream import EventStream
+from agent_runtime.tools.turns import turn
 
 MAX_RESUMPTIONS = 10  # times in a session that a broken event stream is taken up again
+MAX_EVENT_IDS = 1_000  # kept of a session, to know whose stream is taken up again
 MAX_REPLIES = 50  # answers in a session to requests of the server
 CONNECT_SECONDS = 5.0
 NOTICE_SECONDS = 3.0  # for a notification or the session's end, which nobody waits for
@@ -42,7 +39,11 @@ KEEPALIVE_SECONDS = 2.0  # below the usual 5 of servers: a reused connection is 
 MAX_CONNECTIONS = 10
 
 STAND_IN_CODE = -32603  # JSON-RPC: internal error
-KEPT_HEADERS = ("content-type", "mcp-session-id", "location", "set-cookie")
+KEPT_HEADERS = ("mcp-session-id", "location", "set-cookie")
+JSON = ("content-type", "application/json")
+EVENTS = ("content-type", "text/event-stream")
+
+NETWORK = (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError)
 
 HeaderMaps = Mapping[str, Mapping[tuple[str, ...], str]]
 
@@ -51,31 +52,6 @@ HeaderMaps = Mapping[str, Mapping[tuple[str, ...], str]]
 def tls_context() -> ssl.SSLContext:
     """The one TLS context of this process; making one takes 20 ms."""
     return httpx2.create_ssl_context()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Envelope:
-    """What the transport has to know of a JSON-RPC message that goes out."""
-
-    request_id: Any = None
-    method: str = ""
-    tool: str = ""
-    arguments: Mapping[str, Any] | None = None
-    key: str = ""
-
-    @classmethod
-    def of(cls, http_method: str, content: bytes) -> _Envelope:
-        if http_method != "POST":
-            return cls()
-        body = json.loads(content)
-        params = body.get("params") or {}
-        return cls(
-            request_id=body.get("id"),
-            method=body.get("method", ""),
-            tool=params.get("name", ""),
-            arguments=params.get("arguments"),
-            key=(params.get("_meta") or {}).get("idempotencyKey", ""),
-        )
 
 
 def address_of(access: ServerAccess) -> httpx2.URL:
@@ -100,8 +76,8 @@ class CappedTransport(httpx2.AsyncBaseTransport):
     """The connections of one session, to one server, with one credential.
 
     `time_limit` is in seconds, for each whole answer. `exchanges` holds those who want to
-    know, by idempotency key; `last` is the latest of the others. `header_maps` says by tool
-    which arguments are sent as headers too (`x-mcp-header` of the 2026 protocol).
+    know, by idempotency key; `last` is the latest of the other requests. `header_maps` says by
+    tool which arguments are sent as headers too (`x-mcp-header` of the 2026 protocol).
     """
 
     def __init__(self, *, access: ServerAccess, guard: AddressGuard, time_limit: float) -> None:
@@ -111,6 +87,7 @@ class CappedTransport(httpx2.AsyncBaseTransport):
         self._time_limit = time_limit
         self._resumptions = 0
         self._replies = 0
+        self._by_event: OrderedDict[bytes, tuple[Envelope, Exchange]] = OrderedDict()
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=tls_context(),
             max_connections=MAX_CONNECTIONS,
@@ -123,40 +100,47 @@ class CappedTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request and return its answer, or a stand-in that says there is none."""
-        envelope = _Envelope.of(request.method, await request.aread())
-        exchange = self.exchanges.get(envelope.key)
-        if exchange is None:
-            exchange = self.last = Exchange()
-        if (refused := self._refuse_unasked(request, envelope)) is not None:
+        asked = Envelope.of(request.method, await request.aread())
+        if (refused := self._refuse_unasked(request, asked)) is not None:
             return refused
-        waits = envelope.request_id is not None and envelope.method
-        limit = self._time_limit if waits or request.method == "GET" else NOTICE_SECONDS
-        deadline = asyncio.get_running_loop().time() + limit
+        asked, exchange = self._whose(request, asked)
+        response = await self._exchanged(request, asked, exchange)
+        if asked.method == "initialize" and (response is None or exchange.error is not None):
+
+            async def send(older: httpx2.Request) -> httpx2.Response | None:
+                return await self._exchanged(older, asked, exchange)
+
+            response = await ask_older(request, exchange, refused=response, send=send)
+        return response or _stand_in(request, asked, exchange.fault)
+
+    async def speaks_old_transport(self) -> bool:
+        """Ask whether the address is one of the HTTP+SSE transport of 2024-11-05."""
+        request = httpx2.Request("GET", self._template, headers={"accept": EVENTS[1]})
+        outgoing = self._outgoing(request, Envelope(), Exchange())
         try:
-            async with asyncio.timeout_at(deadline):
-                response = await self._pool.handle_async_request(
-                    self._outgoing(request, envelope, exchange)
-                )
-                return await self._checked(request, envelope, exchange, response, deadline)
-        except Refused as refusal:
-            exchange.fault = refusal.fault
-        except AddressRefused:
-            exchange.fault = Fault.ADDRESS
-        except TimeoutError:
-            exchange.fault = Fault.DEADLINE if exchange.sent else Fault.UNREACHABLE
-        except httpcore2.LocalProtocolError:  # our own request cannot be written
-            exchange.sent, exchange.fault = False, Fault.REJECTED
-        except (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError):
-            exchange.fault = Fault.CUT if exchange.sent else Fault.UNREACHABLE
-        return _stand_in(envelope, exchange.fault)
+            async with asyncio.timeout(NOTICE_SECONDS):
+                response = await self._pool.handle_async_request(outgoing)
+                return await begins_with_endpoint(response)
+        except (AddressRefused, TimeoutError, *NETWORK):
+            return False
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
 
-    def _refuse_unasked(
-        self, request: httpx2.Request, envelope: _Envelope
-    ) -> httpx2.Response | None:
+    def _whose(self, request: httpx2.Request, asked: Envelope) -> tuple[Envelope, Exchange]:
+        """Return what a request asks and who wants to know; for the rest of a stream: who did."""
+        if request.method == "GET":
+            last = request.headers.get("last-event-id", "").encode()
+            return self._by_event.get(last, (asked, Exchange()))
+        exchange = self.exchanges.get(asked.key)
+        if exchange is None:
+            exchange = Exchange()
+            if asked.asks:
+                self.last = exchange
+        return asked, exchange
+
+    def _refuse_unasked(self, request: httpx2.Request, asked: Envelope) -> httpx2.Response | None:
         """Answer here what a server could make us send without end.
 
         The stream of a server's own messages is not opened at all: it costs a connection a
@@ -166,25 +150,49 @@ class CappedTransport(httpx2.AsyncBaseTransport):
             self._resumptions += 1
             if "last-event-id" not in request.headers or self._resumptions > MAX_RESUMPTIONS:
                 return httpx2.Response(405)
-        if request.method == "POST" and not envelope.method:
+        if request.method == "POST" and not asked.method:
             self._replies += 1
             if self._replies > MAX_REPLIES:
                 return httpx2.Response(202)
         return None
 
+    async def _exchanged(
+        self, request: httpx2.Request, asked: Envelope, exchange: Exchange
+    ) -> httpx2.Response | None:
+        """Send one request and return its answer; None with the fault in the exchange.
+
+        Whatever refuses to go on with a stream that broke, its request was carried out or not.
+        """
+        resuming = request.method == "GET"
+        exchange.in_session = not resuming and "mcp-session-id" in request.headers
+        limit = self._time_limit if asked.asks or resuming else NOTICE_SECONDS
+        deadline = asyncio.get_running_loop().time() + limit
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await self._pool.handle_async_request(
+                    self._outgoing(request, asked, exchange)
+                )
+                return await self._checked(request, asked, exchange, response, deadline)
+        except Exception as error:  # noqa: BLE001  (told apart below)
+            fault, detail = _fault_of(error, sent=exchange.sent)
+            exchange.fault, exchange.detail = (Fault.CUT, "") if resuming else (fault, detail)
+            if isinstance(error, httpcore2.LocalProtocolError):  # it cannot even be written
+                exchange.sent = resuming
+        return None
+
     def _outgoing(
-        self, request: httpx2.Request, envelope: _Envelope, exchange: Exchange
+        self, request: httpx2.Request, asked: Envelope, exchange: Exchange
     ) -> httpcore2.Request:
         url = self._address if request.url == self._template else request.url
         if origin(url) != origin(self._address):
             raise Refused(Fault.REDIRECT)
         headers = httpx2.Headers(request.headers)
         headers["accept-encoding"] = "identity"
-        if envelope.key:
-            headers["idempotency-key"] = envelope.key
-        mirrored = self.header_maps.get(envelope.tool)
+        if asked.key:
+            headers["idempotency-key"] = asked.key
+        mirrored = self.header_maps.get(asked.tool)
         if mirrored and MCP_METHOD_HEADER in headers:
-            headers.update(mcp_param_headers(mirrored, envelope.arguments or {}))
+            headers.update(mcp_param_headers(mirrored, asked.arguments or {}))
         headers.update(self._headers)
 
         async def trace(event: str, _: Mapping[str, Any]) -> None:
@@ -205,37 +213,75 @@ class CappedTransport(httpx2.AsyncBaseTransport):
     async def _checked(
         self,
         request: httpx2.Request,
-        envelope: _Envelope,
+        asked: Envelope,
         exchange: Exchange,
         response: httpcore2.Response,
         deadline: float,
-    ) -> httpx2.Response:
-        """Return the answer if it is one: small, plain, from this origin, in the protocol."""
+    ) -> httpx2.Response | None:
+        """Return the answer as the SDK takes it. Raises Refused where it is none."""
         exchange.status = response.status
         headers = httpx2.Headers(response.headers)
         kept = [(name, headers[name]) for name in KEPT_HEADERS if name in headers]
+        body = Body(response)
         try:
             check_head(request, response.status, headers)
+            if not (asked.asks or request.method == "GET") or 300 <= response.status < 400:
+                await body.close()
+                return httpx2.Response(response.status, headers=kept)
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            asked = envelope.request_id is not None or request.method == "GET"
-            if asked and kind == "text/event-stream" and response.status < 300:
-                stream = CappedStream(response, exchange, deadline)
-                return httpx2.Response(response.status, headers=kept, stream=stream)
-            body = b""
-            if envelope.request_id is not None and not 300 <= response.status < 400:
-                body = await read_body(response)
-                check_body(request, response.status, kind, body)
+            form = await body.form(kind)
+            if form is Form.EVENTS and response.status < 400:
+                stream = EventStream(
+                    body=body,
+                    asked=asked,
+                    exchange=exchange,
+                    deadline=deadline,
+                    at_event=lambda id: self._remember(id, asked, exchange),
+                )
+                if asked.method != "initialize":
+                    return httpx2.Response(200, headers=[*kept, EVENTS], stream=stream)
+                events = await until_answered(stream, exchange)
+                if events is None:
+                    return None
+                return httpx2.Response(200, headers=[*kept, EVENTS], content=events)
+            whole = await body.read()
+            async with turn(size=len(whole)):
+                answer = read_answer(whole, form, asked, exchange, headers)
+                passed_on = for_sdk(asked, answer)
         except BaseException:
-            await response.aclose()
+            await body.close()
             raise
-        await response.aclose()
-        return httpx2.Response(response.status, headers=kept, content=body)
+        await body.close()
+        exchange.take(error=answer.error, result=answer.result)
+        return httpx2.Response(200, headers=[*kept, JSON], content=passed_on)
+
+    def _remember(self, event_id: bytes, asked: Envelope, exchange: Exchange) -> None:
+        self._by_event[event_id] = (asked, exchange)
+        self._by_event.move_to_end(event_id)
+        while len(self._by_event) > MAX_EVENT_IDS:
+            self._by_event.popitem(last=False)
 
 
-def _stand_in(envelope: _Envelope, fault: Fault | None) -> httpx2.Response:
+def _fault_of(error: Exception, *, sent: bool) -> tuple[Fault, str]:
+    """Return what an exception means for the request, and what the server said of it."""
+    match error:
+        case Refused():
+            return error.fault, error.detail
+        case AddressRefused():
+            return Fault.ADDRESS, ""
+        case TimeoutError():
+            return Fault.DEADLINE if sent else Fault.UNREACHABLE, ""
+        case httpcore2.LocalProtocolError():
+            return Fault.REJECTED, ""
+    if isinstance(error, NETWORK):
+        return Fault.CUT if sent else Fault.UNREACHABLE, ""
+    raise error
+
+
+def _stand_in(request: httpx2.Request, asked: Envelope, fault: Fault | None) -> httpx2.Response:
     """Return what the SDK gets for an answer that we do not have."""
-    if envelope.request_id is None or not envelope.method:
+    if request.method != "POST" or not asked.asks:
         return httpx2.Response(405)
     error = {"code": STAND_IN_CODE, "message": f"No answer: {fault}."}
-    body = {"jsonrpc": "2.0", "id": envelope.request_id, "error": error}
+    body = {"jsonrpc": "2.0", "id": asked.request_id, "error": error}
     return httpx2.Response(500, json=body)

@@ -11,7 +11,7 @@ from django.conf import settings
 from agent_runtime.llm.openrouter import OpenRouter
 from agent_runtime.net import AddressGuard
 from agent_runtime.ports import Model
-from agent_runtime.tools.catalogue import CatalogueCache
+from agent_runtime.tools.cache import CatalogueCache
 from agent_runtime.tools.mcp import McpTools
 from caylex_project.environment import Environment
 from skills_app.operations import SkillText, skill_body, skill_file

@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -128,7 +128,7 @@ class RawServer:
         return [each for each in self.seen if each.rpc.get("method") == method]
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[RawServer]:
+    async def running(self) -> AsyncIterator[Self]:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         try:

@@ -89,13 +89,17 @@ async def test_a_60_MB_event_stream_is_given_up_at_the_cap(server: RawServer) ->
     assert server.written < MAX_ANSWER_BYTES + SOCKET_BUFFERS
 
 
-async def test_a_2_MB_event_is_refused(server: RawServer) -> None:
+async def test_a_5_MB_event_is_refused_and_the_session_goes_on(server: RawServer) -> None:
     async def handle(seen: Seen, writer: asyncio.StreamWriter) -> None:
-        head(writer, 200, "OK", message(seen, "x" * 2_000_000), Content_Type=EVENTS)
+        head(writer, 200, "OK", message(seen, "x" * 5_000_000), Content_Type=EVENTS)
 
     server.offer("event", handle, **READ_ONLY)
-    assert (await outcome(server, "event"))[1].endswith("its answer was too large.")
-    assert len(server.of_method("tools/call")) == 1
+    server.offer("ok", texts("fine"))
+    async with tools_of(access(server), timeout=10) as tools:
+        assert (await call(tools, "event")).text.endswith("its answer was too large.")
+        assert (await call(tools, "ok", key="2")).text.endswith("\nfine")
+    assert len(server.of_method("tools/call")) == 2
+    assert len(server.of_method("initialize")) == 1
 
 
 async def test_a_million_brackets_are_refused_before_they_are_parsed(server: RawServer) -> None:
@@ -229,7 +233,7 @@ async def test_an_admins_word_makes_a_call_repeatable(server: RawServer) -> None
         (status(503), "failed", "too busy"),
         (status(429), "failed", "too busy"),
         (status(418), "failed", "rejected"),
-        (status(403), "failed", "credential"),
+        (status(403), "failed", "forbids this (403)"),
         (status(302, Location="/elsewhere"), "failed", "redirects"),
     ],
 )
@@ -242,14 +246,6 @@ async def test_a_bad_answer_to_a_call_that_changes_things_is_named_and_not_repea
     assert words in text
     assert "secret things" not in text
     assert len(server.of_method("tools/call")) == 1
-
-
-async def test_a_result_that_breaks_the_protocols_rules_is_garbled(server: RawServer) -> None:
-    async def handle(seen: Seen, writer: asyncio.StreamWriter) -> None:
-        answer(writer, seen, {"content": "not a list"})
-
-    server.offer("odd", handle, **READ_ONLY)
-    assert (await outcome(server, "odd"))[1].endswith("its answer did not follow the protocol.")
 
 
 async def test_a_tools_own_error_is_its_words_marked_as_data(server: RawServer) -> None:
@@ -279,7 +275,7 @@ async def test_a_redirect_to_another_origin_is_not_followed(server: RawServer) -
         server.offer("go", status(307, Location=other.url))
         async with tools_of(access(server, headers={"X-Key": "hunter2hunter2"})) as tools:
             result = await call(tools, "go")
-        assert result.text.endswith("it redirects to another address.")
+        assert result.text.endswith(f"it redirects to another address ({other.url}).")
         assert other.seen == []
 
 
@@ -309,14 +305,20 @@ async def test_a_401_that_names_a_private_address_is_not_pursued(server: RawServ
         async with tools_of(access(server)) as tools:
             assert tools.offered == ()
             assert [(each.problem, each.needs_credential) for each in tools.servers] == [
-                ("The server raw cannot be used: it did not accept the credential.", True)
+                (
+                    (
+                        "The server raw cannot be used: it asks for a credential (401), and it is "
+                        "set up without one."
+                    ),
+                    False,
+                )
             ]
         assert inside.seen == []
 
 
 async def test_a_401_in_mid_run_says_so_and_marks_the_server(server: RawServer) -> None:
     server.offer("pay", status(401))
-    async with tools_of(access(server)) as tools:
+    async with tools_of(access(server, headers={"X-Key": "hunter2hunter2"})) as tools:
         assert tools.servers[0].needs_credential is False
         result = await call(tools, "pay")
         assert tools.servers[0].needs_credential is True

@@ -8,15 +8,16 @@ import re
 import time
 from typing import Any
 
-import mcp_types as types
 import pytest
 
 from agent_runtime.messages import CallState
-from agent_runtime.tools.catalogue import Catalogue, CatalogueCache
+from agent_runtime.tools.cache import CatalogueCache
+from agent_runtime.tools.catalogue import Catalogue
 from agent_runtime.tools.faults import Fault, NoAnswer
 from agent_runtime.tools.naming import offered_names
 from agent_runtime.tools.results import MAX_RESULT_BYTES, render_result, size_text
-from agent_runtime.tools.schema import UnusableSchema, compile_schema
+from agent_runtime.tools.schema import compile_schema
+from agent_runtime.tools.schema_walk import UnusableSchema
 from agent_runtime.tools.scrub import REMOVED, Scrubber
 from agent_runtime.tools.session import Era
 from agent_runtime.tools.weigh import is_too_heavy
@@ -168,28 +169,26 @@ def test_text_without_secrets_is_the_same_object() -> None:
     assert Scrubber(secrets=["hunter2hunter2", ""]).scrub(text) is text
 
 
-def result(*content: Any, **more: Any) -> types.CallToolResult:
-    return types.CallToolResult(content=list(content), **more)
+def result(*content: Any, **more: Any) -> dict[str, Any]:
+    return {"content": list(content), **more}
 
 
-def body_of(found: types.CallToolResult) -> str:
+def body_of(found: Any) -> str:
     rendered = render_result(result=found, scrubber=NO_SECRETS)
     assert rendered.state is CallState.SUCCEEDED
     return rendered.text.partition("\n")[2]
 
 
 def test_text_parts_are_joined_and_other_parts_are_named() -> None:
-    image = types.ImageContent(type="image", data="A" * 16_000, mime_type="image/png")
-    blob = types.BlobResourceContents(uri="x://1", mime_type="application/pdf", blob="AAAA")
-    note = types.TextResourceContents(uri="x://2", text="inside")
-    link = types.ResourceLink(type="resource_link", name="n", uri="x://3")
+    image = {"type": "image", "data": "A" * 16_000, "mimeType": "image/png"}
+    blob = {"uri": "x://1", "mimeType": "application/pdf", "blob": "AAAA"}
     found = result(
-        types.TextContent(type="text", text="one"),
+        {"type": "text", "text": "one"},
         image,
-        types.TextContent(type="text", text="two"),
-        types.EmbeddedResource(type="resource", resource=blob),
-        types.EmbeddedResource(type="resource", resource=note),
-        link,
+        {"type": "text", "text": "two"},
+        {"type": "resource", "resource": blob},
+        {"type": "resource", "resource": {"uri": "x://2", "text": "inside"}},
+        {"type": "resource_link", "name": "n", "uri": "x://3"},
     )
     assert body_of(found).split("\n") == [
         "one",
@@ -203,24 +202,24 @@ def test_text_parts_are_joined_and_other_parts_are_named() -> None:
 
 
 def test_structured_content_is_shown_when_there_is_no_text() -> None:
-    assert body_of(result(structured_content={"n": 1, "ü": [True]})) == '{"n": 1, "ü": [true]}'
-    text = types.TextContent(type="text", text="words")
-    assert body_of(result(text, structured_content={"n": 1})) == "words"
+    assert body_of(result(structuredContent={"n": 1, "ü": [True]})) == '{"n": 1, "ü": [true]}'
+    text = {"type": "text", "text": "words"}
+    assert body_of(result(text, structuredContent={"n": 1})) == "words"
 
 
 def test_control_characters_and_half_characters_do_not_come_through() -> None:
-    text = types.TextContent.model_construct(type="text", text="a\x00b\x1b[31m\ud800c\r\n\t")
+    text = {"type": "text", "text": "a\x00b\x1b[31m\ud800c\r\n\t"}
     assert body_of(result(text)) == "ab[31m\ufffdc\r\n\t"
 
 
 def test_a_long_result_is_cut_at_a_whole_character_and_says_so() -> None:
-    text = types.TextContent(type="text", text="ü" * MAX_RESULT_BYTES)
+    text = {"type": "text", "text": "ü" * MAX_RESULT_BYTES}
     body = body_of(result(text))
     assert body == "ü" * (MAX_RESULT_BYTES // 2) + "\n[cut: 200 kB of 400 kB are shown]"
 
 
 def test_a_secret_across_the_cut_leaves_no_half() -> None:
-    text = types.TextContent(type="text", text="x" * (MAX_RESULT_BYTES - 5) + "hunter2hunter2")
+    text = {"type": "text", "text": "x" * (MAX_RESULT_BYTES - 5) + "hunter2hunter2"}
     rendered = render_result(result=result(text), scrubber=Scrubber(secrets=["hunter2hunter2"]))
     assert "hunt" not in rendered.text
 
