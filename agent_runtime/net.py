@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 import httpcore2
 
 from agent_runtime.errors import AddressRefused
+from agent_runtime.lookup import NotLookedUp, look_up
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -96,7 +97,7 @@ class AddressGuard:
         """Check an address when it is saved, and return a warning sentence or None.
 
         A name that does not resolve is worth a warning only: it may come into being later,
-        and is checked again when we connect. Blocks while the name is looked up.
+        and is checked again when we connect. Blocks for at most `lookup.SECONDS`.
         Raises AddressRefused with a sentence that is safe to show.
         """
         parts = _split(url, webhook=webhook)
@@ -105,10 +106,11 @@ class AddressGuard:
         self.check_port(port, webhook=webhook)
         check_host(host)
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            self.check_addresses([host] if _is_number(host) else look_up(host, port), host=host)
         except (OSError, UnicodeError):
             return f"The name {host} does not resolve; it is looked up again at each use."
-        self.check_addresses([str(each[4][0]) for each in found], host=host)
+        except NotLookedUp:
+            return f"The name {host} could not be looked up in time; it is at each use."
         return None
 
     def check_target(self, url: str) -> None:

@@ -23,6 +23,8 @@ from tasks_app.serializers.fields import (
 )
 from tasks_app.states import PRIORITIES
 
+MAX_EVENTS = 10  # named for one webhook; there are three, and doubles do no harm
+
 
 class WebhookRequest(BaseModel):
     """An address that is told when the task has ended."""
@@ -36,8 +38,8 @@ class WebhookRequest(BaseModel):
         description="`http` or `https`, port 80, 443 or 1024 up, at a public address.",
         examples=["https://example.com/hooks/agent-tasks"],
     )
-    events: list[WebhookEvent] | None = Field(
-        default=None, description="The endings to be told of; all unless given."
+    events: Annotated[list[WebhookEvent] | None, Field(max_length=MAX_EVENTS, fail_fast=True)] = (
+        Field(default=None, description="The endings to be told of; all unless given.")
     )
 
     def webhook(self) -> TaskWebhook:
