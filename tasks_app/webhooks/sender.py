@@ -88,6 +88,7 @@ class Sender:
             delivery=str(message.id),
             status=outcome.status,
             attempt=message.attempts + 1,
+            **({"why": outcome.error} if outcome.error else {}),
         )
 
     def _ended(self, task: asyncio.Task[None]) -> None:
