@@ -306,7 +306,8 @@ async def test_a_sender_that_is_killed_before_it_sends_costs_a_delay_and_no_mess
 ) -> None:
     delivery, _ = await database.run(a_signed_delivery, receiver.url)
     clocked.now += datetime.timedelta(seconds=1)
-    [message] = await database.run(claim_messages, limit=20, busy=(), now=clocked.now)
+    claimed = await database.run(claim_messages, under_way=(), now=clocked.now)
+    [message] = claimed.messages
     assert message.id == delivery.pk
     assert await clocked.round() == 0, "two senders have one message in hand"
     assert await clocked.round(later=LEASE.total_seconds()) == 1
