@@ -6,7 +6,8 @@ UV_VERSION := 0.13.9
 SYNC := $(UV) pip sync --quiet --python $(PY)
 COMPILE := $(UV) pip compile --quiet --no-emit-index-url --generate-hashes --python-version 3.11 pyproject.toml
 PEERS := var/peers
-NODE_PEERS := @modelcontextprotocol/server-everything@2026.8.31 typescript@5.9.3 @types/node@20.19.43
+NODE_PEERS := @modelcontextprotocol/server-everything@2026.8.31 typescript@5.9.3 @types/node@20.19.43 \
+  openapi-typescript@7.13.0 openapi-fetch@0.17.0
 
 # What was compiled once is not compiled anew by each of hundreds of processes.
 unexport PYTHONDONTWRITEBYTECODE

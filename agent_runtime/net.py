@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import re
 import socket
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from urllib.parse import SplitResult, urlsplit
+from typing import Any
 
 import httpcore2
 
+from agent_runtime.address import WebAddress, check_host, is_number
 from agent_runtime.errors import AddressRefused
+from agent_runtime.lookup import NotLookedUp, look_up
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -71,10 +73,6 @@ CARRIERS = tuple(
     )
 )
 
-LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
-HOST = re.compile(rf"(?=.{{1,253}}\Z){LABEL}(\.{LABEL})*\.?")
-NUMBER = re.compile(r"([0-9]+|0[xX][0-9A-Fa-f]*)\Z")
-
 NOT_PUBLIC = (
     "The address of {host} is not public. Whoever runs this service can permit its network "
     "in CAYLEX_PRIVATE_NETWORKS."
@@ -96,29 +94,29 @@ class AddressGuard:
         """Check an address when it is saved, and return a warning sentence or None.
 
         A name that does not resolve is worth a warning only: it may come into being later,
-        and is checked again when we connect. Blocks while the name is looked up.
+        and is checked again when we connect. Blocks for at most `lookup.SECONDS`.
         Raises AddressRefused with a sentence that is safe to show.
         """
-        parts = _split(url, webhook=webhook)
-        host = parts.hostname or ""
-        port = _port(parts)
-        self.check_port(port, webhook=webhook)
-        check_host(host)
+        address = self.check_target(url, webhook=webhook)
+        host, port = address.host, address.port
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            self.check_addresses([host] if is_number(host) else look_up(host, port), host=host)
         except (OSError, UnicodeError):
             return f"The name {host} does not resolve; it is looked up again at each use."
-        self.check_addresses([str(each[4][0]) for each in found], host=host)
+        except NotLookedUp:
+            return f"The name {host} could not be looked up in time; it is at each use."
         return None
 
-    def check_target(self, url: str) -> None:
-        """Check what can be seen of a webhook's address without a look-up.
+    def check_target(self, url: str, *, webhook: bool = False) -> WebAddress:
+        """Check what can be seen of an address without a look-up, and return its parts.
 
-        For right before it is connected to. Raises AddressRefused.
+        Raises AddressRefused.
         """
-        parts = _split(url, webhook=True)
-        self.check_port(_port(parts), webhook=True)
-        check_host(parts.hostname or "")
+        if webhook and not url.isascii():
+            raise AddressRefused("Write the address in ASCII: its name as xn--, the rest as %XX.")
+        address = WebAddress.of(url)
+        self.check_port(address.port, webhook=webhook)
+        return address
 
     def check_port(self, port: int, *, webhook: bool = False) -> None:
         """Refuse a port of another service; a webhook may use 80, 443 and 1024 up."""
@@ -151,61 +149,45 @@ class AddressGuard:
         """Look `host` up and return its addresses, every one checked. Raises OSError too."""
         self.check_port(port)
         check_host(host)
-        if _is_number(host):
+        if is_number(host):
             return self.check_addresses([host], host=host)
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return self.check_addresses([str(each[4][0]) for each in found], host=host)
 
 
-def check_host(host: str) -> None:
-    """Refuse a host that is neither a plain name nor an IP address in its usual form.
+class _Stream(httpcore2.AsyncNetworkStream):
+    """A stream that is closed when TLS on it is broken off, which the backend's own is not.
 
-    `2130706433`, `0x7f.1` and `127.1` are all 127.0.0.1 to a resolver: a last label that is
-    a number makes an IPv4 address (as in the URL standard), and then it must be four
-    decimal numbers.
+    A try that ends at its deadline is cancelled there, and its socket would stay open.
     """
-    if _is_number(host):
-        plain = "%" not in host  # an IPv6 zone names a network card of ours
-    else:
-        last = host.rstrip(".").rpartition(".")[2]
-        plain = HOST.fullmatch(host) is not None and NUMBER.fullmatch(last) is None
-    if not plain:
-        raise AddressRefused(
-            "The host must be a name of letters, digits, dots and hyphens, "
-            "or an IP address in its usual form."
-        )
 
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
 
-def _is_number(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._stream.read(max_bytes, timeout)
 
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, timeout)
 
-def _split(url: str, *, webhook: bool) -> SplitResult:
-    if len(url) > 2000 or any(ord(char) <= 32 or ord(char) == 127 for char in url):
-        raise AddressRefused("The address is too long or holds spaces or control characters.")
-    if webhook and not url.isascii():  # what sends it takes no other
-        raise AddressRefused("Write the address in ASCII: its name as xn--, the rest as %XX.")
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018  (the property is what raises)
-    except ValueError:
-        raise AddressRefused("The address cannot be read.") from None
-    if parts.scheme not in ("http", "https"):
-        raise AddressRefused("The address must start with http:// or https://.")
-    if "@" in parts.netloc or "\\" in url:
-        raise AddressRefused("The address must not hold a user name or password.")
-    if not parts.hostname:
-        raise AddressRefused("The address names no host.")
-    return parts
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            await self._stream.aclose()
+            raise
 
-def _port(parts: SplitResult) -> int:
-    return parts.port if parts.port is not None else {"http": 80, "https": 443}[parts.scheme]
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 class GuardedBackend(httpcore2.AsyncNetworkBackend):
@@ -233,11 +215,12 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         try:
             async with asyncio.timeout(timeout):
                 addresses = await self._guard.resolve(host=host, port=port)
-                return await self._first(addresses[:CONNECT_TRIES], port, timeout, socket_options)
+                found = addresses[:CONNECT_TRIES]
+                return _Stream(await self._first(found, port, timeout, socket_options))
         except TimeoutError:
             raise httpcore2.ConnectTimeout("no answer") from None
-        except (OSError, UnicodeError):
-            raise httpcore2.ConnectError("the name does not resolve") from None
+        except (OSError, UnicodeError) as error:
+            raise httpcore2.ConnectError("the name does not resolve") from error
 
     async def _first(
         self,

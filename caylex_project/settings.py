@@ -9,6 +9,7 @@ from typing import Any
 
 import dj_database_url
 
+from caylex_project import VERSION
 from caylex_project.environment import BASE_DIR, VAR_DIR, load_environment
 from caylex_project.logs import logging_settings
 from caylex_project.pooled import PooledConnection
@@ -161,14 +162,22 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "Background agent tasks: submit a prompt, get a task id back at once, and poll for the "
         "report."
     ),
-    "VERSION": "1.0.0",
+    "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
+    "LICENSE": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    "SERVERS": [{"url": "/", "description": "This service."}],
+    "TAGS": [
+        {"name": "Agent tasks", "description": "Submit tasks, follow them, change their course."},
+        {"name": "Webhooks", "description": "What the service sends."},
+    ],
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "PREPROCESSING_HOOKS": ["tasks_app.openapi.page.without_slash_forms"],
     # pydantic names its enumerations itself
     "POSTPROCESSING_HOOKS": [
         "tasks_app.openapi.page.with_problem_details",
         "tasks_app.openapi.webhooks.with_webhooks",
+        "tasks_app.openapi.plain.without_defaults",
+        "tasks_app.openapi.plain.with_shared_errors",
     ],
 }
 

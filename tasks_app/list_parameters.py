@@ -31,6 +31,7 @@ _KNOWN = frozenset(
         *("created_after", "created_before", "size", "cursor"),
     }
 )
+_STATUSES = frozenset(Status.values)
 
 Value = TypeVar("Value")
 
@@ -90,7 +91,7 @@ def _statuses(request: Request) -> tuple[Status, ...]:
     words = ",".join(request.query_params.getlist("status")).split(",")
     if "status" not in request.query_params:
         return ()
-    if any(word not in Status.values for word in words):
+    if not _STATUSES.issuperset(words):
         raise _refused("status", f"Send {', '.join(Status.values)}, or several with commas.")
     return tuple(Status(word) for word in dict.fromkeys(words))
 

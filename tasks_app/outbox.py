@@ -24,9 +24,9 @@ MOST_REPORT = 20_000  # characters that a row keeps; what is sent is cut to byte
 TELL = """
 , told AS (
   INSERT INTO tasks_app_webhookdelivery
-    (id, task_id, endpoint_id, url, event, data, state, attempts, next_attempt_at, last_error,
-     created_at)
-  SELECT gen_random_uuid(), t.id, a.endpoint_id, a.url, a.event,
+    (id, task_id, project_id, endpoint_id, url, origin, event, data, state, attempts,
+     next_attempt_at, last_error, created_at)
+  SELECT gen_random_uuid(), t.id, t.project_id, a.endpoint_id, a.url, '', a.event,
     jsonb_build_object(
       'task_id', t.id, 'session_id', t.session_id, 'status', t.status,
       'stop_reason', t.stop_reason, 'report', left(t.report, 20000),
@@ -66,6 +66,7 @@ def tell_ended(task: AgentTask) -> None:
     WebhookDelivery.objects.bulk_create(
         WebhookDelivery(
             task=task,
+            project_id=task.project_id,
             endpoint=endpoint,
             url=url,
             event=event,

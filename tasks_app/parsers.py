@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO, Any
 
 from django.utils.encoding import force_str
@@ -25,8 +27,17 @@ from tasks_app.problems import BadFields, FieldError, Problem
 
 MAX_DEPTH = 64  # objects and arrays within each other
 MAX_DIGITS = 100  # of a whole number; reading a longer one takes quadratic time
+# Each object, each array, and each value after the first within one. A million empty arrays are
+# a body of 3 MB and objects of 100 MB, so that they are counted before one of them is made.
+MAX_ELEMENTS = 2_000
 # Who asks for problems alone asks for the form of an error; a success is JSON all the same.
 _ACCEPTABLE = frozenset({"*/*", "application/*", JSON, PROBLEM_JSON})
+# A string as one piece, closed or not, or what begins an element. Possessive: no backtracking.
+_PIECE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[,\[{]', re.DOTALL)
+_MOST_PIECES = 3 * MAX_ELEMENTS + 2  # of valid JSON within the limit: two strings an element
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+
+Path = tuple[str | int, ...]  # where a value is; written out for an error alone
 
 
 class StrictJSONParser(BaseParser):
@@ -98,11 +109,14 @@ def read_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object that `body` holds.
 
     Raises Problem (400 `invalid_json`) where it is no JSON object in UTF-8, and BadFields where
-    a key is there twice, a text holds NUL or half a surrogate pair, a number is not finite, or
-    the nesting is deeper than MAX_DEPTH.
+    a key is there twice, a text holds NUL or half a surrogate pair, a number is not finite, the
+    nesting is deeper than MAX_DEPTH, or there are more than MAX_ELEMENTS elements.
     """
     if not body.strip():
         raise Problem(status=400, code="invalid_json", detail="The body is empty.")
+    if not _few_elements(body):
+        message = f"A body has at most {MAX_ELEMENTS:,} objects, arrays and values."
+        raise BadFields([FieldError(field="", code="too_many_values", message=message)])
     try:
         read = json.loads(
             body.decode("utf-8"),
@@ -121,50 +135,71 @@ def read_object(body: bytes) -> dict[str, Any]:
             status=400, code="invalid_json", detail=f"The body is not JSON{where}."
         ) from None
     except RecursionError:
-        raise _too_deep("") from None
+        raise _too_deep(()) from None
     if not isinstance(read, _Pairs):
         raise Problem(status=400, code="invalid_json", detail="The body must be a JSON object.")
-    checked: dict[str, Any] = _checked(read, path="", depth=1)
+    checked: dict[str, Any] = _checked(read, path=(), depth=1)
     return checked
 
 
-def _checked(value: Any, *, path: str, depth: int) -> Any:
+def _few_elements(body: bytes) -> bool:
+    """Tell whether the body has at most MAX_ELEMENTS elements, without reading it as JSON."""
+    if sum(body.count(each) for each in (b",", b"[", b"{")) <= MAX_ELEMENTS:
+        return True
+    pieces = list(islice(_PIECE.finditer(body), _MOST_PIECES + 1))
+    elements = sum(body[each.start()] != ord('"') for each in pieces)
+    return len(pieces) <= _MOST_PIECES and elements <= MAX_ELEMENTS
+
+
+def _checked(value: Any, *, path: Path, depth: int) -> Any:
     """Return `value` with its objects as dicts, or raise BadFields for the first bad spot."""
     if isinstance(value, str):
         _check_text(value, path=path)
         return value
     if isinstance(value, _Unusable):
-        raise BadFields([FieldError(field=path, code="invalid_number", message=value.message)])
+        raise _bad_spot(path, code="invalid_number", message=value.message)
     if not isinstance(value, _Pairs | list):
         return value
     if depth > MAX_DEPTH:
         raise _too_deep(path)
     if isinstance(value, list):
         return [
-            _checked(each, path=f"{path}[{index}]", depth=depth + 1)
-            for index, each in enumerate(value)
+            _checked(each, path=(*path, index), depth=depth + 1) for index, each in enumerate(value)
         ]
     read: dict[str, Any] = {}
     for key, each in value.items:
-        inner = f"{path}.{key}" if path else key
+        inner = (*path, key)
         _check_text(key, path=inner)
         if key in read:
-            message = "This field is there more than once."
-            raise BadFields([FieldError(field=inner, code="duplicate_field", message=message)])
+            raise _bad_spot(
+                inner, code="duplicate_field", message="This field is there more than once."
+            )
         read[key] = _checked(each, path=inner, depth=depth + 1)
     return read
 
 
-def _check_text(text: str, *, path: str) -> None:
+def _check_text(text: str, *, path: Path) -> None:
     if "\x00" in text:
         message = "NUL (\\u0000) is not allowed in text."
-    elif any("\ud800" <= each <= "\udfff" for each in text) if not text.isascii() else False:
+    elif not text.isascii() and _HALF_A_PAIR.search(text):
         message = "Half a surrogate pair is not text."
     else:
         return
-    raise BadFields([FieldError(field=path, code="invalid_text", message=message)])
+    raise _bad_spot(path, code="invalid_text", message=message)
 
 
-def _too_deep(path: str) -> BadFields:
-    message = f"Objects and arrays go at most {MAX_DEPTH} deep."
-    return BadFields([FieldError(field=path, code="too_deep", message=message)])
+def _too_deep(path: Path) -> BadFields:
+    return _bad_spot(
+        path, code="too_deep", message=f"Objects and arrays go at most {MAX_DEPTH} deep."
+    )
+
+
+def _bad_spot(path: Path, *, code: str, message: str) -> BadFields:
+    """Return the error of one value, its place written like `limits.max_steps` or `a[1].b`."""
+    place = ""
+    for part in path:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        else:
+            place += f".{part}" if place else part
+    return BadFields([FieldError(field=place, code=code, message=message)])

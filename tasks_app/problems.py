@@ -17,6 +17,7 @@ from caylex_project.problem import INTERNAL_ERROR, REQUEST_ID, Shape, plain_prob
 
 DATABASE_RETRY_AFTER = 5  # seconds
 MAX_ERRORS = 20  # named in one answer
+MAX_SENTENCES = 5  # of them in its `detail`
 MAX_FIELD_NAME = 100  # characters of a field's name that are echoed
 
 logger = structlog.get_logger(__name__)
@@ -52,15 +53,26 @@ class BadFields(Problem):
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         codes = {each.code for each in errors}
-        first = errors[0]
         super().__init__(
             status=400,
             code=codes.pop() if len(codes) == 1 else "invalid_request",
-            detail=f"{printable(first.field)}: {first.message}" if first.field else first.message,
+            detail=_sentences(errors),
         )
         self.errors = [
             {**asdict(each), "field": printable(each.field)} for each in errors[:MAX_ERRORS]
         ]
+
+
+def _sentences(errors: Sequence[FieldError]) -> str:
+    """Return the errors as one line for people: all of a few, the first of many."""
+    told = [
+        f"{printable(each.field)}: {each.message}" if each.field else each.message
+        for each in errors[:MAX_SENTENCES]
+    ]
+    if len(errors) == 1:
+        return told[0]
+    more = len(errors) - len(told)
+    return " ".join([f"{len(errors):,} fields:", *told, *([f"And {more:,} more."] if more else [])])
 
 
 def printable(name: str) -> str:

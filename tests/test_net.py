@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpcore2
 import pytest
 
+from agent_runtime import lookup
 from agent_runtime.errors import AddressRefused
 from agent_runtime.net import AddressGuard, GuardedBackend
 
@@ -123,6 +126,37 @@ def test_a_name_that_does_not_resolve_is_accepted_with_a_warning(
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     warning = GUARD.check_url("https://soon.example/")
     assert warning == "The name soon.example does not resolve; it is looked up again at each use."
+
+
+def test_look_ups_that_never_end_hold_a_caller_for_a_moment_and_later_ones_not_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = threading.Event()
+    under_way: list[str] = []
+
+    def stall(host: str, *_: Any, **__: Any) -> None:
+        under_way.append(host)
+        ended.wait(30)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", stall)
+    monkeypatch.setattr(lookup, "SECONDS", 0.05)
+    try:
+        warnings = [GUARD.check_url(f"https://slow-{n}.example/") for n in range(12)]
+        assert warnings[-1] == (
+            "The name slow-11.example could not be looked up in time; it is at each use."
+        )
+        assert len(set(warnings)) == 12
+        assert len(under_way) <= lookup.MOST
+        assert GUARD.check_url("https://8.8.8.8/") is None
+    finally:
+        ended.set()
+    for _ in range(1_000):
+        if lookup._places._value == lookup.MOST:
+            break
+        time.sleep(0.01)
+    monkeypatch.setattr(socket, "getaddrinfo", answers("8.8.8.8"))
+    assert GUARD.check_url("https://quick.example/") is None
 
 
 def test_a_name_with_mixed_answers_is_refused_when_saved(monkeypatch: pytest.MonkeyPatch) -> None:

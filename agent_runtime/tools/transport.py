@@ -9,17 +9,19 @@ calls: the answer is replaced by a JSON-RPC error, and the `Exchange` says what 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import ssl
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpcore2
 import httpx2
 from mcp.shared.inbound import MCP_METHOD_HEADER, mcp_param_headers
 
+from agent_runtime.address import WebAddress
 from agent_runtime.errors import AddressRefused, CredentialNeeded
 from agent_runtime.net import AddressGuard, GuardedBackend
 from agent_runtime.tools.access import ServerAccess
@@ -54,15 +56,16 @@ def tls_context() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-def address_of(access: ServerAccess) -> httpx2.URL:
+def address_of(access: ServerAccess) -> WebAddress:
     """Return the real address: the template with the credential of kind path or query in it."""
-    text = access.url
+    address = WebAddress.of(access.url)
+    target = address.target
     for name, value in access.path.items():
-        text = text.replace("{" + name + "}", quote(value, safe=""))
-    url, template = httpx2.URL(text), httpx2.URL(access.url)
-    if origin(url) != origin(template):
-        raise AddressRefused("The credential's place in the address must be in its path.")
-    return url.copy_merge_params(dict(access.query)) if access.query else url
+        target = target.replace("{" + name + "}", quote(value, safe=""))
+    if access.query:
+        between = "" if target.endswith(("?", "&")) else "&" if "?" in target else "?"
+        target += between + urlencode(dict(access.query), quote_via=quote, safe="")
+    return dataclasses.replace(address, target=target)
 
 
 def _sendable(headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -183,9 +186,10 @@ class CappedTransport(httpx2.AsyncBaseTransport):
     def _outgoing(
         self, request: httpx2.Request, asked: Envelope, exchange: Exchange
     ) -> httpcore2.Request:
-        url = self._address if request.url == self._template else request.url
-        if origin(url) != origin(self._address):
+        if origin(request.url) != origin(self._template):
             raise Refused(Fault.REDIRECT)
+        address = self._address
+        ours = request.url == self._template
         headers = httpx2.Headers(request.headers)
         headers["accept-encoding"] = "identity"
         if asked.key:
@@ -203,7 +207,10 @@ class CappedTransport(httpx2.AsyncBaseTransport):
         return httpcore2.Request(
             method=request.method,
             url=httpcore2.URL(
-                scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+                scheme=address.scheme,
+                host=address.host,
+                port=address.port,
+                target=address.target if ours else request.url.raw_path,
             ),
             headers=headers.raw,
             content=request.stream,

@@ -75,6 +75,15 @@ class WebhookDelivery(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     task = models.ForeignKey(AgentTask, on_delete=models.CASCADE, related_name="deliveries")
+    project = models.ForeignKey(
+        Project,
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_index=False,
+        null=True,
+        help_text="The task's, to share out places without a look at the tasks. Null where an "
+        "older version wrote the row.",
+    )
     endpoint = models.ForeignKey(
         WebhookEndpoint,
         on_delete=models.SET_NULL,
@@ -84,6 +93,13 @@ class WebhookDelivery(models.Model):
         help_text="Null for the address that came with the task.",
     )
     url = models.CharField(max_length=2000)
+    origin = models.CharField(
+        max_length=300,
+        blank=True,
+        db_default="",
+        help_text="Scheme, host and port of the address; written once more is due than is looked "
+        "at.",
+    )
     event = models.CharField(max_length=50)
     data: models.JSONField[Any, Any] = models.JSONField(help_text="How the task stood then.")
     state = models.CharField(max_length=10, choices=DeliveryState, default=DeliveryState.WAITING)
@@ -107,6 +123,11 @@ class WebhookDelivery(models.Model):
             models.Index(
                 fields=["next_attempt_at"],
                 name="delivery_due",
+                condition=Q(state=DeliveryState.WAITING.value),
+            ),
+            models.Index(
+                fields=["project", "origin", "next_attempt_at"],
+                name="delivery_lane",
                 condition=Q(state=DeliveryState.WAITING.value),
             ),
             models.Index(F("created_at").desc(), F("id").desc(), name="delivery_newest"),

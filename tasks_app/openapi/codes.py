@@ -20,6 +20,7 @@ CODES: Mapping[str, tuple[int, str]] = {  # the status that comes with it, and a
     "duplicate_field": (400, "An object has the same key twice."),
     "invalid_text": (400, "A text holds a character that is not allowed there."),
     "invalid_number": (400, "A number is none that JSON knows, or too large."),
+    "too_many_values": (400, "The body holds more than 2,000 objects, arrays and values."),
     "too_deep": (400, "The body is nested too deep."),
     "invalid_parameter": (400, "A parameter in the address cannot be read, or is out of range."),
     "unknown_parameter": (400, "A list has no such parameter."),

@@ -12,6 +12,8 @@ from tasks_app.answers import SubmitAnswer
 from tasks_app.openapi import examples
 from tasks_app.openapi.shared import (
     ALWAYS,
+    IDEMPOTENCY_KEY,
+    KEY_REUSED,
     LOCATION,
     NO_SKILL_OR_TASK,
     NO_TASK,
@@ -23,6 +25,7 @@ from tasks_app.openapi.shared import (
     View,
     described,
     problem,
+    replayed,
     task_shown,
 )
 from tasks_app.serializers.changes import CancelRequest, ContinueRequest, RerunRequest, RetryRequest
@@ -35,14 +38,15 @@ def _described(
     headers: Sequence[OpenApiParameter] = (),
     **said: Any,
 ) -> Callable[[View], View]:
-    """Describe a POST below a task: its id, its body, and what may be wrong with either."""
+    """Describe a POST below a task: its id and body, its key, and what may be wrong with them."""
+    repeated = replayed(*(status for status in responses if status < 300))
     return described(
         {
             **said,
             "tags": ["Agent tasks"],
             "request": {"application/json": request},
-            "parameters": [TASK_ID, *headers, REQUEST_ID_HEADER],
-            "responses": {**responses, **WITH_BODY, **ALWAYS},
+            "parameters": [TASK_ID, IDEMPOTENCY_KEY, repeated, *headers, REQUEST_ID_HEADER],
+            "responses": {**responses, 422: KEY_REUSED, **WITH_BODY, **ALWAYS},
         }
     )
 

@@ -54,6 +54,29 @@ RETRY_AFTER = OpenApiParameter(
     type=int,
 )
 
+IDEMPOTENCY_KEY = OpenApiParameter(
+    name="Idempotency-Key",
+    location=OpenApiParameter.HEADER,
+    description="A text of your own, 1 to 255 printable ASCII characters. The same request sent "
+    "again with it, to the same address, is answered like the first time and does nothing more.",
+    type={
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 255,
+        "pattern": "^[!-~]([ -~]*[!-~])?$",
+    },
+)
+
+
+def replayed(*statuses: int) -> OpenApiParameter:
+    return OpenApiParameter(
+        name="Idempotent-Replayed",
+        location=OpenApiParameter.HEADER,
+        response=list(statuses),
+        description="`true` where an earlier request with the key did it.",
+        type=str,
+    )
+
 
 def problem(description: str, *, code: str, detail: str, **more: Any) -> OpenApiResponse:
     example = {"detail": detail, "code": code, "request_id": examples.REQUEST_ID, **more}
@@ -81,6 +104,11 @@ TOO_MANY_PENDING = problem(
     code="too_many_pending",
     detail="The project has 10,000 waiting tasks, as many as it may have. Try again when some of "
     "them have been started.",
+)
+KEY_REUSED = problem(
+    "The Idempotency-Key was sent here before with another body.",
+    code="idempotency_key_reused",
+    detail="This Idempotency-Key was sent before with another body. Use a new key.",
 )
 _AWAY = problem(
     "The database is away; `Retry-After` says when to try again.",

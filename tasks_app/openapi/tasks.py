@@ -10,6 +10,8 @@ from tasks_app.answers import SubmitAnswer
 from tasks_app.openapi import examples
 from tasks_app.openapi.shared import (
     ALWAYS,
+    IDEMPOTENCY_KEY,
+    KEY_REUSED,
     LOCATION,
     NO_TASK,
     REQUEST_ID_HEADER,
@@ -20,6 +22,7 @@ from tasks_app.openapi.shared import (
     bad_parameter,
     described,
     problem,
+    replayed,
     task_shown,
 )
 from tasks_app.serializers.submit import SubmitRequest
@@ -34,25 +37,8 @@ _SUBMIT: dict[str, Any] = {
     "examples": [OpenApiExample("A task with a skill", value=examples.SUBMIT, request_only=True)],
     "parameters": [
         LOCATION,
-        OpenApiParameter(
-            name="Idempotency-Key",
-            location=OpenApiParameter.HEADER,
-            description="A text of your own, 1 to 255 printable ASCII characters. Sent again with "
-            "the same body, it is answered like the first time and makes no second task.",
-            type={
-                "type": "string",
-                "minLength": 1,
-                "maxLength": 255,
-                "pattern": "^[!-~]([ -~]*[!-~])?$",
-            },
-        ),
-        OpenApiParameter(
-            name="Idempotent-Replayed",
-            location=OpenApiParameter.HEADER,
-            response=[202],
-            description="`true` where the task was made by an earlier request.",
-            type=str,
-        ),
+        IDEMPOTENCY_KEY,
+        replayed(202),
         RETRY_AFTER,
         REQUEST_ID_HEADER,
     ],
@@ -73,11 +59,7 @@ _SUBMIT: dict[str, Any] = {
             code="skill_not_found",
             detail="The project has no skill of that name or slug.",
         ),
-        422: problem(
-            "The Idempotency-Key was sent before with another body.",
-            code="idempotency_key_reused",
-            detail="This Idempotency-Key was sent before with another body. Use a new key.",
-        ),
+        422: KEY_REUSED,
         429: TOO_MANY_PENDING,
         **WITH_BODY,
         **ALWAYS,

@@ -67,6 +67,8 @@ _HEADERS = {
 }
 
 _ENDED: dict[str, Any] = {
+    "operationId": "agentTaskEnded",
+    "security": [],  # the receiver knows it by its signature
     "summary": "A task has ended",
     "description": "Sent to a task's `webhook` and to its project's endpoints, signed after "
     "Standard Webhooks. It may come twice, and not in the order of the ends.",

@@ -107,17 +107,6 @@ def continue_task(
         _begin_run(task, kind="continued", notes=[note, message], limits=limits, now=now)
 
 
-def rerun(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None, now: datetime.datetime) -> Submitted:
-    """Make a new task of all that was asked for with one that has ended.
-
-    It is submitted anew: its skill is looked up, its webhook, model and limits are checked as
-    they stand today. Raises TaskNotFound, RerunRefused where the task has not ended, and what
-    `submit` raises.
-    """
-    warning = check_rerun(task_id=task_id, tenant_id=tenant_id)
-    return rerun_checked(task_id=task_id, tenant_id=tenant_id, webhook_warning=warning, now=now)
-
-
 def check_rerun(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None) -> str | None:
     """Look the task's webhook up, with no transaction open. Raises TaskNotFound, WebhookRefused."""
     return check_webhook(_webhook_of(found_task(task_id=task_id, tenant_id=tenant_id)))
@@ -130,7 +119,12 @@ def rerun_checked(
     webhook_warning: str | None,
     now: datetime.datetime,
 ) -> Submitted:
-    """Run a task anew whose webhook `check_rerun` has looked up; raises the rest of `rerun`."""
+    """Make a new task of all that was asked for with one that has ended.
+
+    It is submitted again: its skill is looked up, its model and limits are checked as they stand
+    today, and its webhook as `check_rerun` did. Raises TaskNotFound, RerunRefused where the task
+    has not ended, and what `submit_checked` raises.
+    """
     with transaction.atomic():
         task = locked_task(task_id=task_id, tenant_id=tenant_id)
         if not Status(task.status).terminal:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -56,6 +57,15 @@ class Submitted:
     skill_warning: str | None
     webhook_warning: str | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it is kept beside an idempotency key."""
+        return {**asdict(self), "task_id": str(self.task_id)}
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> Submitted:
+        """Return what is kept beside an idempotency key."""
+        return cls(**{**kept, "task_id": uuid.UUID(kept["task_id"])})
+
 
 def submit(*, navigator: Navigator, submission: Submission, now: datetime.datetime) -> Submitted:
     """Make a task and ring the doorbell, in one transaction; returns after the commit.
@@ -87,7 +97,7 @@ def submit_checked(
         allowed=settings.ENVIRONMENT.caylex_allowed_models,
     )
     required = None if skill is None else skill_as_json(skill)
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):  # who has one open undoes all of it
         user = end_user(project=navigator.project, email=submission.user_email)
         check_enabled(project=navigator.project, end_user=user)
         check_pending(project=navigator.project, end_user_id=user.pk)

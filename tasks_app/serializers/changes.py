@@ -16,25 +16,23 @@ from tasks_app.serializers.fields import (
     pairs_schema,
 )
 
+Reason = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_REASON, pattern=r"\S", json_schema_extra=ONE_LINE),
+    AfterValidator(one_line),
+]
+
 
 class CancelRequest(BaseModel):
     """Why a task is to stop; the body may be left out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    reason: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=MAX_REASON,
-            pattern=r"\S",
-            json_schema_extra=ONE_LINE,
-            description="Goes into the report. Not blank, no line breaks or other control "
-            "characters.",
-            examples=["Jane found the numbers herself."],
-        ),
-        AfterValidator(one_line),
-    ] = None
+    reason: Reason | None = Field(
+        default=None,
+        description="Goes into the report. Not blank, no line breaks or other control characters.",
+        examples=["Jane found the numbers herself."],
+    )
 
 
 class RetryRequest(BaseModel):

@@ -57,6 +57,9 @@ Instruction = Annotated[
         repr=False,
     ),
 ]
+# Of optional texts the bounds belong to the text: beside "a text or null" they bind nothing that a
+# generator of clients understands.
+Text = Annotated[str, Field(min_length=1, json_schema_extra=NO_NUL)]
 Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY)]
 Value = Annotated[str, Field(max_length=MAX_VALUE)]
 Pairs = Annotated[dict[Key, Value], Field(max_length=MAX_PAIRS)]

@@ -51,7 +51,8 @@ def _field_error(error: Any) -> FieldError:
         what = "A key" if in_key else "This"
         code, message = "too_long", f"{what} has at most {limit:,} characters."
     elif error["type"] == "too_long":
-        code, message = "too_long", f"This has at most {error['ctx']['max_length']} pairs."
+        what = "pairs" if error["ctx"]["field_type"] == "Dictionary" else "values"
+        code, message = "too_long", f"This has at most {error['ctx']['max_length']} {what}."
     elif error["type"] in _BOUNDS:
         bound, words = _BOUNDS[error["type"]]
         code, message = "out_of_range", f"This must be {words} {error['ctx'][bound]:,.0f}."

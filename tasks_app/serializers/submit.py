@@ -17,11 +17,14 @@ from tasks_app.serializers.fields import (
     Instruction,
     Limits,
     Pairs,
+    Text,
     email_address,
     pairs_schema,
     supported,
 )
 from tasks_app.states import PRIORITIES
+
+MAX_EVENTS = 10  # named for one webhook; there are three, and doubles do no harm
 
 
 class WebhookRequest(BaseModel):
@@ -36,8 +39,8 @@ class WebhookRequest(BaseModel):
         description="`http` or `https`, port 80, 443 or 1024 up, at a public address.",
         examples=["https://example.com/hooks/agent-tasks"],
     )
-    events: list[WebhookEvent] | None = Field(
-        default=None, description="The endings to be told of; all unless given."
+    events: Annotated[list[WebhookEvent] | None, Field(max_length=MAX_EVENTS, fail_fast=True)] = (
+        Field(default=None, description="The endings to be told of; all unless given.")
     )
 
     def webhook(self) -> TaskWebhook:
@@ -72,17 +75,13 @@ class SubmitRequest(BaseModel):
         description="What the agent is to do. Not blank.",
         examples=["Count last week's tickets by area and name the three largest."],
     )
-    skill_ref: str | None = Field(
+    skill_ref: Text | None = Field(
         default=None,
-        min_length=1,
-        json_schema_extra=NO_NUL,
         description="Name (any case) or slug of a skill that the agent must load first.",
         examples=["weekly-report"],
     )
-    model: str | None = Field(
+    model: Text | None = Field(
         default=None,
-        min_length=1,
-        json_schema_extra=NO_NUL,
         description="Id of the model to use. One that is not allowed is no error: see "
         "`model_warning` in the answer.",
         examples=["anthropic/claude-opus-4.8"],
@@ -112,8 +111,12 @@ class SubmitRequest(BaseModel):
     background_agent_auto_approve_tools: Annotated[
         bool | None,
         AfterValidator(supported),
-        WithJsonSchema({"type": ["boolean", "null"], "enum": [False, None]}),
-    ] = Field(default=None, description="Older name: false is `approval_mode: exclude`.")
+        WithJsonSchema({"anyOf": [{"type": "boolean", "const": False}, {"type": "null"}]}),
+    ] = Field(
+        default=None,
+        description="Only `false`, the older name of `approval_mode: exclude`. `true` is not "
+        "supported yet.",
+    )
 
     def submission(self) -> Submission:
         """Return the part that the operation takes."""

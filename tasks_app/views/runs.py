@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from django.db import transaction
+from typing import Any
+
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app.answers import SubmitAnswer
 from tasks_app.openapi.runs import (
     describe_cancel,
     describe_continue,
@@ -15,7 +15,7 @@ from tasks_app.openapi.runs import (
     describe_retry,
 )
 from tasks_app.operations.run_limits import NONE_ASKED
-from tasks_app.operations.runs import continue_task, rerun, retry
+from tasks_app.operations.runs import check_rerun, continue_task, rerun_checked, retry
 from tasks_app.operations.stop import cancel
 from tasks_app.serializers.changes import (
     CancelRequest,
@@ -24,8 +24,8 @@ from tasks_app.serializers.changes import (
     RetryRequest,
 )
 from tasks_app.serializers.reading import read_body
-from tasks_app.views.base import BASE, APIBase, task_id_of
-from tasks_app.views.refusals import refusals_answered
+from tasks_app.views.base import APIBase, task_id_of
+from tasks_app.views.once import changed_once, once_of, submitted_once
 
 
 class CancelView(APIBase):
@@ -36,14 +36,21 @@ class CancelView(APIBase):
         """Stop the task: 202, or 200 where it had ended before."""
         body = read_body(CancelRequest, request.data)
         found = task_id_of(task_id)
-        with refusals_answered():
+
+        def change() -> Response:
             stopped = cancel(
                 task_id=found,
                 tenant_id=self.token.tenant_id,
                 reason=body.reason or "",
                 now=timezone.now(),
             )
-        return self.show(found, status=202 if stopped else 200)
+            return self.show(found, status=202 if stopped else 200)
+
+        return changed_once(
+            once_of(request, tenant_id=self.token.tenant_id, path=f"/agent-task/{found}/cancel"),
+            task_id=found,
+            change=change,
+        )
 
 
 class RetryView(APIBase):
@@ -54,14 +61,21 @@ class RetryView(APIBase):
         """Queue the task's next run."""
         body = read_body(RetryRequest, request.data)
         found = task_id_of(task_id)
-        with refusals_answered(), transaction.atomic():
+
+        def change() -> Response:
             retry(
                 task_id=found,
                 tenant_id=self.token.tenant_id,
                 limits=body.limits or NONE_ASKED,
                 now=timezone.now(),
             )
-            return self.show(found, status=202)  # as this leaves it: a worker is quick to take it
+            return self.show(found, status=202)  # before the commit: a worker is quick to take it
+
+        return changed_once(
+            once_of(request, tenant_id=self.token.tenant_id, path=f"/agent-task/{found}/retry"),
+            task_id=found,
+            change=change,
+        )
 
 
 class ContinueView(APIBase):
@@ -72,7 +86,8 @@ class ContinueView(APIBase):
         """Queue the task's next run, with a further instruction."""
         body = read_body(ContinueRequest, request.data)
         found = task_id_of(task_id)
-        with refusals_answered(), transaction.atomic():
+
+        def change() -> Response:
             continue_task(
                 task_id=found,
                 tenant_id=self.token.tenant_id,
@@ -80,7 +95,13 @@ class ContinueView(APIBase):
                 limits=body.limits or NONE_ASKED,
                 now=timezone.now(),
             )
-            return self.show(found, status=202)  # as this leaves it, as a retry does
+            return self.show(found, status=202)  # before the commit, as a retry does
+
+        return changed_once(
+            once_of(request, tenant_id=self.token.tenant_id, path=f"/agent-task/{found}/continue"),
+            task_id=found,
+            change=change,
+        )
 
 
 class RerunView(APIBase):
@@ -91,9 +112,9 @@ class RerunView(APIBase):
         """Make a new task of the same submission."""
         read_body(RerunRequest, request.data)
         found = task_id_of(task_id)
-        with refusals_answered():
-            task = rerun(task_id=found, tenant_id=self.token.tenant_id, now=timezone.now())
-        answer = SubmitAnswer.of(task).model_dump(mode="json")
-        return Response(
-            answer, status=202, headers={"Location": f"{BASE}/agent-task/{task.task_id}"}
+        which: dict[str, Any] = {"task_id": found, "tenant_id": self.token.tenant_id}
+        return submitted_once(
+            once_of(request, tenant_id=self.token.tenant_id, path=f"/agent-task/{found}/rerun"),
+            prepare=lambda: check_rerun(**which),
+            act=lambda warning: rerun_checked(**which, webhook_warning=warning, now=timezone.now()),
         )

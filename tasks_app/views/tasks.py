@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 
 from django.utils import timezone
 from django.utils.http import parse_etags
@@ -13,26 +12,27 @@ from rest_framework.response import Response
 
 from caylex_project.accounts.keys import find_navigator_key
 from caylex_project.accounts.models import Navigator, PlatformToken
-from tasks_app.answers import POLL_AFTER_MS, SubmitAnswer, TaskAnswer
+from tasks_app.answers import POLL_AFTER_MS, TaskAnswer
 from tasks_app.list_answers import TasksAnswer
 from tasks_app.list_parameters import read_cursor, read_filter, read_size
 from tasks_app.listing import list_tasks
 from tasks_app.openapi.lists import describe_change, describe_delete, describe_list
 from tasks_app.openapi.tasks import describe_poll, describe_submit
 from tasks_app.operations.erase import erase
-from tasks_app.operations.idempotency import Once, fingerprint, submit_once
 from tasks_app.operations.metadata import change_metadata
-from tasks_app.operations.submit import Submission, Submitted, submit
+from tasks_app.operations.submit import submit_checked
+from tasks_app.operations.webhooks import check_webhook
 from tasks_app.parameters import whole_number
 from tasks_app.problems import Problem
 from tasks_app.serializers.changes import MetadataRequest
 from tasks_app.serializers.reading import read_body
 from tasks_app.serializers.submit import SubmitRequest
-from tasks_app.views.base import BASE, VERSION_HEADER, APIBase, task_id_of
+from tasks_app.views.base import VERSION_HEADER, APIBase, task_id_of
+from tasks_app.views.once import key_of, once_of, submitted_once
 from tasks_app.views.refusals import refusals_answered
 
 MOST_WAIT = 60  # seconds
-_PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
+PATH = "/agent-task"
 
 
 class TasksView(APIBase):
@@ -52,18 +52,19 @@ class TasksView(APIBase):
     def post(self, request: Request) -> Response:
         """Make a task and answer 202 when it is committed."""
         body = read_body(SubmitRequest, request.data)
-        key = _idempotency_key(request)
+        key_of(request)
         navigator = _navigator_for(body, token=self.token)
-        once = None
-        if key is not None:
-            once = Once(key=key, fingerprint=fingerprint(dict(request.data), navigator=navigator))
-        with refusals_answered():
-            task, replayed = _submit(navigator, body.submission(), once)
-        answer = SubmitAnswer.of(task).model_dump(mode="json")
-        headers = {"Location": f"{BASE}/agent-task/{task.task_id}"}
-        if replayed:
-            headers["Idempotent-Replayed"] = "true"
-        return Response(answer, status=202, headers=headers)
+        submission = body.submission()
+        return submitted_once(
+            once_of(request, tenant_id=self.token.tenant_id, path=PATH, navigator=navigator),
+            prepare=lambda: check_webhook(submission.webhook),
+            act=lambda warning: submit_checked(
+                navigator=navigator,
+                submission=submission,
+                webhook_warning=warning,
+                now=timezone.now(),
+            ),
+        )
 
 
 class TaskView(APIBase):
@@ -105,27 +106,6 @@ def _politely(request: Request, answer: TaskAnswer, *, version: str) -> Response
     if "*" in known or etag in [each.removeprefix("W/") for each in known]:
         return Response(status=304, headers=headers)
     return Response(shown, headers=headers)
-
-
-def _submit(
-    navigator: Navigator, submission: Submission, once: Once | None
-) -> tuple[Submitted, bool]:
-    now = timezone.now()
-    if once is None:
-        return submit(navigator=navigator, submission=submission, now=now), False
-    return submit_once(navigator=navigator, submission=submission, once=once, now=now)
-
-
-def _idempotency_key(request: Request) -> str | None:
-    """Return the caller's key, None where there is none. Raises Problem 400."""
-    key: str | None = request.headers.get("Idempotency-Key")
-    if key is not None and not _PRINTABLE.fullmatch(key):
-        raise Problem(
-            status=400,
-            code="invalid_idempotency_key",
-            detail="An Idempotency-Key has 1 to 255 printable ASCII characters.",
-        )
-    return key
 
 
 def _navigator_for(body: SubmitRequest, *, token: PlatformToken) -> Navigator:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import datetime
 import random
 import uuid
-from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from django.db import transaction
-from django.db.models import Q
 
 from tasks_app.models import WebhookDelivery, WebhookEndpoint
 from tasks_app.states import DeliveryState
 from tasks_app.webhooks.body import body_of
+from tasks_app.webhooks.due import find_due, write_origins
+from tasks_app.webhooks.fair import Lane, choose, in_the_way, origin_of
 from tasks_app.webhooks.secrets import live_secrets
 
 LEASE = datetime.timedelta(seconds=60)  # well above what one try may take
-LOOKED_AT = 200  # due rows that one claim chooses from
-MOST_AN_ORIGIN = 4  # messages to one origin at once, so that a slow one does not hold up others
 # Seconds before the next try, one for each that failed: ten tries within a day.
 WAITS = (5, 60, 300, 1_800, 7_200, 14_400, 18_000, 21_600, 21_600)
 JITTER = 0.1
@@ -34,10 +31,19 @@ class Message:
     """A delivery in a sender's hands: what to send, where, and signed with what."""
 
     id: uuid.UUID
+    lane: Lane
     url: str
     body: bytes
     attempts: int  # that failed before
     secrets: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What one claim came to; `again` where the next look may find more at once."""
+
+    messages: Sequence[Message]
+    again: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,73 +60,48 @@ class Outcome:
         return self.status is not None and 200 <= self.status < 300
 
 
-def origin_of(url: str) -> str:
-    """Return scheme, host and port of an address, as they are written."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+def claim_messages(*, under_way: Collection[Lane], now: datetime.datetime) -> Claimed:
+    """Claim the due deliveries that have a place beside those under way, ready to be sent.
 
-
-def claim_messages(*, limit: int, busy: Collection[str], now: datetime.datetime) -> list[Message]:
-    """Claim due deliveries; return at most `limit` of them, ready to be sent.
-
-    `busy` holds the origins that have enough under way, one mention for each message.
-    1. Lock due rows, passing over those that another sender has locked, and those of disabled
-       projects and tenants, which wait until these are enabled.
-    2. Fail those whose endpoint was disabled meanwhile.
-    3. Push the next attempt of the chosen behind the lease and commit. Whoever is killed from
+    1. Read what is due and choose: see `fair`. Those of disabled projects and tenants wait until
+       these are enabled.
+    2. Lock the chosen, passing over those that another sender has locked.
+    3. Fail those whose endpoint was disabled meanwhile.
+    4. Push the next attempt of the others behind the lease and commit. Whoever is killed from
        here on costs the message a delay: it is due again when the lease ends.
     """
     if not WebhookDelivery.objects.due(now).exists():
-        return []
+        return Claimed(messages=(), again=False)
+    waiting = find_due(under_way=under_way, now=now)
+    chosen = choose(waiting, under_way=under_way)
+    lanes = [*under_way, *(each.lane for each in chosen)]
+    behind = in_the_way(waiting, under_way=lanes)
     with transaction.atomic():
-        chosen = _choose(_due(busy, now), limit, busy)
-        gone = [each.pk for each in chosen if each.endpoint and each.endpoint.disabled_at]
-        rows = [each for each in chosen if each.pk not in gone]
+        write_origins(behind)
+        due = WebhookDelivery.objects.due(now).filter(pk__in=[each.id for each in chosen])
+        due = due.select_for_update(skip_locked=True, of=("self",))
+        taken = list(due.select_related("endpoint", "task__project"))
+        gone = [each.pk for each in taken if each.endpoint and each.endpoint.disabled_at]
+        rows = [each for each in taken if each.pk not in gone]
         of_gone = WebhookDelivery.objects.filter(pk__in=gone)
         of_gone.update(state=DeliveryState.FAILED, last_error=DISABLED)
-        of_chosen = WebhookDelivery.objects.filter(pk__in=[each.pk for each in rows])
-        of_chosen.update(next_attempt_at=now + LEASE)
+        of_rows = WebhookDelivery.objects.filter(pk__in=[each.pk for each in rows])
+        of_rows.update(next_attempt_at=now + LEASE)
         projects = {each.task.project for each in rows}
         secrets = {each: live_secrets(project=each, now=now) for each in projects}
-    return [
-        Message(
-            id=each.pk,
-            url=each.url,
-            body=body_of(each),
-            attempts=each.attempts,
-            secrets=secrets[each.task.project],
-        )
-        for each in rows
-    ]
+    messages = [_message(each, secrets[each.task.project]) for each in rows]
+    return Claimed(messages=messages, again=bool(chosen or behind))
 
 
-def _due(busy: Collection[str], now: datetime.datetime) -> Iterable[WebhookDelivery]:
-    full = Q(pk__in=[])
-    for origin, count in Counter(busy).items():
-        if count >= MOST_AN_ORIGIN:
-            full |= Q(url__startswith=origin)
-    lockable = (
-        WebhookDelivery.objects.due(now)
-        .filter(task__project__disabled_at=None, task__tenant__disabled_at=None)
-        .exclude(full)
-        .select_for_update(skip_locked=True, of=("self",))
+def _message(row: WebhookDelivery, secrets: tuple[str, ...]) -> Message:
+    return Message(
+        id=row.pk,
+        lane=Lane(row.task.tenant_id, origin_of(row.url)),
+        url=row.url,
+        body=body_of(row),
+        attempts=row.attempts,
+        secrets=secrets,
     )
-    return lockable.select_related("endpoint", "task__project").order_by("next_attempt_at")[
-        :LOOKED_AT
-    ]
-
-
-def _choose(
-    due: Iterable[WebhookDelivery], limit: int, busy: Collection[str]
-) -> list[WebhookDelivery]:
-    under_way = Counter(busy)
-    chosen: list[WebhookDelivery] = []
-    for each in due:
-        origin = origin_of(each.url)
-        if len(chosen) < limit and under_way[origin] < MOST_AN_ORIGIN:
-            under_way[origin] += 1
-            chosen.append(each)
-    return chosen
 
 
 def settle(*, message: Message, outcome: Outcome, now: datetime.datetime) -> None:

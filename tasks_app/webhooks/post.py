@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 import httpcore2
 from standardwebhooks import Webhook
 
+from agent_runtime.connecting import Stage
 from agent_runtime.errors import AddressRefused
 from agent_runtime.net import AddressGuard, GuardedBackend
 from agent_runtime.tools.transport import tls_context
@@ -30,22 +31,33 @@ async def post(*, message: Message, guard: AddressGuard, now: datetime.datetime)
     """
     if not message.secrets:
         return Outcome(error=NO_SECRET)
+    stage = Stage()
     try:
-        guard.check_target(message.url)
+        address = guard.check_target(message.url, webhook=True)
         async with asyncio.timeout(DEADLINE):
             async with _pool(guard) as pool:
                 async with pool.stream(
-                    "POST", message.url, headers=signed(message, now=now), content=message.body
+                    "POST",
+                    httpcore2.URL(
+                        scheme=address.scheme,
+                        host=address.host,
+                        port=address.port,
+                        target=address.target,
+                    ),
+                    headers={"host": address.authority, **signed(message, now=now)},
+                    content=message.body,
+                    extensions={"trace": stage.trace},
                 ) as response:
                     return _outcome(response, now)
     except AddressRefused as refused:
         return Outcome(error=str(refused))
-    except TimeoutError:
-        return Outcome(error=f"No answer within {DEADLINE:g} seconds.")
-    except (httpcore2.TimeoutException, httpcore2.NetworkError) as error:
-        return Outcome(error=f"The connection failed: {type(error).__name__}.")
-    except httpcore2.ProtocolError:
-        return Outcome(error="The answer was not HTTP.")
+    except (
+        TimeoutError,
+        httpcore2.TimeoutException,
+        httpcore2.NetworkError,
+        httpcore2.ProtocolError,
+    ) as error:
+        return Outcome(error=stage.sentence(error, seconds=DEADLINE))
 
 
 def _pool(guard: AddressGuard) -> httpcore2.AsyncConnectionPool:

@@ -12,10 +12,10 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from agent_runtime.net import AddressGuard
-from tasks_app.webhooks.deliveries import Message, Outcome, claim_messages, origin_of, settle
+from tasks_app.webhooks.deliveries import Message, Outcome, claim_messages, settle
+from tasks_app.webhooks.fair import MOST, Lane
 from tasks_app.webhooks.post import post
 
-MOST = 20  # messages under way at once
 LOOK_EVERY = 1.0  # seconds between looks at the rows
 LOOK_AGAIN = 0.05  # seconds, while there was something
 BROKE = "It could not be sent, for a fault of ours; the worker's log has it."
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 class Sender:
-    """Claims due messages and sends up to `MOST` of them at once.
+    """Claims due messages and sends up to `fair.MOST` of them at once.
 
     `run_unit` runs a function on a database thread. A try that is broken off costs its message a
     delay: it is due again when its lease ends.
@@ -40,30 +40,32 @@ class Sender:
         self._guard = guard
         self._run_unit = run_unit
         self._clock = clock
-        self._under_way: dict[asyncio.Task[None], str] = {}
+        self._under_way: dict[asyncio.Task[None], Lane] = {}
+        self._again = False
 
     async def run(self, draining: asyncio.Event) -> None:
         """Send what is due until told to stop; what is under way then goes on by itself."""
         while not draining.is_set():
             try:
-                began = await self.look()
+                await self.look()
             except DatabaseError:  # away, or refused: the next look finds the same rows
                 log.warning("webhook.database_failed", exc_info=True)
-                began = 0
-            await asyncio.sleep(LOOK_AGAIN if began else LOOK_EVERY)
+                self._again = False
+            await asyncio.sleep(LOOK_AGAIN if self._again else LOOK_EVERY)
 
     async def look(self) -> int:
         """Claim what there is room for and begin to send it; return how many."""
-        room = MOST - len(self._under_way)
-        if room <= 0:
+        self._again = False
+        if len(self._under_way) >= MOST:
             return 0
-        busy = list(self._under_way.values())
-        messages = await self._run_unit(claim_messages, limit=room, busy=busy, now=self._clock())
-        for message in messages:
+        lanes = list(self._under_way.values())
+        claimed = await self._run_unit(claim_messages, under_way=lanes, now=self._clock())
+        self._again = claimed.again
+        for message in claimed.messages:
             task = asyncio.create_task(self._deliver(message))
-            self._under_way[task] = origin_of(message.url)
+            self._under_way[task] = message.lane
             task.add_done_callback(self._ended)
-        return len(messages)
+        return len(claimed.messages)
 
     async def close(self) -> None:
         """Break off what is under way."""
@@ -88,6 +90,7 @@ class Sender:
             delivery=str(message.id),
             status=outcome.status,
             attempt=message.attempts + 1,
+            **({"why": outcome.error} if outcome.error else {}),
         )
 
     def _ended(self, task: asyncio.Task[None]) -> None:

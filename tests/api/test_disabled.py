@@ -145,6 +145,6 @@ def test_messages_of_what_is_disabled_wait_until_it_is_enabled(
     a_delivery("https://x.example/")
     now = timezone.now()
     scope.objects.update(disabled_at=now)
-    assert claim_messages(limit=5, busy=[], now=now) == []
+    assert not claim_messages(under_way=(), now=now).messages
     scope.objects.update(disabled_at=None)
-    assert len(claim_messages(limit=5, busy=[], now=now)) == 1
+    assert len(claim_messages(under_way=(), now=now).messages) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from pydantic import BaseModel
 from schemathesis.generation import GenerationMode
 
+from caylex_project import VERSION
 from tasks_app.answers import EventsAnswer, ProblemAnswer, SubmitAnswer, TaskAnswer
 from tasks_app.list_answers import TasksAnswer
 from tasks_app.openapi.webhooks import WebhookMessage
@@ -113,10 +115,10 @@ def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str,
         "changeAgentTask": {"200", "409", *with_body},
         "deleteAgentTask": {"204", "409", *always},
         "listAgentTaskEvents": {"200", "400", *always},
-        "cancelAgentTask": {"200", "202", *with_body},
-        "retryAgentTask": {"202", "409", "429", *with_body},
-        "continueAgentTask": {"202", "409", "429", *with_body},
-        "rerunAgentTask": {"202", "409", "429", *with_body},
+        "cancelAgentTask": {"200", "202", "422", *with_body},
+        "retryAgentTask": {"202", "409", "422", "429", *with_body},
+        "continueAgentTask": {"202", "409", "422", "429", *with_body},
+        "rerunAgentTask": {"202", "409", "422", "429", *with_body},
         "getAgentTaskTranscript": {"200", "400", *always},
         "getSessionTrace": {"200", "400", *always},
     }
@@ -124,6 +126,16 @@ def test_it_holds_the_endpoints_and_only_one_form_of_each(description: dict[str,
         for operation in each.values():
             assert operation["security"] == [{"platformToken": []}]
     assert description["components"]["securitySchemes"]["platformToken"]["scheme"] == "bearer"
+
+
+def test_whatever_begins_or_stops_something_takes_a_key(description: dict[str, Any]) -> None:
+    for each in description["paths"].values():
+        for method, operation in each.items():
+            names = {parameter["name"] for parameter in operation["parameters"]}
+            assert ("Idempotency-Key" in names) == (method == "post"), operation["operationId"]
+            for status, answer in operation["responses"].items():
+                told = "Idempotent-Replayed" in answer.get("headers", {})
+                assert told == (method == "post" and status.startswith("2"))
 
 
 def test_a_body_is_required_where_it_says_what_to_do(description: dict[str, Any]) -> None:
@@ -156,7 +168,8 @@ def test_every_answer_and_request_has_an_example_that_fits(description: dict[str
                 assert _examples(operation["requestBody"])
                 for value in _examples(operation["requestBody"]):
                     request.model_validate(value)
-            for status, described in operation["responses"].items():
+            for status, answered in operation["responses"].items():
+                described = resolved(description, answered)
                 if status in ("204", "304"):
                     assert "content" not in described
                     continue
@@ -185,6 +198,67 @@ def test_every_reference_of_the_description_leads_to_a_schema(description: dict[
     names = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(description)))
     assert {"WebhookMessage", "EndedTask", "StopReason", "TaskAnswer"} <= names
     assert names <= set(description["components"]["schemas"])
+
+
+def resolved(description: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """Return what a part is, where it is written once for several places too."""
+    if "$ref" not in part:
+        return part
+    name = part["$ref"].removeprefix("#/components/responses/")
+    found: dict[str, Any] = description["components"]["responses"][name]
+    return found
+
+
+def every_schema(part: Any) -> Iterator[dict[str, Any]]:
+    """Yield all objects of the description; schemas are among them."""
+    if isinstance(part, dict):
+        yield part
+    for each in part.values() if isinstance(part, dict) else part:
+        if isinstance(each, dict | list):
+            yield from every_schema(each)
+
+
+def test_what_is_optional_has_no_default_that_a_client_would_have_to_send(
+    description: dict[str, Any],
+) -> None:
+    components = description["components"]["schemas"]
+    for schema in every_schema(description):
+        assert schema.get("default", 0) is not None, schema
+        if {"anyOf", "oneOf"} & schema.keys():
+            beside = {"pattern", "minLength", "maxLength", "minimum", "maximum", "enum"}
+            assert not beside & schema.keys(), schema
+    for name, schema in components.items():
+        for each in schema.get("properties", {}).values():
+            assert "default" not in each, name
+    assert components["SubmitRequest"]["required"] == ["caylex_api_key", "user_email", "prompt"]
+
+
+def test_the_description_says_what_linters_ask_for(description: dict[str, Any]) -> None:
+    info = description["info"]
+    assert info["version"] == VERSION
+    assert info["license"] == {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+    assert [each["url"] for each in description["servers"]] == ["/"]
+    operations = [
+        operation
+        for each in (*description["paths"].values(), *description["webhooks"].values())
+        for operation in each.values()
+    ]
+    tags = {each["name"] for each in description["tags"]}
+    assert {tag for operation in operations for tag in operation["tags"]} == tags
+    ids = [operation["operationId"] for operation in operations]
+    assert len(ids) == len(set(ids))
+    assert all("security" in operation for operation in operations)
+
+
+def test_an_error_of_several_operations_is_written_once(description: dict[str, Any]) -> None:
+    shared = description["components"]["responses"]
+    assert {"unauthenticated", "task_not_found", "database_unavailable"} <= set(shared)
+    for path in description["paths"].values():
+        for operation in path.values():
+            reference = operation["responses"]["401"]
+            assert reference == {"$ref": "#/components/responses/unauthenticated"}
+    text = json.dumps(description)
+    assert all(text.count(json.dumps(each)) == 1 for each in shared.values())
 
 
 def _examples(part: dict[str, Any]) -> list[Any]:

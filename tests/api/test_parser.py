@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks_app.models import AgentTask
-from tasks_app.parsers import MAX_DEPTH, read_object
+from tasks_app.parsers import MAX_DEPTH, MAX_ELEMENTS, read_object
 from tasks_app.problems import BadFields, Problem
 from tests.api.conftest import Caller
 
@@ -118,10 +119,58 @@ def test_the_answer_never_holds_what_it_cannot_print(backend: Caller) -> None:
 
 
 def test_a_thousand_unknown_fields_do_not_make_a_thousand_errors(backend: Caller) -> None:
-    answer = backend.post(json.dumps({f"f{number}": 1 for number in range(50_000)}))
+    answer = backend.post(json.dumps({f"f{number}": 1 for number in range(1_000)}))
 
     assert answer.status_code == 400
     assert len(answer.json()["errors"]) == 20
+    assert answer.json()["detail"].startswith("1,003 fields: caylex_api_key: ")
+    assert answer.json()["detail"].endswith(" And 998 more.")
+
+
+def test_the_sentence_names_each_of_a_few_fields(backend: Caller) -> None:
+    body = backend.account.body()
+    del body["prompt"]
+    answer = backend.post(json.dumps({**body, "promt": "Count."}))
+
+    assert answer.json()["detail"] == (
+        "2 fields: prompt: This field is required. promt: This field is not known here."
+    )
+    assert [each["field"] for each in answer.json()["errors"]] == ["prompt", "promt"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[" + ",".join(["1"] * (MAX_ELEMENTS - 1)) + "]",
+        "[" + ",".join(["[]"] * (MAX_ELEMENTS // 2 - 1)) + ",1]",
+        "[" + ",".join(['{"a":""}'] * (MAX_ELEMENTS // 2 - 1)) + ",1]",
+        json.dumps('[{,\\"' * MAX_ELEMENTS),
+    ],
+)
+def test_a_body_of_many_values_is_read_up_to_the_limit_and_one_more_is_refused(value: str) -> None:
+    within = f'{{"a":{value}}}'
+    read_object(within.encode())
+
+    if value.startswith("["):
+        assert field_and_code(within.replace("]}", ",1]}")) == ("", "too_many_values")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": [' + b'"\\"' * 400_000,  # one string that never ends
+        b'{"a": [' + b"," * MAX_ELEMENTS + b'"' + b'\\"' * 700_000,
+        b"," * (MAX_ELEMENTS + 1) + b'""' * 700_000,
+        b"[" * 1_400_000,
+    ],
+)
+def test_what_only_looks_like_many_values_is_counted_in_one_pass(body: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(Problem) as caught:
+        read_object(body)
+
+    assert caught.value.status_code == 400
+    assert time.process_time() - began < 2.0  # a quadratic pass takes minutes
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from agent_runtime import net
 from tasks_app.models import AgentTask
 from tests.api.conftest import SUBMIT, Caller
 
@@ -67,6 +68,8 @@ def test_a_bad_address_is_400_and_makes_no_task(url: str, backend: Caller) -> No
         ({"url": "http://127.0.0.1/" + "x" * 2000}, "webhook.url", "too_long"),
         ({"url": URL, "events": "agent_task.failed"}, "webhook.events", "invalid_type"),
         ({"url": URL, "events": ["task.failed"]}, "webhook.events.0", "invalid_choice"),
+        ({"url": URL, "events": ["x"] * 9}, "webhook.events.0", "invalid_choice"),
+        ({"url": URL, "events": ["agent_task.failed"] * 11}, "webhook.events", "too_long"),
         ({"url": URL, "secret": "x"}, "webhook.secret", "unknown_field"),
     ],
 )
@@ -100,11 +103,11 @@ def test_the_name_is_looked_up_while_no_transaction_is_open(
 ) -> None:
     looked_up: list[bool] = []
 
-    def slow(*_: Any, **__: Any) -> None:
+    def slow(host: str, port: int) -> list[str]:
         looked_up.append(connection.in_atomic_block)
         raise socket.gaierror
 
-    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setattr(net, "look_up", slow)
     webhook = {"url": "https://not-yet.example/"}
     key = {"Idempotency-Key": "one"}
     assert backend.submit(webhook=webhook).status_code == 202

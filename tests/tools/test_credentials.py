@@ -100,6 +100,31 @@ async def test_a_credential_of_kind_path_is_percent_encoded_into_its_place(
     assert "key" not in result.text
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/mcp;tenant=7/x;y=1",
+        "/a/../b/./c//mcp",
+        "/%7Emcp/%2e%2E/%2F?q='a'&flag",
+        "/mcp?flag&b=c;d&e=%20+",
+        "/mcp?",
+    ],
+)
+@pytest.mark.parametrize("query", [{}, {"key": "s3cret value"}])
+async def test_the_address_of_a_server_is_asked_for_byte_for_byte(
+    server: RawServer, target: str, query: dict[str, str]
+) -> None:
+    server.offer("pay", hang_up)
+    access = ServerAccess(
+        name="raw", url=f"http://127.0.0.1:{server.port}{target}", query=query, secrets=()
+    )
+    async with tools_of(access) as tools:
+        await call(tools, "pay")
+    mark = "" if target.endswith("?") else "&" if "?" in target else "?"
+    wanted = f"{target}{mark}key=s3cret%20value" if query else target
+    assert {each.target for each in server.seen} == {wanted}
+
+
 async def test_a_path_credential_cannot_choose_the_host(server: RawServer) -> None:
     access = ServerAccess(
         name="raw", url="http://{key}:1/mcp", path={"key": "127.0.0.1"}, secrets=()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from typing import Any
 
 from django.utils import timezone
@@ -57,3 +58,12 @@ def a_delivery(
     tell_ended(task)
     related = WebhookDelivery.objects.select_related("task__project", "task__end_user")
     return related.get(task=task)
+
+
+def more_deliveries(like: WebhookDelivery, urls: Iterable[str], **values: Any) -> None:
+    """What waits for further addresses of the same tenant."""
+    fields = [each for each in WebhookDelivery._meta.concrete_fields if each.name != "id"]
+    kept = {each.attname: getattr(like, each.attname) for each in fields}
+    WebhookDelivery.objects.bulk_create(
+        WebhookDelivery(**{**kept, "url": url, **values}) for url in urls
+    )

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import logging
 import socket
+import uuid
 from typing import Any
 
 import pytest
@@ -14,11 +15,12 @@ from django.db import connection
 from agent_runtime.net import AddressGuard
 from tasks_app.models import WebhookDelivery
 from tasks_app.states import DeliveryState
-from tasks_app.webhooks.deliveries import MOST_AN_ORIGIN, Message, claim_messages
+from tasks_app.webhooks.deliveries import Message, claim_messages
+from tasks_app.webhooks.fair import MOST_AN_ORIGIN, Lane
 from tasks_app.webhooks.post import post
 from tasks_app.webhooks.secrets import live_secrets, make_secret
 from tasks_app.worker.database import Database
-from tests.webhooks.build import a_delivery
+from tests.webhooks.build import a_delivery, more_deliveries
 from tests.webhooks.conftest import LOOPBACK, Clocked, Receiver, answer, listening
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -26,7 +28,12 @@ NOW = datetime.datetime.now(datetime.UTC)
 
 def a_message(url: str) -> Message:
     return Message(
-        id=WebhookDelivery().pk, url=url, body=b"{}", attempts=0, secrets=("whsec_AAAA",)
+        id=WebhookDelivery().pk,
+        lane=Lane(uuid.uuid4(), url),
+        url=url,
+        body=b"{}",
+        attempts=0,
+        secrets=("whsec_AAAA",),
     )
 
 
@@ -76,9 +83,10 @@ async def test_a_slow_address_does_not_hold_up_another_ones_message(
         await released.wait()
 
     async with listening(Receiver(answers=[silent])) as slow:
-        for index in range(10):
-            await database.run(a_delivery, f"{slow.url}?{index}")
-        quick = await database.run(a_delivery, receiver.url)
+        quick = await database.run(a_delivery, receiver.url, at=clocked.now)
+        slow_ones = [f"{slow.url}?{index}" for index in range(10)]
+        earlier = clocked.now - datetime.timedelta(seconds=9)
+        await database.run(more_deliveries, quick, slow_ones, next_attempt_at=earlier)
         clocked.now += datetime.timedelta(seconds=1)
         for _ in range(3):
             await clocked.sender.look()
@@ -100,9 +108,9 @@ async def test_two_senders_never_have_one_message_in_hand(database: Database) ->
         await database.run(a_delivery, f"https://host-{index}.example/")
     now = datetime.datetime.now(datetime.UTC)
     claims = await asyncio.gather(
-        *(database.run(claim_messages, limit=10, busy=(), now=now) for _ in range(8))
+        *(database.run(claim_messages, under_way=(), now=now) for _ in range(8))
     )
-    ids = [message.id for claimed in claims for message in claimed]
+    ids = [message.id for claimed in claims for message in claimed.messages]
     assert len(ids) == len(set(ids))
     assert ids
 
@@ -119,9 +127,9 @@ async def test_no_row_and_no_log_line_holds_a_secret(
     for part in (secret, secret.removeprefix("whsec_")):
         assert part not in caplog.text
         assert part not in kept
-    [message] = await database.run(
-        claim_messages, limit=1, busy=(), now=clocked.now + datetime.timedelta(seconds=60)
-    )
+    later = clocked.now + datetime.timedelta(seconds=60)
+    claimed = await database.run(claim_messages, under_way=(), now=later)
+    [message] = claimed.messages
     assert message.secrets == (secret,)
     assert secret not in repr(message)
 

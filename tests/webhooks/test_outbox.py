@@ -72,6 +72,8 @@ def test_the_two_ways_of_writing_a_row_agree(report: str) -> None:
     assert plain(by_statement.data) == plain(by_rows.data)
     assert set(by_statement.data) == set(by_rows.data)
     assert by_statement.event == by_rows.event == "agent_task.incomplete"
+    assert by_statement.project_id == by_rows.project_id == task.project_id
+    assert by_statement.origin == by_rows.origin == ""
     assert by_rows.data["report_truncated"] is (len(report) > 20_000)
 
 

@@ -80,6 +80,40 @@ async def test_a_receiver_verifies_the_message_and_reads_how_the_task_ended(
 
 
 @pytest.mark.parametrize(
+    "target",
+    [
+        "/hook;tenant=7?a=1",
+        "/a;b=1/c;d;e=2?x;y=1;z",
+        "/;",
+        "/a/../b/./c//d/",
+        "/%7Euser/%2e%2E/%2F?q=%20+%3B;'()*!",
+        "/a?",
+        "/a?b?c=/d",
+        '/[x]{y}|z^`<>"',
+        "//double",
+        "/@:8080/",
+    ],
+)
+async def test_path_and_query_arrive_byte_for_byte(
+    target: str, database: Database, receiver: Receiver, clocked: Clocked
+) -> None:
+    base = f"http://127.0.0.1:{receiver.port}"
+    await database.run(a_signed_delivery, f"{base}{target}")
+    assert await clocked.round(later=1) == 1
+    [got] = receiver.got
+    assert got.path == target
+    assert got.headers["host"] == f"127.0.0.1:{receiver.port}"
+
+
+async def test_an_address_without_a_path_is_asked_for_its_root(
+    database: Database, receiver: Receiver, clocked: Clocked
+) -> None:
+    await database.run(a_signed_delivery, f"HTTP://127.0.0.1:0{receiver.port}?a=1")
+    assert await clocked.round(later=1) == 1
+    assert [got.path for got in receiver.got] == ["/?a=1"]
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         {"webhook-id": str(uuid.uuid4())},
@@ -272,7 +306,8 @@ async def test_a_sender_that_is_killed_before_it_sends_costs_a_delay_and_no_mess
 ) -> None:
     delivery, _ = await database.run(a_signed_delivery, receiver.url)
     clocked.now += datetime.timedelta(seconds=1)
-    [message] = await database.run(claim_messages, limit=20, busy=(), now=clocked.now)
+    claimed = await database.run(claim_messages, under_way=(), now=clocked.now)
+    [message] = claimed.messages
     assert message.id == delivery.pk
     assert await clocked.round() == 0, "two senders have one message in hand"
     assert await clocked.round(later=LEASE.total_seconds()) == 1
