@@ -29,7 +29,9 @@ INSTALLED_APPS = [
     "caylex_project.integrations",
     "caylex_project.accounts",
     # A worker shows no pages: what registers them would load all that the web process needs.
-    "django.contrib.admin.apps.SimpleAdminConfig" if IN_WORKER else "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig"
+    if IN_WORKER
+    else "caylex_project.admin_config.StaffAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
