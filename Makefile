@@ -12,7 +12,7 @@ NODE_PEERS := @modelcontextprotocol/server-everything@2026.8.31 typescript@5.9.3
 unexport PYTHONDONTWRITEBYTECODE
 
 # Settings as in production, for the checks that look at them.
-PRODUCTION := DEBUG=0 ALLOWED_HOSTS=tasks.example.com \
+PRODUCTION := DEBUG=0 DATABASE_URL=sqlite:// ALLOWED_HOSTS=tasks.example.com \
   SECRET_KEY=only-for-checks-$$(head -c 40 /dev/urandom | base64 -w 0) \
   CAYLEX_CREDENTIAL_KEYS=$$(head -c 32 /dev/urandom | base64 -w 0)
 
