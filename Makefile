@@ -22,7 +22,7 @@ PRODUCTION := DEBUG=0 DATABASE_URL=sqlite:// ALLOWED_HOSTS=tasks.example.com \
 
 help:
 	@echo "make demo [ONCE=1]   the whole service with a task, on this machine"
-	@echo "make run             web and workers, for development"
+	@echo "make run [PORT=8000] web and workers, for development, until either of them ends"
 	@echo "make test            the whole suite, on PostgreSQL and on SQLite"
 	@echo "make check           the suite and every static gate"
 	@echo "make chaos           ten minutes of faults under load [DATABASE= SECONDS= SEED= WITHOUT=]"
@@ -62,10 +62,8 @@ demo: install
 	@$(PY) -m demo.run $(if $(ONCE),--once)
 
 run: install
-	@DEBUG=1 $(PY) manage.py migrate --verbosity 0
-	@trap 'trap - INT TERM EXIT; kill 0' INT TERM EXIT; export DEBUG=1; \
-	  .venv/bin/uvicorn caylex_project.asgi:application --port $(or $(PORT),8000) & \
-	  $(PY) manage.py qcluster & wait
+	@umask 077; DEBUG=1 $(PY) manage.py migrate --verbosity 0
+	@umask 077; exec $(PY) -m demo.development --port $(or $(PORT),8000)
 
 # All at once: those with processes wait most of the time, for what was killed to come back.
 test: install-dev
