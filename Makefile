@@ -13,7 +13,7 @@ NODE_PEERS := @modelcontextprotocol/server-everything@2026.8.31 typescript@5.9.3
 unexport PYTHONDONTWRITEBYTECODE
 
 # Settings as in production, for the checks that look at them.
-PRODUCTION := DEBUG=0 ALLOWED_HOSTS=tasks.example.com \
+PRODUCTION := DEBUG=0 DATABASE_URL=sqlite:// ALLOWED_HOSTS=tasks.example.com \
   SECRET_KEY=only-for-checks-$$(head -c 40 /dev/urandom | base64 -w 0) \
   CAYLEX_CREDENTIAL_KEYS=$$(head -c 32 /dev/urandom | base64 -w 0)
 
@@ -23,7 +23,7 @@ PRODUCTION := DEBUG=0 ALLOWED_HOSTS=tasks.example.com \
 
 help:
 	@echo "make demo [ONCE=1]   the whole service with a task, on this machine"
-	@echo "make run             web and workers, for development"
+	@echo "make run [PORT=8000] web and workers, for development, until either of them ends"
 	@echo "make test            the whole suite, on PostgreSQL and on SQLite"
 	@echo "make check           the suite and every static gate"
 	@echo "make chaos           ten minutes of faults under load [DATABASE= SECONDS= SEED= WITHOUT=]"
@@ -63,10 +63,8 @@ demo: install
 	@$(PY) -m demo.run $(if $(ONCE),--once)
 
 run: install
-	@DEBUG=1 $(PY) manage.py migrate --verbosity 0
-	@trap 'trap - INT TERM EXIT; kill 0' INT TERM EXIT; export DEBUG=1; \
-	  .venv/bin/uvicorn caylex_project.asgi:application --port $(or $(PORT),8000) & \
-	  $(PY) manage.py qcluster & wait
+	@umask 077; DEBUG=1 $(PY) manage.py migrate --verbosity 0
+	@umask 077; exec $(PY) -m demo.development --port $(or $(PORT),8000)
 
 # All at once: those with processes wait most of the time, for what was killed to come back.
 test: install-dev

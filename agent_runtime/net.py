@@ -14,7 +14,6 @@ import socket
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 import httpcore2
@@ -22,9 +21,7 @@ import httpcore2
 from agent_runtime.address import WebAddress, check_host, is_number
 from agent_runtime.errors import AddressRefused
 from agent_runtime.lookup import NotLookedUp, look_up
-
-Network = IPv4Network | IPv6Network
-Address = IPv4Address | IPv6Address
+from agent_runtime.networks import Address, Network, carried_by, is_metadata, is_public
 
 CONNECT_TRIES = 4  # addresses of one name that are tried in turn
 
@@ -42,36 +39,6 @@ OTHER_SERVICES = frozenset((
 ))
 # fmt: on
 
-# Where clouds hand out credentials. Refused even when a permitted network holds them; some
-# of them (168.63.129.16) are global by number.
-METADATA = frozenset(
-    ipaddress.ip_address(each)
-    for each in (
-        "169.254.169.254",
-        "169.254.169.253",
-        "169.254.170.2",
-        "169.254.170.23",
-        "168.63.129.16",
-        "100.100.100.200",
-        "192.0.0.192",
-        "fd00:ec2::254",
-        "fd00:ec2::23",
-        "fd20:ce::254",
-    )
-)
-
-# IPv6 ranges that carry an IPv4 address within: mapped, compatible, NAT64, 6to4, Teredo.
-CARRIERS = tuple(
-    ipaddress.IPv6Network(each)
-    for each in (
-        "::ffff:0:0/96",
-        "::/96",
-        "64:ff9b::/96",
-        "64:ff9b:1::/48",
-        "2002::/16",
-        "2001::/32",
-    )
-)
 
 NOT_PUBLIC = (
     "The address of {host} is not public. Whoever runs this service can permit its network "
@@ -126,16 +93,10 @@ class AddressGuard:
             raise AddressRefused("A webhook's port is 80, 443 or 1024 and above.")
 
     def permits(self, address: Address) -> bool:
-        """Return True when we may connect to this one address."""
-        if address in METADATA:
+        """Return True when we may connect to this one address, and to those that it carries."""
+        if is_metadata(address) or not all(map(self.permits, carried_by(address))):
             return False
-        if any(address in network for network in self.private_networks):
-            return True
-        if isinstance(address, IPv6Address) and (
-            address.is_site_local or any(address in network for network in CARRIERS)
-        ):
-            return False
-        return address.is_global and not address.is_multicast and not address.is_reserved
+        return is_public(address) or any(address in each for each in self.private_networks)
 
     def check_addresses(self, found: Iterable[str], *, host: str) -> list[str]:
         """Return the addresses of `host` without doubles, or refuse all when one is bad."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import structlog
-from django.http import HttpRequest, HttpResponseBadRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-untyped]
 
 from caylex_project.problem import (
@@ -43,8 +43,6 @@ class RequestIdMiddleware:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             if request.path_info.startswith("/api/"):
                 response = _in_our_shape(request, self.get_response(request))
-            elif "%00" in request.META.get("QUERY_STRING", ""):
-                response = HttpResponseBadRequest()  # no database stores NUL; the API names it
             else:
                 response = self.get_response(request)
             logger.info(

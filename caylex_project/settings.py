@@ -5,14 +5,16 @@ from __future__ import annotations
 import datetime
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import dj_database_url
 
 from caylex_project import VERSION
-from caylex_project.environment import BASE_DIR, VAR_DIR, load_environment
+from caylex_project.environment import BASE_DIR, SQLITE_FILE, VAR_DIR, load_environment
 from caylex_project.logs import logging_settings
 from caylex_project.pooled import PooledConnection
+from caylex_project.private_files import private_database, private_folder
 
 ENVIRONMENT = load_environment()
 
@@ -30,7 +32,9 @@ INSTALLED_APPS = [
     "caylex_project.integrations",
     "caylex_project.accounts",
     # A worker shows no pages: what registers them would load all that the web process needs.
-    "django.contrib.admin.apps.SimpleAdminConfig" if IN_WORKER else "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig"
+    if IN_WORKER
+    else "caylex_project.admin_config.StaffAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -88,10 +92,20 @@ TEMPLATES: list[dict[str, Any]] = [
 WEB_THREADS = 8
 
 
+def _make_sqlite_file(path: Path) -> None:
+    """Make the file and, for the one in `var/`, its folder; end the process where that fails."""
+    try:
+        if ENVIRONMENT.database_url == SQLITE_FILE:
+            private_folder(VAR_DIR)
+        private_database(path)
+    except OSError as error:
+        sys.exit(f"Settings: DATABASE_URL: {path}: {error.strerror}")
+
+
 def _database() -> dict[str, Any]:
     database: dict[str, Any] = dict(dj_database_url.parse(ENVIRONMENT.database_url))
     if ENVIRONMENT.on_sqlite:
-        VAR_DIR.mkdir(exist_ok=True)
+        _make_sqlite_file(Path(database["NAME"]))
         database["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,

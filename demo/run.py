@@ -194,6 +194,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", action="store_true", help="end after the report")
     once = parser.parse_args().once
+    os.umask(0o077)  # keys, logs and the database are nobody else's
     VAR.mkdir(parents=True, exist_ok=True)
     web, tools, model = free_port(8000), free_port(8902), free_port(8903)
     env = environment(model_port=model)

@@ -61,19 +61,24 @@ KEPT = {"auth_group", "auth_group_permissions", "auth_permission", "django_conte
 def _flush_what_tests_wrote() -> None:
     """Spare each flush what migrations wrote: writing it anew takes longer than most tests.
 
-    Rows are deleted, since to truncate fifty tables takes long too. That is what the audit trail
-    refuses: its guard steps aside.
+    Rows are deleted, since to truncate fifty tables takes long too. The audit trail refuses both,
+    so its triggers are turned off for as long as that takes.
     """
     from django.core.management.commands import flush
     from django.db.backends.postgresql.base import DatabaseWrapper as PostgreSQL
     from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 
-    guard = importlib.import_module("caylex_project.accounts.migrations.0003_audit_is_append_only")
+    guard = importlib.import_module(
+        "caylex_project.accounts.migrations.0008_audit_refuses_every_statement"
+    )
+    aside = [f"ALTER TABLE {guard.TABLE} DISABLE TRIGGER {each}" for each in guard.TRIGGERS]
+    back = [f"ALTER TABLE {guard.TABLE} ENABLE ALWAYS TRIGGER {each}" for each in guard.TRIGGERS]
     of_sqlite = SQLite.ops_class.sql_flush
 
     def on_postgresql(self: Any, style: Any, tables: Any, **options: Any) -> list[str]:
         written = [f'DELETE FROM "{each}"' for each in tables if each not in KEPT]
-        return ["SET LOCAL session_replication_role = replica", *written] if written else []
+        no_checks = "SET LOCAL session_replication_role = replica"
+        return [no_checks, *aside, *written, *back] if written else []
 
     def on_sqlite(self: Any, style: Any, tables: Any, **options: Any) -> list[str]:
         statements = of_sqlite(self, style, [t for t in tables if t not in KEPT], **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import threading
 import time
@@ -107,6 +108,106 @@ def test_a_metadata_address_is_refused_even_in_a_permitted_network() -> None:
     guard = AddressGuard.of(networks=("169.254.0.0/16", "0.0.0.0/0"))
     with pytest.raises(AddressRefused):
         guard.check_url("http://169.254.169.254/")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        *(
+            "0.0.0.0/8",
+            "0.0.0.0/32",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+        ),
+        *("172.16.0.0/12", "192.0.0.0/24", "192.0.0.0/29", "192.0.0.8/32", "192.0.0.9/32"),
+        *("192.0.0.10/32", "192.0.0.170/32", "192.0.0.171/32", "192.0.2.0/24", "192.31.196.0/24"),
+        *("192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24"),
+        *("198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4"),
+        *("255.255.255.255/32", "224.0.0.0/4"),
+        *("::1/128", "::/128", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64"),
+        *("100:0:0:1::/64", "2001::/23", "2001::/32", "2001:1::1/128", "2001:1::2/128"),
+        *("2001:1::3/128", "2001:2::/48", "2001:3::/32", "2001:4:112::/48", "2001:10::/28"),
+        *("2001:20::/28", "2001:30::/28", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48"),
+        *("3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
+        *("4000::/3", "6000::/3", "8000::/3", "a000::/3", "c000::/3", "e000::/4", "f000::/5"),
+    ],
+)
+def test_no_address_of_a_special_block_of_iana_s_registries_is_public(block: str) -> None:
+    network = ipaddress.ip_network(block)
+
+    for each in (network[0], network[network.num_addresses // 2], network[-1]):
+        assert not GUARD.permits(each), each
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *("1.1.1.1", "8.8.8.8", "100.63.255.255", "172.32.0.1", "191.255.255.255", "192.0.1.1"),
+        *(
+            "198.20.0.1",
+            "223.255.255.255",
+            "2001:200::1",
+            "2001:4860:4860::8888",
+            "2606:4700::1111",
+        ),
+        *("2a00:1450::1", "2003::1", "3ffe::1"),
+    ],
+)
+def test_what_lies_beside_the_special_blocks_is_public(number: str) -> None:
+    assert GUARD.permits(ipaddress.ip_address(number))
+
+
+METADATA = ("169.254.169.254", "169.254.170.2", "168.63.129.16", "100.100.100.200")
+
+
+def embeddings(number: str) -> list[str]:
+    """Return IPv6 addresses that carry an IPv4 one, by every form that a host or router reads."""
+    four = ipaddress.IPv4Address(number).packed
+    high, low = four[:2].hex(), four[2:].hex()
+    inverted = bytes(each ^ 0xFF for each in four)
+    forms = [
+        f"::ffff:{high}:{low}",
+        f"::{high}:{low}",
+        f"::ffff:0:{high}:{low}",
+        f"64:ff9b::{high}:{low}",
+        f"64:ff9b:1::{high}:{low}",
+        f"2001:db8:1:2:3:4:{high}:{low}",
+        f"2002:{high}:{low}::1",
+        f"2001:0:{high}:{low}:0:0:1:1",
+        f"2001:0:1:1:0:0:{inverted[:2].hex()}:{inverted[2:].hex()}",
+        f"fe80::200:5efe:{high}:{low}",
+        f"fe80::{high}:{low}",
+    ]
+    for start in (4, 5, 6, 7, 9):  # RFC 6052, prefixes of 32 to 64 bits: byte 8 is zero
+        whole = bytearray(b"\x2a\x00" + bytes(14))
+        places = [place for place in range(start, start + 5) if place != 8][:4]
+        for place, byte in zip(places, four, strict=True):
+            whole[place] = byte
+        forms.append(str(ipaddress.IPv6Address(bytes(whole))))
+    return forms
+
+
+@pytest.mark.parametrize("number", METADATA)
+def test_no_form_of_a_metadata_address_is_opened_by_a_network_that_holds_it(number: str) -> None:
+    guard = AddressGuard.of(networks=("::/0", "0.0.0.0/0"))
+
+    assert not guard.permits(ipaddress.ip_address(number))
+    for each in embeddings(number):
+        assert not guard.permits(ipaddress.ip_address(each)), each
+
+
+def test_an_ipv6_network_opens_no_ipv4_address_that_is_carried_in_it() -> None:
+    all_of_ipv6 = AddressGuard.of(networks=("::/0",))
+    both = AddressGuard.of(networks=("::/0", "127.0.0.0/8"))
+
+    for form in ("::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "2002:7f00:1::1"):
+        assert not all_of_ipv6.permits(ipaddress.ip_address(form)), form
+        assert both.permits(ipaddress.ip_address(form)), form
+    assert all_of_ipv6.permits(ipaddress.ip_address("::1"))
+    assert all_of_ipv6.permits(ipaddress.ip_address("fd00::1"))
+    assert all_of_ipv6.permits(ipaddress.ip_address("::ffff:8.8.8.8"))
 
 
 def test_a_webhook_may_use_80_443_and_1024_up() -> None:

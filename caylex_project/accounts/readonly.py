@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from django.contrib import admin
 from django.contrib.admin.utils import lookup_spawns_duplicates
+from django.contrib.admin.widgets import ForeignKeyRawIdWidget
 from django.contrib.auth import get_permission_codename
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.text import capfirst
 
+from caylex_project.accounts.checked import CheckedAdmin
 from caylex_project.accounts.staff import visible_projects
 
-if TYPE_CHECKING:
-    BaseAdmin = admin.ModelAdmin[models.Model]
-else:
-    BaseAdmin = admin.ModelAdmin
+
+class ScopedRawIdWidget(ForeignKeyRawIdWidget):
+    """The input for a row's id, labelled with the row's name where the user sees that row."""
+
+    def __init__(self, *args: Any, seen: models.QuerySet[Any], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._seen = seen
+
+    def label_and_url_for_value(self, value: Any) -> tuple[str, str]:
+        """Return the row's name and address, or two empty texts."""
+        try:
+            visible = self._seen.filter(pk=value).exists()
+        except (ValueError, ValidationError):
+            visible = False
+        return super().label_and_url_for_value(value) if visible else ("", "")
 
 
-class ScopedAdmin(BaseAdmin):
+class ScopedAdmin(CheckedAdmin):
     """Staff who are limited to projects see, choose and touch rows of these alone.
 
     `project_paths` are the lookups from a row to its project. Without one the rows are of no
@@ -54,6 +67,15 @@ class ScopedAdmin(BaseAdmin):
             return rows
         seen = owner.get_queryset(request)
         return seen if rows is None else seen.order_by(*rows.query.order_by)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """As Django's, but the input for an id names no row that the user does not see."""
+        if db_field.name in self.raw_id_fields and "widget" not in kwargs:
+            owner: Any = self.admin_site._registry.get(db_field.remote_field.model)
+            looks = owner is not None and owner.has_view_or_change_permission(request)
+            rows = owner.get_queryset(request) if looks else db_field.related_model.objects.none()
+            kwargs["widget"] = ScopedRawIdWidget(db_field.remote_field, self.admin_site, seen=rows)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.auth.forms import UsernameField
 from django.db import transaction
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
@@ -26,8 +27,17 @@ def code_is_right(device: TOTPDevice, code: str) -> bool:
 
 
 class SignInForm(AdminAuthenticationForm):
-    """Name, password and the code of an authenticator."""
+    """Name, password and the code of an authenticator.
 
+    What fails a field's own checks reaches neither the table of failed sign-ins nor a hash.
+    """
+
+    username = UsernameField(max_length=150, widget=forms.TextInput(attrs={"autofocus": True}))
+    password = forms.CharField(
+        strip=False,
+        max_length=4_096,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
     otp_token = forms.CharField(
         label="Code",
         required=False,
@@ -37,10 +47,12 @@ class SignInForm(AdminAuthenticationForm):
     )
 
     def clean(self) -> dict[str, Any]:
-        """Check the password, then the code. What holds NUL reaches no database."""
+        """Check the password, then the code, where every field is valid and holds no NUL."""
         posted: Any = self.data
         if any("\0" in text for _, texts in posted.lists() for text in texts):
             raise forms.ValidationError("This cannot be read.")
+        if self.errors:
+            return self.cleaned_data
         cleaned: dict[str, Any] = super().clean()
         user = self.get_user()
         device = None if user is None else second_factor_of(user)

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import Navigator, Project
+from caylex_project.accounts.parameters import check_form
 from caylex_project.accounts.row_actions import RowActionsAdmin
 from caylex_project.accounts.staff import visible_projects
 from skills_app.assembly import MAX_FILE, MAX_TOTAL
@@ -97,10 +98,15 @@ class UploadAdmin(RowActionsAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Ask for the file; show what is in it; store it. Raises PermissionDenied."""
+        """Ask for the file, show what is in it, store it.
+
+        Raises ParameterRefused, PermissionDenied.
+        """
         if not self.has_add_permission(request):
             raise PermissionDenied
         if request.method != "POST":
+            blank = UploadForm(user=request.user)
+            check_form(request.GET, {name: blank.fields[name] for name in ("project", "navigator")})
             return self._show(request, UploadForm(initial=request.GET.dict(), user=request.user))
         form = UploadForm(request.POST, request.FILES, user=request.user)
         if not form.is_valid():

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -150,11 +149,8 @@ class OperatedAdmin(BaseAdmin):
         return HttpResponseRedirect(self.address_of("changelist"))
 
     def _matching(self, request: HttpRequest, until: datetime.datetime) -> models.QuerySet[Any]:
-        """Return the rows that the list's filters leave. Raises Http404 for odd filters."""
-        try:
-            found = self.get_changelist_instance(request).get_queryset(request)
-        except IncorrectLookupParameters:
-            raise Http404 from None
+        """Return the rows that the list's filters leave. Raises ParameterRefused."""
+        found = self.get_changelist_instance(request).get_queryset(request)
         return found.filter(created_at__lte=until)
 
     def _ask(

@@ -1,4 +1,4 @@
-"""The filters of the list of tasks; a value that none of them offers is sent back."""
+"""The filters of the list of tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.admin import SimpleListFilter
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -43,16 +42,12 @@ def resting(tasks: QuerySet[Any]) -> QuerySet[Any]:
 
 
 class Choice(SimpleListFilter):
-    """A filter that takes the values it offers, and no others."""
+    """A filter whose value is one of its choices: the list refuses all others."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the tasks that the chosen value leaves. Raises IncorrectLookupParameters."""
+        """Return the tasks that the chosen value leaves."""
         value = self.value()
-        if value is None:
-            return queryset
-        if value not in {str(each) for each, _ in self.lookup_choices}:
-            raise IncorrectLookupParameters
-        return self.chosen(queryset, value)
+        return queryset if value is None else self.chosen(queryset, value)
 
     def chosen(self, tasks: QuerySet[Any], value: str) -> QuerySet[Any]:
         """Return the tasks with this value."""

@@ -15,6 +15,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
+from caylex_project.accounts.parameters import CheckedList
 from tasks_app.admin import live, words
 from tasks_app.admin.actions import OperatedAdmin
 from tasks_app.admin.counters import counters_of
@@ -40,7 +41,7 @@ _NOT_IN_LIST = (
 )
 
 
-class Pages(ChangeList):
+class Pages(CheckedList):
     """A page of the newest tasks; it counts no further than to know whether there is another."""
 
     def get_results(self, request: HttpRequest) -> None:

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from axes.models import AccessAttempt
 from django.contrib.auth.models import User
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -52,6 +53,42 @@ def test_nul_in_a_sign_in_is_no_server_error(sue: User, field: str) -> None:
     answer = Browser().post(LOGIN, {"username": "sue", "password": "wrong", field: "a\0b"})
 
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "refusal"),
+    [
+        ("username", "s" * 151, "at most 150 characters"),
+        ("username", "s" * 256, "at most 150 characters"),
+        ("username", "s" * 1_000_000, "at most 150 characters"),
+        ("username", "ﷺ" * 255, "at most 150 characters"),  # 18 times as long once normalised
+        ("username", "", "This field is required."),
+        ("password", "s" * 4_097, "at most 4096 characters"),
+        ("password", "", "This field is required."),
+        ("otp_token", "1" * 11, "at most 10 characters"),
+    ],
+)
+def test_a_field_that_is_not_valid_ends_a_sign_in_before_anybody_looks_for_a_user(
+    sue: User, field: str, value: str, refusal: str
+) -> None:
+    said = {"username": "sue", "password": "wrong", "next": "/admin/", field: value}
+
+    answer = Browser(raise_request_exception=False).post(LOGIN, said)
+
+    assert answer.status_code == 200
+    assert refusal in text_of(answer)
+    assert not AccessAttempt.objects.exists()
+
+
+@pytest.mark.parametrize("header", ["HTTP_USER_AGENT", "HTTP_ACCEPT"])
+def test_a_wrong_sign_in_with_a_long_header_is_counted_and_no_server_error(
+    sue: User, header: str
+) -> None:
+    browser = Browser(raise_request_exception=False)
+    browser.defaults[header] = "x" * 10_000
+
+    assert sign_in(browser, "wrong").status_code == 200
+    assert AccessAttempt.objects.count() == 1
 
 
 def test_a_second_factor_is_turned_on_asked_for_and_turned_off(sue: User) -> None:

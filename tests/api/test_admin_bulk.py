@@ -280,7 +280,7 @@ def test_odd_answers_begin_nothing(
         said = operator.post(where, {**answer, "until": until}, secure=True)
         assert said.status_code == 404, until
     odd = operator.post(f"{address('cancel')}?status=x", answer, secure=True)
-    assert odd.status_code == 404
+    assert odd.status_code == 400
     assert operator.post(where, {**answer, "reason": " "}, secure=True).status_code == 200
     past = {**answer, "until": "2020-01-01T00:00:00+00:00"}
     said = operator.post(where, past, secure=True)

@@ -299,6 +299,44 @@ def test_a_report_is_laid_out() -> None:
     assert '<a href="https://example.com" rel="noopener noreferrer nofollow">three</a>' in html
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("//evil.example", "//evil.example/x", "/admin/logout/", "admin/", "../change/", "?q=a"),
+        *("#errors", "http:/admin/", "https:admin", "https:///admin/", "HTTPS:/admin/", "https:"),
+        *("https://testserver/admin/", "https://TESTSERVER:8443/admin/", "http://testserver./"),
+        *(
+            "https://jane@testserver/",
+            "https://testserver\\@evil.example/",
+            "https://\\evil.example",
+        ),
+        *("https://%74estserver/", "https://[::1", "/\\evil.example", "ftp://evil.example/"),
+        *("mailto:", "mailto://testserver/"),
+    ],
+)
+def test_a_link_of_a_report_that_names_no_other_host_loses_its_address(address: str) -> None:
+    for written in (
+        f"[three]({address})",
+        f"[three](<{address}>)",
+        f"[three][1]\n\n[1]: {address}",
+    ):
+        html = rendered(written)
+
+        assert "three" in html
+        assert "href" not in html
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("https://example.com", "http://example.com/admin/?q=a#b", "https://testserver.example/"),
+        *("mailto:jane@example.com", "HTTPS://EXAMPLE.COM/", "https://192.0.2.1:8443/"),
+    ],
+)
+def test_a_link_of_a_report_that_names_another_host_is_kept(address: str) -> None:
+    assert f'href="{address}"' in rendered(f"[three]({address})")
+
+
 def test_odd_reports_cost_little() -> None:
     for text in ("[" * 200_000, "> " * 100_000, "*a_" * 70_000, "|a" * 100_000, "`" * 200_000):
         assert isinstance(rendered(text), str)

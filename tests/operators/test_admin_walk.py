@@ -265,9 +265,8 @@ def test_superusers_limited_to_no_project_reach_no_row_of_one(world: World) -> N
                 assert answer.status_code in (403, 404), path
 
 
-def test_superusers_limited_to_no_project_are_offered_no_row_of_one(world: World) -> None:
-    User.objects.filter(username="limited").update(is_superuser=True)
-    browser, asked = signed_in("limited"), 0
+def test_nobody_is_offered_the_rows_of_a_foreign_key_that_no_page_suggests(world: World) -> None:
+    browser, asked = signed_in("superuser"), 0
 
     for model in admin.site._registry:
         for field in model._meta.get_fields():
@@ -277,8 +276,6 @@ def test_superusers_limited_to_no_project_are_offered_no_row_of_one(world: World
                 continue
             of = f"app_label={model._meta.app_label}&model_name={model._meta.model_name}"
             answer = browser.get(f"/admin/autocomplete/?{of}&field_name={field.name}", secure=True)
-            row = world.rows[field.remote_field.model._meta.label_lower]
-            assert answer.status_code in (200, 403, 404)
-            assert str(row.pk) not in answer.content.decode(), of
+            assert answer.status_code in (403, 404), of
             asked += 1
     assert asked > 20

@@ -5,10 +5,7 @@ from django.contrib import admin
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from caylex_project.accounts.admin import rows, secrets, staff
-from caylex_project.accounts.signin import SignInForm
 
 __all__ = ["rows", "secrets", "staff"]
 
 admin.site.unregister(TOTPDevice)
-admin.site.login_form = SignInForm
-admin.site.login_template = "admin/accounts/login.html"
