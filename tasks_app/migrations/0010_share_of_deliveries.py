@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0007_disabled_end_users'),
-        ('tasks_app', '0008_bulk_of_messages'),
+        ('tasks_app', '0009_account_of_a_failed_task'),
     ]
 
     operations = [
