@@ -145,10 +145,10 @@ class SkillFileAdmin(ReadOnlyAdmin):
         if row is None:
             raise Http404
         assert isinstance(row, SkillFile)
-        data = row.text.encode() if row.blob is None else bytes(row.blob.data)
-        name = row.path.rpartition("/")[2]
-        return HttpResponse(
-            data,
-            content_type="application/octet-stream",
-            headers={"Content-Disposition": content_disposition_header(True, name) or ""},
-        )
+        name = content_disposition_header(True, row.path.rpartition("/")[2]) or ""
+        if row.blob is None:
+            answer = HttpResponse(row.text, content_type="text/plain; charset=utf-8")
+        else:
+            answer = HttpResponse(bytes(row.blob.data), content_type="application/octet-stream")
+        answer["Content-Disposition"] = name
+        return answer
