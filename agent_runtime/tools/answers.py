@@ -57,8 +57,8 @@ def check_head(request: httpx2.Request, status: int, headers: httpx2.Headers) ->
 def _check_redirect(request: httpx2.Request, status: int, headers: httpx2.Headers) -> None:
     """Let a redirect pass that the SDK may follow: the same origin, the same method."""
     try:
-        target = request.url.join(headers.get("location", ""))
-    except httpx2.InvalidURL:
+        target = request.url.join(headers["location"])
+    except (KeyError, httpx2.InvalidURL):
         raise Refused(Fault.REDIRECT) from None
     stays = origin(target) == origin(request.url) and not target.userinfo
     if status not in (307, 308) or not stays:

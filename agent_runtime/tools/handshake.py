@@ -75,4 +75,5 @@ async def begins_with_endpoint(response: httpcore2.Response) -> bool:
                 break
     finally:
         await body.close()
-    return response.status == 200 and parse_event(seen).name == b"endpoint"
+    event = parse_event(seen)
+    return response.status == 200 and event.name == b"endpoint" and bool(event.data)

@@ -72,6 +72,11 @@ class McpTools:
         """Each connected server and its state for this user, in the order given."""
         return [each.state for each in self._connections.values()]
 
+    @property
+    def notes(self) -> Mapping[str, Sequence[str]]:
+        """What an operator should know of each server's list of tools, in safe sentences."""
+        return {name: each.notes for name, each in self._connections.items()}
+
     def check(self, tool: Tool, arguments: Mapping[str, Any]) -> str | None:
         """Return what is wrong with the arguments by the tool's schema, or None."""
         found = self._by_name.get(tool.name)

@@ -64,7 +64,7 @@ def object_schema(found: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UnusableSchema("its schema is not an object")
     schema = {**found, "type": _type(found.get("type"))}
-    if "properties" in schema or not (schema.keys() - _DIALECT - {"type"}):
+    if "properties" in found or not (found.keys() - _DIALECT):
         schema["properties"] = _properties(schema)
     return schema
 
