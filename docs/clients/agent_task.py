@@ -27,12 +27,27 @@ def connect() -> httpx.Client:
     return httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"}, timeout=30)
 
 
+class Refused(Exception):
+    """The service refused; `str()` has its own words, and the request's id to ask for help with."""
+
+
+def checked(answer: httpx.Response) -> dict[str, Any]:
+    """Return the answer's body. Raises Refused."""
+    if answer.is_error:
+        try:
+            problem = answer.json()
+        except ValueError:  # a proxy's own words
+            raise Refused(f"{answer.status_code} {answer.reason_phrase}") from None
+        words = "{code}: {detail} ({request_id})".format_map(problem)
+        raise Refused(f"{answer.status_code} {words}")
+    body: dict[str, Any] = answer.json()
+    return body
+
+
 def submit(client: httpx.Client, **fields: Any) -> str:
     """Submit a task and return its id; `fields` as the API guide lists them."""
     body = {"caylex_api_key": os.environ["CAYLEX_API_KEY"], **fields}
-    answer = client.post("agent-task", json=body)
-    answer.raise_for_status()
-    accepted = answer.json()
+    accepted = checked(client.post("agent-task", json=body))
     for warning in (accepted["model_warning"], accepted["skill_warning"]):
         if warning:
             print(warning, file=sys.stderr)
@@ -42,9 +57,7 @@ def submit(client: httpx.Client, **fields: Any) -> str:
 def wait_for(client: httpx.Client, task_id: str, *, pause: float | None = None) -> dict[str, Any]:
     """Poll until the task has ended and return it; `pause` is in seconds, else as advised."""
     while True:
-        answer = client.get(f"agent-task/{task_id}")
-        answer.raise_for_status()
-        task: dict[str, Any] = answer.json()
+        task = checked(client.get(f"agent-task/{task_id}"))
         if task["status"] in FINISHED:
             return task
         time.sleep(task["poll_after_ms"] / 1000 if pause is None else pause)
@@ -61,4 +74,9 @@ def main(user_email: str, prompt: str, skill_ref: str | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    if len(sys.argv) not in (3, 4):
+        sys.exit("usage: agent_task.py USER_EMAIL PROMPT [SKILL]")
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except Refused as refused:
+        sys.exit(str(refused))

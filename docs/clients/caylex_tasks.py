@@ -30,7 +30,11 @@ TOLERANCE = 300  # seconds that a webhook's clock may differ from ours
 
 
 class CaylexError(Exception):
-    """The service refused; `status`, `code` and `request_id` say what and which."""
+    """The service refused.
+
+    `status` and `code` are for programs, `detail` for people; name `request_id` when you ask for
+    help. `errors` holds `{"field", "code", "message"}` for each field that is wrong.
+    """
 
     def __init__(self, response: httpx.Response) -> None:
         try:
@@ -39,8 +43,10 @@ class CaylexError(Exception):
             body = {}
         self.status = response.status_code
         self.code = str(body.get("code", ""))
+        self.detail = str(body.get("detail", response.reason_phrase))
         self.request_id = str(body.get("request_id", ""))
-        super().__init__(f"{self.status} {self.code}: {body.get('detail', response.reason_phrase)}")
+        self.errors: list[dict[str, str]] = body.get("errors", [])
+        super().__init__(f"{self.status} {self.code}: {self.detail} ({self.request_id})")
 
 
 class BadSignature(Exception):
@@ -81,7 +87,7 @@ class Caylex:
 
     def get(self, task_id: str) -> Task:
         """Return the task as it stands."""
-        return _task(self._ask("GET", f"agent-task/{task_id}"))
+        return _object(self._ask("GET", f"agent-task/{task_id}"))
 
     def wait(self, task_id: str, *, timeout: float = float("inf")) -> Task:
         """Return the task once it has ended. Raises TimeoutError after `timeout` seconds."""
@@ -93,7 +99,7 @@ class Caylex:
                 "GET", f"agent-task/{task_id}", params={"wait": hold}, headers=etag
             )
             if response.status_code == 200:
-                task = _task(response)
+                task = _object(response)
                 if task["terminal"]:
                     return task
                 etag = {"If-None-Match": response.headers["ETag"]}
@@ -125,14 +131,89 @@ class Caylex:
             time.sleep(pause)
         raise ConnectionError(f"The events of {task_id} cannot be read.")
 
-    def cancel(self, task_id: str, *, reason: str | None = None) -> Task:
-        """Ask the task to stop; it has ended where `terminal` is true, else it soon will."""
-        return _task(self._ask("POST", f"agent-task/{task_id}/cancel", json={"reason": reason}))
+    def events_page(
+        self, task_id: str, *, after: int | None = None, limit: int = 100
+    ) -> dict[str, Any]:
+        """Return a page of events; `next_starting_after` is the `after` of the next."""
+        params = {"limit": limit} | ({} if after is None else {"starting_after": after})
+        return _object(self._ask("GET", f"agent-task/{task_id}/events", params=params))
 
-    def retry(self, task_id: str) -> Task:
-        """Let a FAILED or INCOMPLETE task go on. Raises CaylexError, 409 in any other state."""
-        response = self._http.post(f"agent-task/{task_id}/retry")  # once: a second one is refused
-        return _task(_checked(response))
+    def transcript(self, task_id: str) -> Iterator[dict[str, Any]]:
+        """Yield what was said so far, oldest first."""
+        cursor, more = "", True
+        while more:
+            params: dict[str, Any] = {"limit": 100, "cursor": cursor}
+            page = _object(self._ask("GET", f"agent-task/{task_id}/transcript", params=params))
+            yield from page["messages"]
+            cursor, more = page["next_cursor"] or "", page["has_more"]
+
+    def trace(self, session_id: str) -> Iterator[dict[str, Any]]:
+        """Yield the calls of tools so far, a group for each step; poll for the session's id."""
+        offset, more = 0, True
+        while more:
+            params = {"limit": 100, "offset": offset}
+            path = f"queries/query-logs/{session_id}/trace"
+            page = _object(self._ask("GET", path, params=params))
+            yield from page["tool_call_groups"]
+            offset, more = offset + 100, page["meta"]["has_next"]
+
+    def tasks(self, *, metadata: Mapping[str, str] | None = None, **filters: Any) -> Iterator[Task]:
+        """Yield your tasks, the newest first; filters as the API guide lists them."""
+        params = {f"metadata[{key}]": value for key, value in (metadata or {}).items()}
+        params |= {"size": 100, **filters}
+        more = True
+        while more:
+            page = _object(self._ask("GET", "agent-task", params=params))
+            yield from page["items"]
+            params["cursor"], more = page["meta"]["next_cursor"], page["meta"]["has_next"]
+
+    def cancel(
+        self, task_id: str, *, reason: str | None = None, idempotency_key: str | None = None
+    ) -> Task:
+        """Ask the task to stop; it has ended where `terminal` is true, else it soon will."""
+        return self._act(task_id, "cancel", {"reason": reason}, idempotency_key)
+
+    def retry(
+        self,
+        task_id: str,
+        *,
+        limits: Mapping[str, float] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        """Resume a FAILED or INCOMPLETE task. Raises CaylexError, 409 in any other state."""
+        return self._act(task_id, "retry", {"limits": limits}, idempotency_key)
+
+    def continue_task(
+        self,
+        task_id: str,
+        message: str,
+        *,
+        limits: Mapping[str, float] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        """Give a task that has ended a further instruction. Raises CaylexError, 409 otherwise."""
+        body = {"message": message, "limits": limits}
+        return self._act(task_id, "continue", body, idempotency_key)
+
+    def rerun(self, task_id: str, *, idempotency_key: str | None = None) -> str:
+        """Make a new task of what an ended one was asked, and return its id."""
+        return str(self._act(task_id, "rerun", {}, idempotency_key)["task_id"])
+
+    def change_metadata(self, task_id: str, pairs: Mapping[str, str | None]) -> Task:
+        """Set pairs of the task's metadata, and remove those that are None."""
+        return _object(self._ask("PATCH", f"agent-task/{task_id}", json={"metadata": pairs}))
+
+    def delete(self, task_id: str) -> None:
+        """Delete a task that has ended. Raises CaylexError, 409 for one that has not."""
+        self._ask("DELETE", f"agent-task/{task_id}")
+
+    def _act(
+        self, task_id: str, verb: str, body: Mapping[str, Any], idempotency_key: str | None
+    ) -> Task:
+        """Do something with a task once, however often it has to be sent."""
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        path = f"agent-task/{task_id}/{verb}"
+        return _object(self._ask("POST", path, json=body, headers=headers))
 
     def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Return the answer to a request that does no harm when it is sent again."""
@@ -174,8 +255,7 @@ class Caylex:
 
     def _is_over(self, task_id: str, last: int | None) -> bool:
         """Tell whether a stream ended because there is no more to come."""
-        place: dict[str, int] = {} if last is None else {"starting_after": last}
-        page = self._ask("GET", f"agent-task/{task_id}/events", params={**place, "limit": 1}).json()
+        page = self.events_page(task_id, after=last, limit=1)
         return bool(page["terminal"] and not page["events"])
 
 
@@ -211,6 +291,6 @@ def _checked(response: httpx.Response) -> httpx.Response:
     return response
 
 
-def _task(response: httpx.Response) -> Task:
-    task: Task = response.json()
-    return task
+def _object(response: httpx.Response) -> dict[str, Any]:
+    found: dict[str, Any] = response.json()
+    return found

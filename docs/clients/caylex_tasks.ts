@@ -39,10 +39,26 @@ export interface Submission {
   [option: string]: unknown;
 }
 
+/** What is wrong with one field of a request. */
+export interface FieldProblem {
+  field: string;
+  code: string;
+  message: string;
+}
+
+/** What goes beside the body of a request that does something. */
+export interface Doing {
+  idempotencyKey?: string;
+}
+
+export type Limits = Record<string, number>;
+export type Json = Record<string, any>;
+
 interface Problem {
   code?: string;
   detail?: string;
   request_id?: string;
+  errors?: FieldProblem[];
 }
 
 interface Sending {
@@ -55,17 +71,25 @@ const BUSY = new Set([429, 502, 503, 504]); // the service asks to come again
 const HOLD = 30; // seconds that a poll may be held
 const TOLERANCE = 300; // seconds that a webhook's clock may differ from ours
 
-/** The service refused; `status`, `code` and `requestId` say what and which. */
+/**
+ * The service refused. `status` and `code` are for programs, `detail` for people; name `requestId`
+ * when you ask for help. `errors` holds each field that is wrong.
+ */
 export class CaylexError extends Error {
   readonly status: number;
   readonly code: string;
+  readonly detail: string;
   readonly requestId: string;
+  readonly errors: FieldProblem[];
 
   constructor(status: number, body: Problem) {
-    super(`${status} ${body.code ?? ""}: ${body.detail ?? "no words of the service"}`);
+    const { code = "", detail = "no words of the service", request_id: requestId = "" } = body;
+    super(`${status} ${code}: ${detail} (${requestId})`);
     this.status = status;
-    this.code = body.code ?? "";
-    this.requestId = body.request_id ?? "";
+    this.code = code;
+    this.detail = detail;
+    this.requestId = requestId;
+    this.errors = body.errors ?? [];
   }
 }
 
@@ -149,15 +173,93 @@ export class Caylex {
     throw new Error(`The events of ${taskId} cannot be read.`);
   }
 
-  /** Ask the task to stop; it has ended where `terminal` is true, else it soon will. */
-  async cancel(taskId: string, { reason }: { reason?: string } = {}): Promise<Task> {
-    return (await this.#ask("POST", `agent-task/${taskId}/cancel`, { body: { reason } })).json();
+  /** A page of events; `next_starting_after` is the `after` of the next. */
+  async eventsPage(
+    taskId: string,
+    { after, limit = 100 }: { after?: number; limit?: number } = {},
+  ): Promise<Json> {
+    const query = new URLSearchParams({ limit: String(limit) });
+    if (after !== undefined) query.set("starting_after", String(after));
+    return (await this.#ask("GET", `agent-task/${taskId}/events?${query}`)).json();
   }
 
-  /** Let a FAILED or INCOMPLETE task go on; 409 in any other state. */
-  async retry(taskId: string): Promise<Task> {
-    const response = await this.#send("POST", `agent-task/${taskId}/retry`); // a second is refused
-    return (await checked(response)).json();
+  /** What was said so far, oldest first. */
+  async *transcript(taskId: string): AsyncGenerator<Json> {
+    for (let cursor = "", more = true; more; ) {
+      const path = `agent-task/${taskId}/transcript?limit=100&cursor=${cursor}`;
+      const page = await (await this.#ask("GET", path)).json();
+      yield* page.messages;
+      [cursor, more] = [page.next_cursor ?? "", page.has_more];
+    }
+  }
+
+  /** The calls of tools so far, a group for each step; poll for the session's id. */
+  async *trace(sessionId: string): AsyncGenerator<Json> {
+    for (let offset = 0, more = true; more; offset += 100) {
+      const path = `queries/query-logs/${sessionId}/trace?limit=100&offset=${offset}`;
+      const page = await (await this.#ask("GET", path)).json();
+      yield* page.tool_call_groups;
+      more = page.meta.has_next;
+    }
+  }
+
+  /** Your tasks, the newest first; filters as the API guide lists them. */
+  async *tasks(
+    { metadata = {}, ...filters }: { metadata?: Record<string, string>; [filter: string]: any } = {},
+  ): AsyncGenerator<Task> {
+    const pairs = Object.entries(metadata).map(([key, value]) => [`metadata[${key}]`, value]);
+    const query = new URLSearchParams({ size: "100", ...filters, ...Object.fromEntries(pairs) });
+    for (let more = true; more; ) {
+      const page = await (await this.#ask("GET", `agent-task?${query}`)).json();
+      yield* page.items;
+      more = page.meta.has_next;
+      query.set("cursor", page.meta.next_cursor ?? "");
+    }
+  }
+
+  /** Ask the task to stop; it has ended where `terminal` is true, else it soon will. */
+  cancel(taskId: string, { reason, ...doing }: { reason?: string } & Doing = {}): Promise<Task> {
+    return this.#act(taskId, "cancel", { reason }, doing);
+  }
+
+  /** Resume a FAILED or INCOMPLETE task; 409 in any other state. */
+  retry(taskId: string, { limits, ...doing }: { limits?: Limits } & Doing = {}): Promise<Task> {
+    return this.#act(taskId, "retry", { limits }, doing);
+  }
+
+  /** Give a task that has ended a further instruction; 409 otherwise. */
+  continueTask(
+    taskId: string,
+    message: string,
+    { limits, ...doing }: { limits?: Limits } & Doing = {},
+  ): Promise<Task> {
+    return this.#act(taskId, "continue", { message, limits }, doing);
+  }
+
+  /** Make a new task of what an ended one was asked, and return its id. */
+  async rerun(taskId: string, doing: Doing = {}): Promise<string> {
+    return (await this.#act(taskId, "rerun", {}, doing)).task_id;
+  }
+
+  /** Set pairs of the task's metadata, and remove those that are null. */
+  async changeMetadata(taskId: string, metadata: Record<string, string | null>): Promise<Task> {
+    return (await this.#ask("PATCH", `agent-task/${taskId}`, { body: { metadata } })).json();
+  }
+
+  /** Delete a task that has ended; 409 for one that has not. */
+  async delete(taskId: string): Promise<void> {
+    await this.#ask("DELETE", `agent-task/${taskId}`);
+  }
+
+  /** Do something with a task once, however often it has to be sent. */
+  async #act(
+    taskId: string,
+    verb: string,
+    body: object,
+    { idempotencyKey = randomUUID() }: Doing,
+  ): Promise<Task> {
+    const headers = { "Idempotency-Key": idempotencyKey };
+    return (await this.#ask("POST", `agent-task/${taskId}/${verb}`, { body, headers })).json();
   }
 
   /** The answer to a request that does no harm when it is sent again. */
@@ -208,9 +310,7 @@ export class Caylex {
 
   /** Tell whether a stream ended because there is no more to come. */
   async #isOver(taskId: string, last: number | undefined): Promise<boolean> {
-    const place = last === undefined ? "" : `&starting_after=${last}`;
-    const response = await this.#ask("GET", `agent-task/${taskId}/events?limit=1${place}`);
-    const page = await response.json();
+    const page = await this.eventsPage(taskId, { after: last, limit: 1 });
     return page.terminal && page.events.length === 0;
   }
 }

@@ -24,7 +24,7 @@ from standardwebhooks import Webhook
 from tasks_app.models import AgentTask
 from tests.api.conftest import Account, make_account
 from tests.api.cutting import cutting
-from tests.api.journal import ENDING, a_step, claim, commit
+from tests.api.journal import ENDING, a_step, claim, commit, lived
 from tests.api.test_clients import CLIENTS, NODE
 from tests.api.test_poll import ended, make_task
 from tests.api.web import Web, running_web
@@ -100,6 +100,81 @@ except CaylexError as error:
 const { status } = await caylex.retry(given.task);
 const error = await caylex.retry(given.task).catch((error) => error);
 show({ status, refused: [error.status, error.code, error.requestId !== ""] });
+""",
+    ),
+    "all verbs": (
+        """
+task = given["task"]
+again = [caylex.retry(task, limits={"max_steps": 7}, idempotency_key="r")["limits"]["max_steps"]
+         for _ in range(2)]
+stopped = caylex.cancel(task, reason="enough")["stop_reason"]
+more = caylex.continue_task(task, "Go on.", limits={"max_steps": 8})["limits"]["max_steps"]
+caylex.cancel(task, idempotency_key="c")
+fresh = caylex.rerun(task)
+changed = caylex.change_metadata(fresh, {"order": "18", "draft": None})["metadata"]
+found = [each["task_id"] for each in caylex.tasks(metadata={"order": "18"}, status="PENDING")]
+page = caylex.events_page(task, limit=2)
+rest = caylex.events_page(task, after=page["next_starting_after"])
+session = caylex.get(task)["session_id"]
+said = [each["message_type"] for each in caylex.transcript(task)]
+groups = [len(each["tool_calls"]) for each in caylex.trace(session)]
+caylex.delete(task)
+try:
+    caylex.get(task)
+except CaylexError as error:
+    gone = error.code
+show(again=again, stopped=stopped, more=more, fresh=fresh, changed=changed, found=found,
+     events=[len(page["events"]), rest["events"][0]["id"]], said=said, groups=groups, gone=gone)
+""",
+        """
+const { task } = given;
+const again = [];
+for (let n = 0; n < 2; n += 1) {
+  const retried = await caylex.retry(task, { limits: { max_steps: 7 }, idempotencyKey: "r" });
+  again.push(retried.limits.max_steps);
+}
+const stopped = (await caylex.cancel(task, { reason: "enough" })).stop_reason;
+const on = await caylex.continueTask(task, "Go on.", { limits: { max_steps: 8 } });
+await caylex.cancel(task, { idempotencyKey: "c" });
+const fresh = await caylex.rerun(task);
+const changed = (await caylex.changeMetadata(fresh, { order: "18", draft: null })).metadata;
+const found = [];
+for await (const each of caylex.tasks({ metadata: { order: "18" }, status: "PENDING" }))
+  found.push(each.task_id);
+const page = await caylex.eventsPage(task, { limit: 2 });
+const rest = await caylex.eventsPage(task, { after: page.next_starting_after });
+const said = [];
+for await (const each of caylex.transcript(task)) said.push(each.message_type);
+const groups = [];
+for await (const each of caylex.trace((await caylex.get(task)).session_id))
+  groups.push(each.tool_calls.length);
+await caylex.delete(task);
+const gone = (await caylex.get(task).catch((error) => error)).code;
+show({ again, stopped, more: on.limits.max_steps, fresh, changed, found,
+  events: [page.events.length, rest.events[0].id], said, groups, gone });
+""",
+    ),
+    "refusal": (
+        """
+try:
+    caylex.submit(user_email="jane@example.com", promt="Count.")
+except CaylexError as error:
+    show(status=error.status, code=error.code, detail=error.detail, errors=error.errors,
+         told=error.detail in str(error) and error.request_id in str(error))
+""",
+        """
+const fields = { user_email: "jane@example.com", promt: "Count." };
+const error = await caylex.submit(fields).catch((error) => error);
+show({ status: error.status, code: error.code, detail: error.detail, errors: error.errors,
+  told: error.message.includes(error.detail) && error.message.includes(error.requestId) });
+""",
+    ),
+    "pages": (
+        'show(ids=[each["task_id"] for each in caylex.tasks(size=2)])',
+        """
+const ids = [];
+for await (const each of caylex.tasks({ size: 2 })) ids.push(each.task_id);
+show({ ids });
 """,
     ),
     "timeout": (
@@ -279,6 +354,53 @@ class TestModule:
         assert shown == {"status": "PENDING", "refused": [409, "not_retryable", True]}
         task.refresh_from_db()
         assert task.run_number == 2
+
+    def test_it_has_all_that_the_service_does(
+        self, language: int, web: Web, account: Account
+    ) -> None:
+        task = lived(account)
+        AgentTask.objects.filter(pk=task.pk).update(
+            status="FAILED", stop_reason="error", error="No credit.", metadata={"order": "17"}
+        )
+        shown = run(language, "all verbs", account, web.address, task=str(task.id))
+
+        fresh = AgentTask.objects.get()  # the other one was deleted
+        assert shown == {
+            "again": [7, 7],
+            "stopped": "cancelled",
+            "more": 8,
+            "fresh": str(fresh.id),
+            "changed": {"order": "18"},
+            "found": [str(fresh.id)],
+            "events": [2, 2],
+            "said": ["user_message", "tool_calls", *["tool_result"] * 3, "assistant_message"],
+            "groups": [3],
+            "gone": "task_not_found",
+        }
+
+    def test_it_pages_through_all_tasks(self, language: int, web: Web, account: Account) -> None:
+        tasks = [make_task(account) for _ in range(5)]
+        shown = run(language, "pages", account, web.address)
+
+        assert sorted(shown["ids"]) == sorted(str(each.id) for each in tasks)
+
+    def test_a_refusal_names_every_field_that_is_wrong(
+        self, language: int, web: Web, account: Account
+    ) -> None:
+        shown = run(language, "refusal", account, web.address)
+
+        required = "This field is required."
+        unknown = "This field is not known here."
+        assert shown == {
+            "status": 400,
+            "code": "invalid_request",
+            "detail": f"2 fields: prompt: {required} promt: {unknown}",
+            "errors": [
+                {"field": "prompt", "code": "required", "message": required},
+                {"field": "promt", "code": "unknown_field", "message": unknown},
+            ],
+            "told": True,
+        }
 
     def test_it_knows_a_true_webhook_from_a_false_one(
         self, language: int, web: Web, account: Account
