@@ -28,7 +28,7 @@ from tests.factories import ProjectFactory
 from tests.operators.odd_addresses import Fields, Lists, Odd, odd_form, odd_parameters, stray
 from tests.operators.test_admin_walk import World, addresses, everything, world  # noqa: F401
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
 GROUPS = ("support viewer", "support operator", "project admin")
 SAMPLE = int(os.environ.get("CAYLEX_FUZZ_SAMPLE", "60"))  # addresses of each kind for each role
 PATIENCE = 60.0  # seconds for each role, after which the sample ends
