@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.exceptions import DisallowedModelAdminToField
-from django.contrib.admin.options import TO_FIELD_VAR
+from django.contrib.admin.options import IS_POPUP_VAR, TO_FIELD_VAR
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -80,6 +80,8 @@ class StaffSite(admin.AdminSite):
             **self.each_context(request),
             "title": "This address cannot be read",
             "sentence": sentence,
+            "is_popup": IS_POPUP_VAR in request.GET,
+            "is_nav_sidebar_enabled": self.has_permission(request),
         }
         return TemplateResponse(request, "admin/accounts/refused.html", context, status=400)
 

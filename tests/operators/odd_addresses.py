@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import quote
 
@@ -107,3 +108,33 @@ def stray(*, pages: list[str], rng: random.Random) -> Odd:
     found = rng.choice(long).partition("?")[0].strip("/").split("/")
     found[rng.randrange(1, len(found))] = quote(rng.choice(parts), safe="")
     return Odd(address=f"/{'/'.join(found)}/")
+
+
+class Fields(HTMLParser):
+    """The fields of a page's forms, each with the value that it would be sent with."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.values: dict[str, str] = {}
+        self._select = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take an input with its value, or a choice with its last option."""
+        given = dict(attrs)
+        name = given.get("name") or ""
+        if tag == "select":
+            self._select = name
+        elif tag == "option" and self._select:
+            self.values[self._select] = given.get("value") or ""
+        elif tag in ("input", "textarea") and name:
+            self.values[name] = given.get("value") or "plain text"
+
+
+def odd_form(*, fields: dict[str, str], rng: random.Random) -> dict[str, list[str]]:
+    """Return answers to a page's form: those that it would take, but for a few odd ones."""
+    given = {name: [value] for name, value in fields.items()}
+    names = [*rng.sample(list(fields), min(len(fields), rng.randint(0, 2)))]
+    for name in (*names, rng.choice((*DJANGO_S, *OURS))):
+        given[name] = [rng.choice(ODD) for _ in range(rng.choice((1, 1, 1, 2)))]
+    return given

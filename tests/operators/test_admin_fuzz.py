@@ -25,10 +25,10 @@ from django.test import Client
 from caylex_project.accounts.models import StaffScope
 from tests.accounts.test_admin import rows  # noqa: F401
 from tests.factories import ProjectFactory
-from tests.operators.odd_addresses import Lists, Odd, odd_parameters, stray
+from tests.operators.odd_addresses import Fields, Lists, Odd, odd_form, odd_parameters, stray
 from tests.operators.test_admin_walk import World, addresses, everything, world  # noqa: F401
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
 GROUPS = ("support viewer", "support operator", "project admin")
 SAMPLE = int(os.environ.get("CAYLEX_FUZZ_SAMPLE", "60"))  # addresses of each kind for each role
 PATIENCE = 60.0  # seconds for each role, after which the sample ends
@@ -56,6 +56,7 @@ HIDDEN: dict[str, dict[str, Any]] = {  # from staff who may not see payloads
 }
 NOT_WORDS = {"kind", "event", "action", "timezone", "pid_started", "url", "arguments"}
 INPUT = re.compile(rf"\w*{WORD}\w*|\w*{WORD[::-1]}\w*")
+ASK_A_SERVER = ("_test", "_refresh")  # they would wait for one
 NOISE = re.compile(r'csrfmiddlewaretoken" value="\w+"|<ul class="messagelist">.*?</ul>', re.DOTALL)
 
 
@@ -179,3 +180,31 @@ def test_staff_who_may_not_see_payloads_learn_nothing_of_them_by_any_address(
     plant_in_payloads(world)
 
     assert faults(client, pages, rng) == ""
+
+
+def test_no_answer_to_any_form_is_a_server_error(
+    world: World,  # noqa: F811
+    rng: random.Random,
+) -> None:
+    pages = addresses(world)
+    client = Client(raise_request_exception=False)
+    client.force_login(User.objects.get(username="superuser"))
+    fields = {
+        path: Fields(asked(client, path)[1]).values
+        for name, path in pages.items()
+        if not name.endswith(ASK_A_SERVER)
+    }
+    session = client.cookies["sessionid"].value
+    found = []
+
+    for _ in range(SAMPLE * 6):
+        path = rng.choice(list(fields))
+        form = odd_form(fields=fields[path], rng=rng)
+        savepoint = transaction.savepoint()
+        client.cookies["sessionid"] = session  # some forms end the session, until the rollback
+        status = client.post(path, form, secure=True).status_code
+        transaction.savepoint_rollback(savepoint)
+        if status >= 500:
+            found.append(f"{status} {path} {form}"[:500])
+
+    assert "\n".join(found) == ""

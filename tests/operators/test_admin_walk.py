@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from django.apps import apps
@@ -38,6 +40,7 @@ from tests.factories import (
 pytestmark = pytest.mark.django_db
 ROLES = ("support viewer", "support operator", "project admin", "superuser")
 NOT_OURS = {"sessions", "axes", "contenttypes", "django_q"}  # a visit's own rows
+LINK = re.compile(r'<a\s[^>]*href="((?:/admin/[^"]*)?\?[^"]*)"')
 INLINE = re.compile(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son[a-z]+=", re.IGNORECASE)
 
 
@@ -179,6 +182,21 @@ def test_a_get_of_any_address_changes_nothing_breaks_nothing_and_has_no_inline_c
             assert INLINE.search(answer.content.decode()) is None, path
 
     assert everything() == before
+
+
+@pytest.mark.timeout(300)
+def test_every_link_of_the_pages_holds_parameters_that_its_page_takes(world: World) -> None:
+    client, found = signed_in("superuser"), {}
+
+    for path in addresses(world).values():
+        answer = client.get(path, secure=True)
+        if answer.status_code == 200 and answer["Content-Type"].startswith("text/html"):
+            for link in LINK.findall(answer.content.decode()):
+                found[urljoin(path, html.unescape(link))] = path
+
+    assert len(found) > 50
+    for link, path in found.items():
+        assert client.get(link, secure=True).status_code in (200, 302), (link, path)
 
 
 def test_a_post_without_its_csrf_token_is_403_at_any_address_and_changes_nothing(
