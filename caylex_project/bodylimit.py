@@ -1,6 +1,7 @@
-"""What stands before Django: requests that are too large are refused before they are read.
+"""What stands before Django: who asks, and the body, within limits.
 
-Django reads the whole body before a view runs, so the limits belong here, in the ASGI layer.
+Django reads the whole body before a view runs, so its limits belong here, in the ASGI layer. What
+comes before the body is limited by `protocol.py`.
 """
 
 from __future__ import annotations
@@ -8,65 +9,96 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
 
+from caylex_project.connection import CONNECTION
+from caylex_project.forwarded import TrustedProxies
+from caylex_project.limits import LINGER, MAX_BODY
 from caylex_project.problem import (
-    BY_STATUS,
     INTERNAL_ERROR,
+    OVERLOADED,
+    RETRY_AFTER,
+    UNSUPPORTED_ENCODING,
     Plain,
     Shape,
+    accept_of,
+    headers_of_problem,
     plain_problem,
-    request_id_for,
+    request_id_of,
 )
+from caylex_project.uploads import BodyTooLarge, BodyTooSlow, NoRoom, Uploads
 
 Scope = dict[str, Any]
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Header = tuple[bytes, bytes]
 
-# A prompt of 100,000 characters takes up to 1.2 MB where a client escapes each of them.
-MAX_BODY = 1_500_000  # bytes
-MAX_HEADERS = 16_000  # bytes, names and values together
-LINGER = 2.0  # seconds that we go on discarding, so that a busy sender gets to read the answer
+CLOSE: Header = (b"connection", b"close")
+_ACCEPT_IDENTITY: Header = (b"accept-encoding", b"identity")
+
 # RFC 2231 parameters (`name*=charset''text`) have no place in the type of a JSON body, and an
 # unknown charset or an overlong value there is an exception in Django's constructor of requests.
 _PLAIN_TYPE = re.compile(rb"[\t\x20-\x7e]{0,256}\Z")
+_IDENTITY = (b"", b"identity")
 
 logger = structlog.get_logger(__name__)
 
 
+class Refusal(Exception):
+    """An answer other than success, before Django is asked."""
+
+    def __init__(self, status: int, words: Plain | None = None, *headers: Header) -> None:
+        super().__init__(status)
+        self.status = status
+        self.words = words or plain_problem(status)
+        self.headers = headers
+
+
 class RequestGuard:
-    """Answer 413, 415 and 431 early with flat memory, and pass on what is left, body in hand.
+    """Refuse early with flat memory, and pass on what is left, body in hand.
 
     A chunked body gets a Content-Length, because what lies behind takes its absence for an
     empty body. An exception that reaches this edge becomes an answer in the common shape.
     """
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, *, proxies: TrustedProxies) -> None:
         self.application = application
+        self._proxies = proxies
+        self._uploads = Uploads()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope; only HTTP is guarded."""
         if scope["type"] != "http":
             await self.application(scope, receive, send)
             return
-        refusal = _look(scope)
-        if refusal is not None:
-            await _refuse(scope, receive, send, status=refusal)
-            return
+        scope["headers"] = list(scope["headers"])  # what the server may add later is not believed
         try:
-            body = await whole_body(receive, limit=MAX_BODY)
+            if CONNECTION not in scope:
+                logger.critical(
+                    "server.unguarded", hint="Do not start uvicorn with --lifespan off."
+                )
+                raise Refusal(503)
+            self._proxies.identify(scope)
+            if not _look(scope):
+                await self._serve(scope, b"", receive, send)
+                return
+            async with self._uploads.body(receive) as body:
+                if body is not None:
+                    _set_length(scope, len(body))
+                    await self._serve(scope, body, receive, send)
+        except Refusal as refusal:
+            await _refuse(scope, receive, send, refusal)
         except BodyTooLarge:
-            await _refuse(scope, receive, send, status=413)
-            return
-        if body is not None:
-            if body:
-                _set_length(scope, len(body))
-            await self._serve(scope, body, receive, send)
+            await _refuse(scope, receive, send, Refusal(413))
+        except BodyTooSlow:
+            await _refuse(scope, receive, send, Refusal(408))
+        except NoRoom:
+            await _refuse(scope, receive, send, Refusal(503, OVERLOADED, RETRY_AFTER))
 
     async def _serve(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         replayed = started = False
@@ -89,30 +121,33 @@ class RequestGuard:
             logger.exception("A request ended in an exception outside the views.")
             if started:
                 raise
-            await _answer(scope, send, status=500, words=INTERNAL_ERROR)
+            await answer(scope, send, status=500, words=INTERNAL_ERROR, headers=[CLOSE])
 
 
-class BodyTooLarge(Exception):
-    """The body went on beyond the limit."""
-
-
-def _look(scope: Scope) -> int | None:
-    """Return the status of the refusal that the head of the request has earned, or None."""
+def _look(scope: Scope) -> bool:
+    """Tell whether a body follows. Raises Refusal for what the head of the request has earned."""
     if not scope.get("query_string", b"").isascii():
-        return 400
-    total = 0
+        raise Refusal(400)
+    has_body = encoded = False
     for name, value in scope["headers"]:
-        total += len(name) + len(value)
         if name == b"content-type" and (not _PLAIN_TYPE.match(value) or b"*" in value):
-            return 415 if total <= MAX_HEADERS else 431
-        if name == b"content-length" and not _is_within(value):
-            return 413
-    return 431 if total > MAX_HEADERS else None
+            raise Refusal(415)
+        if name == b"content-length":
+            has_body = _length(value) > 0
+        elif name == b"transfer-encoding":
+            has_body = True
+        elif name == b"content-encoding":
+            encoded = value.strip().lower() not in _IDENTITY
+    if has_body and encoded:
+        raise Refusal(415, UNSUPPORTED_ENCODING, _ACCEPT_IDENTITY)
+    return has_body
 
 
-def _is_within(length: bytes) -> bool:
-    digits = length.strip().lstrip(b"0")
-    return not digits or (digits.isdigit() and len(digits) < 10 and int(digits) <= MAX_BODY)
+def _length(text: bytes) -> int:
+    digits = text.strip().lstrip(b"0")
+    if digits and not (digits.isdigit() and len(digits) < 10 and int(digits) <= MAX_BODY):
+        raise Refusal(413)
+    return int(digits or b"0")
 
 
 def _set_length(scope: Scope, length: int) -> None:
@@ -124,39 +159,27 @@ def _set_length(scope: Scope, length: int) -> None:
     scope["headers"] = [*kept, (b"content-length", str(length).encode())]
 
 
-async def whole_body(receive: Receive, *, limit: int | None = None) -> bytes | None:
-    """Return the whole body, or None where the client went away before its end.
-
-    Raises BodyTooLarge as soon as more than `limit` bytes have come.
-    """
+async def whole_body(receive: Receive) -> bytes | None:
+    """Return the whole body, or None where the client went away before its end."""
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] != "http.request":
             return None
         body += message.get("body", b"")
-        if limit is not None and len(body) > limit:
-            raise BodyTooLarge
         if not message.get("more_body", False):
             return bytes(body)
 
 
-def accept_of(scope: Scope) -> str:
-    """Return the request's `Accept`, its lines joined as one."""
-    lines = [value for name, value in scope["headers"] if name == b"accept"]
-    return b",".join(lines).decode("latin-1")
-
-
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            return request_id_for(value.decode("latin-1"))
-    return request_id_for(None)
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, *, status: int) -> None:
-    words = BY_STATUS.get(status) or plain_problem(status)
-    await _answer(scope, send, status=status, words=words, more=True)
+async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:
+    await answer(
+        scope,
+        send,
+        status=refusal.status,
+        words=refusal.words,
+        headers=[*refusal.headers, CLOSE],
+        more=True,
+    )
     # Closing now, with unread bytes in the socket, would reset the connection and take the
     # answer with it. A client that waits for 100-continue has sent nothing and is not asked to.
     if not _expects_continue(scope):
@@ -177,21 +200,24 @@ def _expects_continue(scope: Scope) -> bool:
     )
 
 
-async def _answer(
-    scope: Scope, send: Send, *, status: int, words: Plain, more: bool = False
+async def answer(
+    scope: Scope,
+    send: Send,
+    *,
+    status: int,
+    words: Plain,
+    headers: Iterable[Header] = (),
+    more: bool = False,
 ) -> None:
-    request_id = _request_id(scope)
-    shape = Shape.for_request(accept=accept_of(scope), path=scope["path"])
+    """Send an error in the common shape; `more` leaves the end of the answer to the caller."""
+    request_id = request_id_of(scope["headers"])
+    shape = Shape.for_request(accept=accept_of(scope["headers"]), path=scope["path"])
     body = json.dumps(
         shape.body(status=status, detail=words.detail, code=words.code, request_id=request_id)
     ).encode()
-    logger.info("request", method=scope["method"], path=scope["path"], status=status)
-    headers = [
-        (b"content-type", shape.content_type.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"x-request-id", request_id.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    logger.info(
+        "request", request_id=request_id, method=scope["method"], path=scope["path"], status=status
+    )
+    ours = headers_of_problem(shape, request_id=request_id, length=len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [*ours, *headers]})
     await send({"type": "http.response.body", "body": body, "more_body": more})
