@@ -46,6 +46,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.url = b""
+        self.headers = []
         self._phase = _Phase.BETWEEN
         self._bytes = self._lines = 0  # of the headers of this request; then of its trailers
         self._silent = 0  # bytes given to the parser since it last reported something
