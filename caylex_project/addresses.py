@@ -9,7 +9,9 @@ def parsed_address(text: str) -> str | None:
     """Return an IP address in its usual form, without a port; None where there is none."""
     text = text.strip()
     if text.startswith("["):
-        text = text[1:].partition("]")[0]
+        text, bracket, _ = text[1:].partition("]")
+        if not bracket:
+            return None
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     if "%" in text:  # an interface's name, which no database takes

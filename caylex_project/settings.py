@@ -233,6 +233,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = ENVIRONMENT.caylex_sign_in_attempts
 AXES_COOLOFF_TIME = datetime.timedelta(seconds=ENVIRONMENT.caylex_sign_in_lock_seconds)
 AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # who tries on does not prolong the lock
 AXES_LOCKOUT_TEMPLATE = "admin/accounts/locked.html"
 AXES_SENSITIVE_PARAMETERS = ["otp_token"]
 AXES_DISABLE_ACCESS_LOG = True

@@ -65,13 +65,14 @@ class Uploads:
             async with asyncio.timeout(self._seconds) as time:
                 self._unfinished[time] = body
                 try:
-                    return await self._read_all(receive, body)
+                    return await self._read_all(receive, time)
                 finally:
                     gave_way = self._unfinished.pop(time, None) is None
         except TimeoutError:
             raise (NoRoom if gave_way else BodyTooSlow) from None
 
-    async def _read_all(self, receive: Receive, body: bytearray) -> bool:
+    async def _read_all(self, receive: Receive, time: asyncio.Timeout) -> bool:
+        body = self._unfinished[time]
         while True:
             message = await receive()
             if message["type"] != "http.request":
@@ -82,16 +83,20 @@ class Uploads:
             if len(body) > self._largest:
                 raise BodyTooLarge
             if self._held > self._most:
-                self._make_room()
+                self._make_room(time)
             if not message.get("more_body", False):
                 return True
 
-    def _make_room(self) -> None:
-        """End the reading of the oldest, until the rest is within the budget."""
-        now = asyncio.get_running_loop().time()
+    def _make_room(self, own: asyncio.Timeout) -> None:
+        """End the reading of the oldest until the rest is within the budget.
+
+        Raises NoRoom where the caller's own is the oldest.
+        """
         excess = self._held - self._most
-        while excess > 0 and self._unfinished:
-            oldest = next(iter(self._unfinished))
+        while excess > 0:
+            oldest = next(iter(self._unfinished), own)
+            if oldest is own:
+                raise NoRoom
             excess -= len(self._unfinished.pop(oldest))
             if not oldest.expired():
-                oldest.reschedule(now)
+                oldest.reschedule(asyncio.get_running_loop().time())
