@@ -16,8 +16,8 @@ from caylex_project.hub import Hub
 from caylex_project.protocol import GuardedProtocol
 
 _NOT_OURS = (
-    "Serve this application with uvicorn, at a log level above trace: nothing else applies the "
-    "limits of its requests (docs/operations.md)."
+    "Serve this application with uvicorn: no other server applies the limits of its requests "
+    "(docs/operations.md)."
 )
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 
