@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from caylex_project.bodylimit import Application, Message, Scope, Send
+from caylex_project.connection import CONNECTION
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -81,8 +82,10 @@ class Asker:
         """Like `ask`, shared with all who come before the asking begins, and with none later.
 
         Later ones may have been woken by what happened since. The answer to share is found by
-        the whole request but its own id, so that nobody gets what another's credentials open.
+        the whole request but its own id, so that nobody gets what another's credentials open. It
+        is found for the others even where the first of them has left.
         """
+        scope = {name: value for name, value in scope.items() if name != CONNECTION}
         headers = tuple(each for each in scope["headers"] if each[0] != REQUEST_ID)
         key = (scope["path"], scope["query_string"], headers)
         flight = self._about_to_ask.get(key)

@@ -1,6 +1,7 @@
-"""What stands before Django: requests that are too large are refused before they are read.
+"""What stands before Django: who asks, and the body, within limits.
 
-Django reads the whole body before a view runs, so the limits belong here, in the ASGI layer.
+Django reads the whole body before a view runs, so its limits belong here, in the ASGI layer. What
+comes before the body is limited by `protocol.py`.
 """
 
 from __future__ import annotations
@@ -8,77 +9,111 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
 
+from caylex_project.connection import CONNECTION
+from caylex_project.forwarded import TrustedProxies
+from caylex_project.limits import LINGER, MAX_BODY, UPLOADS
 from caylex_project.problem import (
-    BY_STATUS,
     INTERNAL_ERROR,
+    OVERLOADED,
+    RETRY_AFTER,
+    UNSUPPORTED_ENCODING,
     Plain,
     Shape,
+    accept_of,
+    headers_of_problem,
     plain_problem,
-    request_id_for,
+    request_id_of,
 )
+from caylex_project.uploads import BodyTooLarge, BodyTooSlow, NoRoom, Uploads
 
 Scope = dict[str, Any]
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Header = tuple[bytes, bytes]
 
-# A prompt of 100,000 characters takes up to 1.2 MB where a client escapes each of them.
-MAX_BODY = 1_500_000  # bytes
-# Pages of the admin that take a file: the larger bodies are read for those alone who may open the
-# page, so that nobody else can have so much kept in memory.
-UPLOADS: Mapping[str, int] = {"/admin/skills_app/skill/add/": 21_200_000}  # path: bytes
-MAX_HEADERS = 16_000  # bytes, names and values together
-LINGER = 2.0  # seconds that we go on discarding, so that a busy sender gets to read the answer
+CLOSE: Header = (b"connection", b"close")
+_ACCEPT_IDENTITY: Header = (b"accept-encoding", b"identity")
+
 # RFC 2231 parameters (`name*=charset''text`) have no place in the type of a JSON body, and an
 # unknown charset or an overlong value there is an exception in Django's constructor of requests.
 _PLAIN_TYPE = re.compile(rb"[\t\x20-\x7e]{0,256}\Z")
+_IDENTITY = (b"", b"identity")
 
 logger = structlog.get_logger(__name__)
 
 
+class Refusal(Exception):
+    """An answer other than success, before Django is asked."""
+
+    def __init__(self, status: int, words: Plain | None = None, *headers: Header) -> None:
+        super().__init__(status)
+        self.status = status
+        self.words = words or plain_problem(status)
+        self.headers = headers
+
+
 class RequestGuard:
-    """Answer 413, 415 and 431 early with flat memory, and pass on what is left, body in hand.
+    """Refuse early with flat memory, and pass on what is left, body in hand.
 
     A chunked body gets a Content-Length, because what lies behind takes its absence for an
     empty body. An exception that reaches this edge becomes an answer in the common shape.
     """
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, *, proxies: TrustedProxies) -> None:
         self.application = application
+        self._proxies = proxies
+        self._uploads = Uploads()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope; only HTTP is guarded."""
         if scope["type"] != "http":
             await self.application(scope, receive, send)
             return
-        limit = await self._limit(scope)
-        refusal = _look(scope, limit)
-        if refusal is not None:
-            await _refuse(scope, receive, send, status=refusal)
-            return
+        scope["headers"] = list(scope["headers"])  # what the server may add later is not believed
         try:
-            body = await whole_body(receive, limit=limit)
+            if CONNECTION not in scope:
+                logger.critical(
+                    "server.unguarded", hint="Do not start uvicorn with --lifespan off."
+                )
+                raise Refusal(503)
+            self._proxies.identify(scope)
+            largest = await self._largest(scope)
+            if not _look(scope, largest):
+                await self._serve(scope, b"", receive, send)
+                return
+            async with self._uploads.body(receive, largest=largest) as body:
+                if body is not None:
+                    _set_length(scope, len(body))
+                    await self._serve(scope, body, receive, send)
+        except Refusal as refusal:
+            await _refuse(scope, receive, send, refusal)
         except BodyTooLarge:
-            await _refuse(scope, receive, send, status=413)
-            return
-        if body is not None:
-            if body:
-                _set_length(scope, len(body))
-            await self._serve(scope, body, receive, send)
+            await _refuse(scope, receive, send, Refusal(413))
+        except BodyTooSlow:
+            await _refuse(scope, receive, send, Refusal(408))
+        except NoRoom:
+            await _refuse(scope, receive, send, Refusal(503, OVERLOADED, RETRY_AFTER))
 
-    async def _limit(self, scope: Scope) -> int:
-        """Return how many bytes the body may have."""
+    async def _largest(self, scope: Scope) -> int:
+        """Return how many bytes the body may have: more where a page takes a file.
+
+        Only for who may open that page, so that nobody else can have so much kept in memory.
+        """
         more = UPLOADS.get(scope["path"])
-        if more is None or scope["method"] != "POST" or _look(scope, MAX_BODY) != 413:
+        if more is None or scope["method"] != "POST":
             return MAX_BODY
-        wanted = _look(scope, more) is None and await self._may_open(scope)
-        return more if wanted else MAX_BODY
+        declared = max(
+            (_digits(v) for k, v in scope["headers"] if k == b"content-length"), default=0
+        )
+        wants_more = MAX_BODY < declared <= more
+        return more if wants_more and await self._may_open(scope) else MAX_BODY
 
     async def _may_open(self, scope: Scope) -> bool:
         """Tell whether the sender would be shown the page that the POST goes to."""
@@ -118,33 +153,40 @@ class RequestGuard:
             logger.exception("A request ended in an exception outside the views.")
             if started:
                 raise
-            await _answer(scope, send, status=500, words=INTERNAL_ERROR)
+            await answer(scope, send, status=500, words=INTERNAL_ERROR, headers=[CLOSE])
 
 
-class BodyTooLarge(Exception):
-    """The body went on beyond the limit."""
+def _look(scope: Scope, largest: int) -> bool:
+    """Tell whether a body follows, of `largest` bytes at most.
 
-
-def _look(scope: Scope, limit: int) -> int | None:
-    """Return the status of the refusal that the head of the request has earned, or None.
-
-    `limit` is how many bytes the body may have.
+    Raises Refusal for what the head of the request has earned.
     """
     if not scope.get("query_string", b"").isascii():
-        return 400
-    total = 0
+        raise Refusal(400)
+    has_body = encoded = False
     for name, value in scope["headers"]:
-        total += len(name) + len(value)
         if name == b"content-type" and (not _PLAIN_TYPE.match(value) or b"*" in value):
-            return 415 if total <= MAX_HEADERS else 431
-        if name == b"content-length" and not _is_within(value, limit):
-            return 413
-    return 431 if total > MAX_HEADERS else None
+            raise Refusal(415)
+        if name == b"content-length":
+            length = _digits(value)
+            if length > largest:
+                raise Refusal(413)
+            has_body = length > 0
+        elif name == b"transfer-encoding":
+            has_body = True
+        elif name == b"content-encoding":
+            encoded = value.strip().lower() not in _IDENTITY
+    if has_body and encoded:
+        raise Refusal(415, UNSUPPORTED_ENCODING, _ACCEPT_IDENTITY)
+    return has_body
 
 
-def _is_within(length: bytes, limit: int) -> bool:
-    digits = length.strip().lstrip(b"0")
-    return not digits or (digits.isdigit() and len(digits) < 10 and int(digits) <= limit)
+def _digits(text: bytes) -> int:
+    """Return the number of a Content-Length, or one beyond any limit where it is none."""
+    digits = text.strip().lstrip(b"0")
+    if digits and not (digits.isdigit() and len(digits) < 10):
+        return 10**10
+    return int(digits or b"0")
 
 
 def _set_length(scope: Scope, length: int) -> None:
@@ -156,39 +198,27 @@ def _set_length(scope: Scope, length: int) -> None:
     scope["headers"] = [*kept, (b"content-length", str(length).encode())]
 
 
-async def whole_body(receive: Receive, *, limit: int | None = None) -> bytes | None:
-    """Return the whole body, or None where the client went away before its end.
-
-    Raises BodyTooLarge as soon as more than `limit` bytes have come.
-    """
+async def whole_body(receive: Receive) -> bytes | None:
+    """Return the whole body, or None where the client went away before its end."""
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] != "http.request":
             return None
         body += message.get("body", b"")
-        if limit is not None and len(body) > limit:
-            raise BodyTooLarge
         if not message.get("more_body", False):
             return bytes(body)
 
 
-def accept_of(scope: Scope) -> str:
-    """Return the request's `Accept`, its lines joined as one."""
-    lines = [value for name, value in scope["headers"] if name == b"accept"]
-    return b",".join(lines).decode("latin-1")
-
-
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            return request_id_for(value.decode("latin-1"))
-    return request_id_for(None)
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, *, status: int) -> None:
-    words = BY_STATUS.get(status) or plain_problem(status)
-    await _answer(scope, send, status=status, words=words, more=True)
+async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:
+    await answer(
+        scope,
+        send,
+        status=refusal.status,
+        words=refusal.words,
+        headers=[*refusal.headers, CLOSE],
+        more=True,
+    )
     # Closing now, with unread bytes in the socket, would reset the connection and take the
     # answer with it. A client that waits for 100-continue has sent nothing and is not asked to.
     if not _expects_continue(scope):
@@ -209,21 +239,24 @@ def _expects_continue(scope: Scope) -> bool:
     )
 
 
-async def _answer(
-    scope: Scope, send: Send, *, status: int, words: Plain, more: bool = False
+async def answer(
+    scope: Scope,
+    send: Send,
+    *,
+    status: int,
+    words: Plain,
+    headers: Iterable[Header] = (),
+    more: bool = False,
 ) -> None:
-    request_id = _request_id(scope)
-    shape = Shape.for_request(accept=accept_of(scope), path=scope["path"])
+    """Send an error in the common shape; `more` leaves the end of the answer to the caller."""
+    request_id = request_id_of(scope["headers"])
+    shape = Shape.for_request(accept=accept_of(scope["headers"]), path=scope["path"])
     body = json.dumps(
         shape.body(status=status, detail=words.detail, code=words.code, request_id=request_id)
     ).encode()
-    logger.info("request", method=scope["method"], path=scope["path"], status=status)
-    headers = [
-        (b"content-type", shape.content_type.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"x-request-id", request_id.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    logger.info(
+        "request", request_id=request_id, method=scope["method"], path=scope["path"], status=status
+    )
+    ours = headers_of_problem(shape, request_id=request_id, length=len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [*ours, *headers]})
     await send({"type": "http.response.body", "body": body, "more_body": more})

@@ -87,6 +87,7 @@ class Environment(BaseSettings):
     caylex_sign_in_lock_seconds: int = Field(default=900, ge=1, le=86_400)
 
     caylex_private_networks: CommaList = ()
+    caylex_trusted_proxies: CommaList = ()  # networks, and "unix" for a Unix socket
     caylex_metrics_token: SecretStr = SecretStr("")  # empty: there is no /metrics
 
     @field_validator(
@@ -94,6 +95,7 @@ class Environment(BaseSettings):
         "csrf_trusted_origins",
         "caylex_allowed_models",
         "caylex_private_networks",
+        "caylex_trusted_proxies",
         mode="before",
     )
     @classmethod
@@ -141,6 +143,14 @@ class Environment(BaseSettings):
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for each in value:
             ipaddress.ip_network(each)
+        return value
+
+    @field_validator("caylex_trusted_proxies")
+    @classmethod
+    def _are_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            if each != "unix":
+                ipaddress.ip_network(each)
         return value
 
     @field_validator("caylex_credential_keys")

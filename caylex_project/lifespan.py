@@ -9,21 +9,46 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from uvicorn import Config
+
 from caylex_project.bodylimit import Receive, Send
 from caylex_project.hub import Hub
+from caylex_project.protocol import GuardedProtocol
 
+_NOT_OURS = (
+    "Serve this application with uvicorn: no other server applies the limits of its requests "
+    "(docs/operations.md)."
+)
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 
 
 async def live(receive: Receive, send: Send, *, hub: Hub) -> None:
-    """Serve the lifespan: the hub begins and ends with the process."""
+    """Serve the lifespan: the hub begins and ends with the process.
+
+    A server that cannot be made to use our protocol class does not start.
+    """
     await receive()
+    if not _enforce(receive):
+        await send({"type": "lifespan.startup.failed", "message": _NOT_OURS})
+        return
     hub.start()
     with _told_of_the_end(hub.stop):
         await send({"type": "lifespan.startup.complete"})
         await receive()
     await hub.close()
     await send({"type": "lifespan.shutdown.complete"})
+
+
+def _enforce(receive: Receive) -> bool:
+    """Have the uvicorn server that calls us use GuardedProtocol; False where it is another server.
+
+    A server makes a protocol for each connection, and accepts none before we have started.
+    """
+    config = getattr(getattr(receive, "__self__", None), "config", None)
+    if not isinstance(config, Config):
+        return False
+    config.http_protocol_class = GuardedProtocol
+    return True
 
 
 @contextmanager

@@ -7,17 +7,22 @@ import time
 from collections.abc import Callable
 
 import structlog
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, HttpResponseBadRequest, HttpResponseBase, JsonResponse
 from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-untyped]
 
 from caylex_project.problem import (
+    HOST_NOT_ALLOWED,
     JSON,
     PROBLEM_JSON,
     REQUEST_ID,
+    Plain,
     Shape,
     plain_problem,
     request_id_for,
 )
+
+MOST_OF_A_HOST = 200  # characters of a host's name that are logged
 
 logger = structlog.get_logger(__name__)
 
@@ -41,7 +46,9 @@ class RequestIdMiddleware:
         request.META[REQUEST_ID] = request_id
         started = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            if request.path_info.startswith("/api/"):
+            if refused := _refused_host(request):
+                response = refused
+            elif request.path_info.startswith("/api/"):
                 response = _in_our_shape(request, self.get_response(request))
             else:
                 response = self.get_response(request)
@@ -65,19 +72,42 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
             super().add_files(root, prefix)
 
 
+def _refused_host(request: HttpRequest) -> HttpResponseBase | None:
+    """Return the answer to a request for a host that is not ours; its name goes to the log."""
+    try:
+        request.get_host()
+    except DisallowedHost:
+        logger.warning("host.refused", host=_cleaned(request.META.get("HTTP_HOST", "")))
+        if request.path_info.startswith("/api/"):
+            return _problem(request, status=400, words=HOST_NOT_ALLOWED)
+        return HttpResponseBadRequest(HOST_NOT_ALLOWED.detail, content_type="text/plain")
+    return None
+
+
+def _cleaned(text: str) -> str:
+    cut = text if len(text) <= MOST_OF_A_HOST else f"{text[:MOST_OF_A_HOST]}..."
+    return "".join(
+        each if each.isascii() and each.isprintable() else ascii(each)[1:-1] for each in cut
+    )
+
+
 def _in_our_shape(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     status = response.status_code
     if status < 400 or response.get("Content-Type", "") in (JSON, PROBLEM_JSON):
         return response
+    replaced = _problem(request, status=status, words=plain_problem(status))
+    response.close()
+    return replaced
+
+
+def _problem(request: HttpRequest, *, status: int, words: Plain) -> HttpResponseBase:
     shape = Shape.for_request(accept=request.META.get("HTTP_ACCEPT", ""), path=request.path)
-    words = plain_problem(status)
     body = shape.body(
         status=status,
         detail=words.detail,
         code=words.code,
         request_id=request.META[REQUEST_ID],
     )
-    replaced = JsonResponse(body, status=status, content_type=shape.content_type)
-    replaced["Content-Length"] = str(len(replaced.content))
-    response.close()
-    return replaced
+    answer = JsonResponse(body, status=status, content_type=shape.content_type)
+    answer["Content-Length"] = str(len(answer.content))
+    return answer

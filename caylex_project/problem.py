@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -30,16 +30,34 @@ INTERNAL_ERROR = Plain(
     code="internal_error",
     detail="Something went wrong on our side. Give the request id when you report it.",
 )
+DATABASE_UNAVAILABLE = Plain(
+    code="database_unavailable", detail="The database does not answer now. Try again soon."
+)
+DATABASE_RETRY_AFTER = 5  # seconds
 BAD_REQUEST = Plain(code="bad_request", detail="The request cannot be read.")
+OVERLOADED = Plain(
+    code="overloaded", detail="The service is too busy to answer now. Try again soon."
+)
+HOST_NOT_ALLOWED = Plain(
+    code="host_not_allowed", detail="The host name of the request is not one of ALLOWED_HOSTS."
+)
+UNSUPPORTED_ENCODING = Plain(
+    code="unsupported_content_encoding", detail="Send the body without a Content-Encoding."
+)
+RETRY_AFTER = (b"retry-after", str(DATABASE_RETRY_AFTER).encode())
 BY_STATUS: Mapping[int, Plain] = {
     400: BAD_REQUEST,
     403: Plain(code="forbidden", detail="This is not allowed."),
     404: Plain(code="not_found", detail="There is nothing at this address."),
     405: Plain(code="method_not_allowed", detail="This address does not know that method."),
+    408: Plain(code="request_timeout", detail="The request was not complete in time."),
     413: Plain(code="body_too_large", detail="The body is too large."),
+    414: Plain(code="address_too_long", detail="The address of the request is too long."),
     415: Plain(code="unsupported_media_type", detail="Send the body as application/json."),
     431: Plain(code="headers_too_large", detail="The request's headers are too large."),
+    501: Plain(code="not_implemented", detail="This transfer coding is not supported."),
     503: Plain(code="unavailable", detail="The service cannot answer now. Try again soon."),
+    505: Plain(code="http_version_not_supported", detail="Use HTTP/1.1."),
 }
 
 
@@ -111,3 +129,25 @@ def request_id_for(sent: str | None) -> str:
     if sent and _SANE.match(sent):
         return sent
     return uuid.uuid4().hex
+
+
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the id for a request with these headers, whose names are in lower case."""
+    sent = next((value for name, value in headers if name == b"x-request-id"), b"")
+    return request_id_for(sent.decode("latin-1"))
+
+
+def accept_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the request's `Accept`, its lines joined as one."""
+    lines = [value for name, value in headers if name == b"accept"]
+    return b",".join(lines).decode("latin-1")
+
+
+def headers_of_problem(shape: Shape, *, request_id: str, length: int) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an error's body of so many bytes."""
+    return [
+        (b"content-type", shape.content_type.encode()),
+        (b"content-length", str(length).encode()),
+        (b"x-request-id", request_id.encode()),
+        (b"x-content-type-options", b"nosniff"),
+    ]

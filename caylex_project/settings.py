@@ -90,6 +90,10 @@ TEMPLATES: list[dict[str, Any]] = [
 # Of each web process. Few, because each that comes back from the database takes the interpreter
 # from another: 20 answer a fifth less. The pool has a connection for each, so that none waits.
 WEB_THREADS = 8
+# Further threads, each kind for itself: see `caylex_project/threaded.py`. "anonymous" has one,
+# since a file is read by the thread that opened it.
+WEB_SIDE_THREADS = {"anonymous": 1, "admin": 2, "sign_in": 1, "operators": 1}
+WEB_CONNECTIONS = WEB_THREADS + sum(WEB_SIDE_THREADS.values())
 
 
 def _make_sqlite_file(path: Path) -> None:
@@ -125,7 +129,7 @@ def _database() -> dict[str, Any]:
         options["options"] = f"{options.get('options', '')} {alone}".strip()
         options["pool"] = {
             "min_size": 2,
-            "max_size": WEB_THREADS,
+            "max_size": WEB_CONNECTIONS,
             "timeout": 10,
             # Each request that finds none tries anew; long outages make no long pauses.
             "reconnect_timeout": 2,
@@ -240,15 +244,19 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
-# By name and address together: whoever guesses locks himself out, and not the one he guesses at.
+# By name and address together, so that guessing locks out the address that guesses; and by name
+# alone after ten times as many.
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
+AXES_HANDLER = "caylex_project.accounts.lockout.LockoutHandler"
+AXES_CLIENT_IP_CALLABLE = "caylex_project.accounts.lockout.address_of"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = ENVIRONMENT.caylex_sign_in_attempts
 AXES_COOLOFF_TIME = datetime.timedelta(seconds=ENVIRONMENT.caylex_sign_in_lock_seconds)
 AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # who tries on does not prolong the lock
 AXES_LOCKOUT_TEMPLATE = "admin/accounts/locked.html"
 AXES_SENSITIVE_PARAMETERS = ["otp_token"]
 AXES_DISABLE_ACCESS_LOG = True

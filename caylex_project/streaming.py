@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from caylex_project.asking import VERSION, Answer, Asker, asking_with
-from caylex_project.bodylimit import Scope, Send, accept_of
+from caylex_project.bodylimit import Scope, Send
 from caylex_project.hub import Hub, Watch
-from caylex_project.problem import JSON, PROBLEM_JSON, accepts
+from caylex_project.problem import JSON, PROBLEM_JSON, accept_of, accepts
 
 MEDIA_TYPE = "text/event-stream"
 SILENCE = 15.0  # seconds after which a comment says that the stream is alive
@@ -26,7 +26,7 @@ _OF_PAGES = (b"content-type", b"content-length", b"cache-control", b"etag", b"al
 
 def wants_stream(scope: Scope) -> bool:
     """Tell whether `Accept` names the media type."""
-    return accepts(accept_of(scope), frozenset({MEDIA_TYPE}))
+    return accepts(accept_of(scope["headers"]), frozenset({MEDIA_TYPE}))
 
 
 async def stream(
@@ -50,8 +50,12 @@ async def stream(
     answer = await asker.ask(_page_after(scope, after))
     if answer.status != 200:
         return answer
-    scope = asking_with(scope, answer.request_id)
     await _start(send, answer)
+    if scope["method"] == "HEAD":
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return None
+    await _write(send, b": events\n\n")
+    scope = asking_with(scope, answer.request_id)
     while not gone.done():
         pause = SILENCE
         if answer.status == 200:
@@ -102,7 +106,9 @@ def _last_id(scope: Scope) -> str | int | None:
 
 def _page_after(scope: Scope, after: str | int | None) -> Scope:
     query = [] if after is None else [("starting_after", str(after))]
-    problems = accepts(accept_of(scope), frozenset({PROBLEM_JSON}))  # the form of an error
+    problems = accepts(
+        accept_of(scope["headers"]), frozenset({PROBLEM_JSON})
+    )  # the form of an error
     accept = f"{JSON}, {PROBLEM_JSON}" if problems else JSON
     return asking_with(scope, {b"accept": accept.encode()}, query=urlencode(query).encode("ascii"))
 
@@ -115,7 +121,6 @@ async def _start(send: Send, answer: Answer) -> None:
         (b"x-accel-buffering", b"no"),  # a proxy that collects before it passes on
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await _write(send, b": events\n\n")
 
 
 async def _write(send: Send, body: bytes) -> None:

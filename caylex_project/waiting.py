@@ -15,7 +15,9 @@ from urllib.parse import parse_qs
 from caylex_project.asking import REQUEST_ID, VERSION, Answer, Asker, asking_with
 from caylex_project.bodylimit import Application, Message, Receive, Scope, Send
 from caylex_project.hub import Hub, Watch
+from caylex_project.lanes import PATIENCE
 from caylex_project.lifespan import live
+from caylex_project.limits import WAIT_SECONDS
 from caylex_project.streaming import stream, wants_stream
 from caylex_project.unchanged import Unchanged
 
@@ -24,6 +26,7 @@ _TASK = re.compile(rf"/api/v1/agent-task/{_ID}(/.*)?\Z")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _SECONDS = re.compile(r"[0-9]{1,2}\Z")
 MOST_SECONDS = 60
+STREAM_SECONDS = 20  # the longest wait for a thread of a caller that is ready to wait
 
 
 class Waiting:
@@ -50,10 +53,10 @@ class Waiting:
         task_id, below = uuid.UUID(place[1]), (place[2] or "").removesuffix("/")
         reads = scope["method"] == "GET"
         seconds = 0 if below else _seconds(scope)
-        streams = below == "/events" and wants_stream(scope)
+        streams = below == "/events" and scope["method"] != "OPTIONS" and wants_stream(scope)
         if scope["method"] not in _READING:
             await self._application(scope, receive, self._with_news(send, task_id))
-        elif reads and (seconds or streams):
+        elif streams or (reads and seconds):
             await self._wait(scope, receive, send, task_id=task_id, seconds=seconds)
         elif reads and not below and _knows(scope):
             answer = await self._unchanged.poll(scope, task_id=task_id)
@@ -64,7 +67,14 @@ class Waiting:
     async def _wait(
         self, scope: Scope, receive: Receive, send: Send, *, task_id: uuid.UUID, seconds: int
     ) -> None:
-        """Hold the poll for so many seconds; a stream where there are none."""
+        """Hold the poll for so many seconds; a stream where there are none.
+
+        The caller is ready to wait, and so is the question: for a thread, too.
+        """
+        scope = {
+            **scope,
+            PATIENCE: max(WAIT_SECONDS, min(seconds or STREAM_SECONDS, STREAM_SECONDS)),
+        }
         gone = asyncio.ensure_future(_gone(receive))
         try:
             with self._hub.watch(task_id) as watch:

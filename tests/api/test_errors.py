@@ -87,7 +87,7 @@ def test_the_shape_holds_under_debug_too(db: None, debug: bool) -> None:
         client = Client(raise_request_exception=False)
         assert_shape(client.get("/api/none"), status=404, code="not_found")
         answer = client.get("/api/v1/agent-task", HTTP_HOST="evil.example")
-        assert_shape(answer, status=400, code="bad_request")
+        assert_shape(answer, status=400, code="host_not_allowed")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from caylex_project.bodylimit import MAX_BODY, MAX_HEADERS
+from caylex_project.limits import MAX_BODY, MAX_HEADERS
 from tests.api.web import Web, read_all, read_one, running_web
 
 HEAD = b"POST /api/v1/agent-task HTTP/1.1\r\nHost: localhost\r\n"
@@ -171,7 +171,7 @@ def test_a_bad_host_is_400_in_our_shape(web: Web) -> None:
             b"GET /api/v1/agent-task HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
         )
         status, _, body = parsed(answer)
-        assert (status, body["code"]) == (400, "bad_request")
+        assert (status, body["code"]) == (400, "host_not_allowed")
 
 
 def test_a_client_that_goes_away_in_mid_body_hurts_nobody(web: Web) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests import fork_server
@@ -105,6 +106,37 @@ def read_one(connection: socket.socket) -> bytes:
         assert part, answer
         body += part
     return head + b"\r\n\r\n" + body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def request_id(self) -> str:
+        """To which request it is."""
+        return self.headers["x-request-id"]
+
+
+def answers(raw: bytes) -> list[Answer]:
+    """Return the answers that stand in the bytes, the last of them whole; none is to a HEAD."""
+    found: list[Answer] = []
+    while raw:
+        head, blank, rest = raw.partition(b"\r\n\r\n")
+        assert blank, raw
+        first, *lines = head.decode("latin-1").split("\r\n")
+        pairs = (line.partition(":") for line in lines)
+        headers = {name.lower(): value.strip() for name, _, value in pairs}
+        assert first.startswith("HTTP/1.1 "), first
+        length = int(headers["content-length"])
+        assert len(rest) >= length, raw
+        found.append(Answer(status=int(first.split()[1]), headers=headers, body=rest[:length]))
+        raw = rest[length:]
+    return found
 
 
 @contextmanager
