@@ -46,7 +46,8 @@ class Uploads:
     ) -> AsyncIterator[bytes | None]:
         """Yield the whole body, and count it until the block ends; None where the client left.
 
-        `largest` is the limit of this one body, where it has another than all. Raises BodyTooLarge as soon as too much has come, BodyTooSlow and NoRoom.
+        `largest` is the limit of this one body, where it has another than all. Raises
+        BodyTooLarge as soon as too much has come, BodyTooSlow and NoRoom.
         """
         parts = bytearray()
         size = 0
@@ -67,13 +68,13 @@ class Uploads:
             async with asyncio.timeout(self._seconds) as time:
                 self._unfinished[time] = body
                 try:
-                    return await self._read_all(receive, time)
+                    return await self._read_all(receive, time, largest)
                 finally:
                     gave_way = self._unfinished.pop(time, None) is None
         except TimeoutError:
             raise (NoRoom if gave_way else BodyTooSlow) from None
 
-    async def _read_all(self, receive: Receive, time: asyncio.Timeout) -> bool:
+    async def _read_all(self, receive: Receive, time: asyncio.Timeout, largest: int) -> bool:
         body = self._unfinished[time]
         while True:
             message = await receive()

@@ -37,7 +37,7 @@ def alternatives() -> bytes:
 
 
 HOSTILE = {
-    "patterns": lambda: schemas(lambda i: {"pattern": "(.{100}x){2}%d" % i}),
+    "patterns": lambda: schemas(lambda i: {"pattern": f"(.{{100}}x){{2}}{i}"}),
     "classes": lambda: schemas(lambda i: {"pattern": rf"(?i)[\x{{{i + 1:x}}}-\x{{10FFFF}}]"}),
     "small properties": lambda: schemas(lambda i: {}),
     "alternatives": alternatives,
