@@ -30,6 +30,10 @@ INTERNAL_ERROR = Plain(
     code="internal_error",
     detail="Something went wrong on our side. Give the request id when you report it.",
 )
+DATABASE_UNAVAILABLE = Plain(
+    code="database_unavailable", detail="The database does not answer now. Try again soon."
+)
+DATABASE_RETRY_AFTER = 5  # seconds
 BAD_REQUEST = Plain(code="bad_request", detail="The request cannot be read.")
 BY_STATUS: Mapping[int, Plain] = {
     400: BAD_REQUEST,

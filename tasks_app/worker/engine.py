@@ -34,7 +34,7 @@ from tasks_app.worker.claim import (
     claim_quarantined,
     claims_of,
 )
-from tasks_app.worker.database import LOST
+from tasks_app.worker.database import DatabaseAway
 from tasks_app.worker.drive import Driver
 from tasks_app.worker.held import Held
 from tasks_app.worker.journal import Fenced
@@ -150,7 +150,11 @@ class Engine:
         )
         heartbeat.start()
         log.info("engine.started", worker=str(worker_id), pid=os.getpid())
-        sender = Sender(guard=resources.guard, run_unit=resources.database.run)
+        sender = Sender(
+            guard=resources.guard,
+            run_unit=resources.database.run,
+            insist=resources.database.insist,
+        )
         duties = (
             self._tick(),
             self._sweep(resources),
@@ -210,7 +214,7 @@ class Engine:
             claims = await self._claim(resources, worker_id, limit, besides)
         except LeaseLost:
             _fenced("a claim was refused")
-        except LOST:
+        except DatabaseAway:
             log.warning("claim.database_away")
             self._adopt_until = time.monotonic() + ADOPT_SECONDS
             return False
@@ -221,7 +225,7 @@ class Engine:
         """Drive what was claimed for us in a commit whose answer was lost on the way."""
         if time.monotonic() > self._adopt_until:
             return
-        with suppress(*LOST):
+        with suppress(DatabaseAway):
             held = await resources.database.run(claims_of, worker_id=worker_id)
             known = {claim.task_id for claim in self._held.values()}
             self._start_driving(
@@ -285,7 +289,7 @@ class Engine:
             await asyncio.sleep(LOOK_EVERY)
             try:
                 notices = await resources.database.run(read_notices, worker_id=worker_id)
-            except LOST:
+            except DatabaseAway:
                 continue
             resources.board.notices = notices
             for held in self._driven.values():
@@ -332,7 +336,7 @@ class Engine:
             try:
                 if await resources.database.run(sweep.sweep):
                     self._bell.set()
-            except LOST:
+            except DatabaseAway:
                 log.warning("sweep.database_away")
             except DatabaseError:  # one row that cannot be swept must not end every worker
                 log.exception("sweep.refused")
@@ -357,7 +361,7 @@ async def _retire(resources: Resources) -> None:
         try:
             if await resources.database.run(retention.retire, days=days):
                 pause = retention.PAUSE
-        except LOST:
+        except DatabaseAway:
             log.warning("retention.database_away")
         except DatabaseError:  # one row that cannot be deleted must not end every worker
             log.exception("retention.refused")

@@ -11,6 +11,8 @@ import structlog
 from django.db import Error
 from django.utils import timezone
 
+from caylex_project.outage import is_outage
+
 EVERY = 1.0  # seconds between looks, when there is nothing to do
 PAUSE = 0.05  # seconds between portions, when there is
 
@@ -35,6 +37,6 @@ async def work(
         more = False
         try:
             more = await run_unit(next_portion, now=timezone.now())
-        except Error:  # away, lost, or refused: the next look finds the same rows
-            log.warning("portion.failed", of=next_portion.__name__, exc_info=True)
+        except Error as error:  # the next look finds the same rows
+            log.warning("portion.failed", of=next_portion.__name__, exc_info=not is_outage(error))
         await asyncio.sleep(PAUSE if more else EVERY)
