@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from caylex_project.clock import clock
 from tasks_app.answers import SubmitAnswer
 from tasks_app.openapi.runs import (
     describe_cancel,
@@ -41,7 +41,7 @@ class CancelView(APIBase):
                 task_id=found,
                 tenant_id=self.token.tenant_id,
                 reason=body.reason or "",
-                now=timezone.now(),
+                now=clock.now(),
             )
         return self.show(found, status=202 if stopped else 200)
 
@@ -59,7 +59,7 @@ class RetryView(APIBase):
                 task_id=found,
                 tenant_id=self.token.tenant_id,
                 limits=body.limits or NONE_ASKED,
-                now=timezone.now(),
+                now=clock.now(),
             )
             return self.show(found, status=202)  # as this leaves it: a worker is quick to take it
 
@@ -78,7 +78,7 @@ class ContinueView(APIBase):
                 tenant_id=self.token.tenant_id,
                 message=body.message,
                 limits=body.limits or NONE_ASKED,
-                now=timezone.now(),
+                now=clock.now(),
             )
             return self.show(found, status=202)  # as this leaves it, as a retry does
 
@@ -92,7 +92,7 @@ class RerunView(APIBase):
         read_body(RerunRequest, request.data)
         found = task_id_of(task_id)
         with refusals_answered():
-            task = rerun(task_id=found, tenant_id=self.token.tenant_id, now=timezone.now())
+            task = rerun(task_id=found, tenant_id=self.token.tenant_id, now=clock.now())
         answer = SubmitAnswer.of(task).model_dump(mode="json")
         return Response(
             answer, status=202, headers={"Location": f"{BASE}/agent-task/{task.task_id}"}

@@ -6,13 +6,13 @@ import hashlib
 import json
 import re
 
-from django.utils import timezone
 from django.utils.http import parse_etags
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from caylex_project.accounts.keys import find_navigator_key
 from caylex_project.accounts.models import Navigator, PlatformToken
+from caylex_project.clock import clock
 from tasks_app.answers import POLL_AFTER_MS, SubmitAnswer, TaskAnswer
 from tasks_app.list_answers import TasksAnswer
 from tasks_app.list_parameters import read_cursor, read_filter, read_size
@@ -110,7 +110,7 @@ def _politely(request: Request, answer: TaskAnswer, *, version: str) -> Response
 def _submit(
     navigator: Navigator, submission: Submission, once: Once | None
 ) -> tuple[Submitted, bool]:
-    now = timezone.now()
+    now = clock.now()
     if once is None:
         return submit(navigator=navigator, submission=submission, now=now), False
     return submit_once(navigator=navigator, submission=submission, once=once, now=now)
@@ -130,7 +130,7 @@ def _idempotency_key(request: Request) -> str | None:
 
 def _navigator_for(body: SubmitRequest, *, token: PlatformToken) -> Navigator:
     """Return the navigator whose key the body holds. Raises Problem 403."""
-    key = find_navigator_key(body.caylex_api_key, tenant=token.tenant, now=timezone.now())
+    key = find_navigator_key(body.caylex_api_key, tenant=token.tenant, now=clock.now())
     if key is None:
         raise Problem(status=403, code="invalid_api_key", detail="The caylex_api_key is not valid.")
     return key.navigator

@@ -9,7 +9,6 @@ from typing import Any
 
 import structlog
 from django.db import DatabaseError
-from django.utils import timezone
 
 from agent_runtime.net import AddressGuard
 from caylex_project.outage import is_outage
@@ -27,8 +26,9 @@ log = structlog.get_logger(__name__)
 class Sender:
     """Claims due messages and sends up to `MOST` of them at once.
 
-    `run_unit` runs a function on a database thread; `insist` does so until the database answers. A
-    try that is broken off costs its message a delay: it is due again when its lease ends.
+    `run_unit` runs a function on a database thread; `insist` does so until the database answers.
+    `clock` tells the database's time. A try that is broken off costs its message a delay: it is due
+    again when its lease ends.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Sender:
         guard: AddressGuard,
         run_unit: Callable[..., Awaitable[Any]],
         insist: Callable[..., Awaitable[Any]],
-        clock: Callable[[], datetime.datetime] = timezone.now,
+        clock: Callable[[], datetime.datetime],
     ) -> None:
         self._guard = guard
         self._run_unit = run_unit

@@ -18,8 +18,8 @@ from typing import NoReturn
 import structlog
 import uvloop
 from django.db import DatabaseError
-from django.utils import timezone
 
+from caylex_project.clock import clock
 from tasks_app.operations.bulk import work_on
 from tasks_app.operations.scopes import stop_disabled
 from tasks_app.states import WorkerState
@@ -50,6 +50,7 @@ RESERVE = 20  # for so many slots there is one more, for tenants that hold none 
 ADOPT_SECONDS = 10.0  # for how long after a lost connection the rows are asked what we hold
 TICK = 0.1  # seconds between measurements of the loop's lag
 MOST_LAG = 0.2  # seconds of lag above which nothing new is claimed
+CLOCK_WARNING = 1.0  # seconds between the database's clock and this machine's
 EXIT_CLEAN = 0
 EXIT_ABORTED = 71
 EXIT_FENCED = 75  # the lease is lost: leaving at once is what keeps others' work safe
@@ -150,10 +151,13 @@ class Engine:
         )
         heartbeat.start()
         log.info("engine.started", worker=str(worker_id), pid=os.getpid())
+        if abs(clock.ahead_of_own) > CLOCK_WARNING:
+            log.warning("engine.clock_differs", seconds=round(clock.ahead_of_own, 1))
         sender = Sender(
             guard=resources.guard,
             run_unit=resources.database.run,
             insist=resources.database.insist,
+            clock=clock.now,
         )
         duties = (
             self._tick(),
@@ -318,7 +322,7 @@ class Engine:
         await asyncio.wait([asyncio.create_task(_ends_quickly(broken_off))], timeout=1.0)
         heartbeat.stop()  # first: a beat that finds the worker ended would take it for fenced
         freed = await resources.database.insist(
-            end_worker, worker_id=worker_id, state=WorkerState.GONE, now=timezone.now()
+            end_worker, worker_id=worker_id, state=WorkerState.GONE, now=clock.now()
         )
         log.info("engine.ended", worker=str(worker_id), handed_back=len(freed))
         return bool(broken_off)
@@ -385,7 +389,7 @@ async def _let_go_after_defect(resources: Resources, claim: Claim) -> None:
         free_broken,
         claim=claim,
         max_attempts=resources.environment.caylex_max_attempts,
-        now=timezone.now(),
+        now=clock.now(),
     )
 
 

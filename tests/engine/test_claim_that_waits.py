@@ -17,10 +17,7 @@ from tests.worker_processes.cluster import database_url, eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgresql]
 
-WAITING = """
-SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'
-AND query LIKE '%tasks_app_agenttask%' AND datname = current_database()
-"""
+WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = ANY(%s)"
 
 
 @pytest.fixture
@@ -29,8 +26,12 @@ def worker() -> Iterator[Worker]:
     a_task()
     worker = a_worker()
 
+    sessions: list[int] = []
+
     def claim() -> None:
         try:
+            connection.ensure_connection()
+            sessions.append(connection.connection.info.backend_pid)
             claim_all(worker)
         finally:
             connections.close_all()
@@ -39,7 +40,9 @@ def worker() -> Iterator[Worker]:
     with locked(database_url(), "tasks_app_agenttask"):
         claiming.start()
         with connection.cursor() as cursor:
-            eventually(lambda: cursor.execute(WAITING) or cursor.fetchall(), what="a claim")
+            eventually(
+                lambda: cursor.execute(WAITING, [sessions]) or cursor.fetchall(), what="a claim"
+            )
         yield worker
         assert claiming.is_alive(), "it waits no more"
     claiming.join(30)
