@@ -181,6 +181,12 @@ def died_since(since: datetime.datetime) -> QuerySet[Worker]:
     return Worker.objects.filter(state=WorkerState.DEAD, lease_until__gte=since)
 
 
+def all_tenants_are_paused() -> bool:
+    """Tell whether there are tenants and none of them may start a task."""
+    open_ones = Tenant.objects.filter(paused=False, disabled_at=None)
+    return Tenant.objects.filter(paused=True).exists() and not open_ones.exists()
+
+
 def unopenable_credentials() -> int:
     """Return how many sealed credentials open with none of our keys; opens every one."""
     rows = Credential.objects.only("id", "sealed").iterator(chunk_size=1000)

@@ -23,6 +23,7 @@ from caylex_project.clock import clock
 from tasks_app.operations.bulk import work_on
 from tasks_app.operations.scopes import stop_disabled
 from tasks_app.states import WorkerState
+from tasks_app.task_log import log_start
 from tasks_app.webhooks.sender import Sender
 from tasks_app.worker import portions, retention, sweep
 from tasks_app.worker.claim import (
@@ -270,6 +271,12 @@ class Engine:
         with structlog.contextvars.bound_contextvars(task=str(claim.task_id), epoch=claim.epoch):
             try:
                 held = self._driven[claim.task_id] = await resources.take(claim)
+                log_start(
+                    project_id=held.project_id,
+                    run=held.run_number,
+                    steps=held.transcript.steps,
+                    model=held.model,
+                )
                 await driver.drive(held)
             except Fenced:
                 log.info("task.fenced")

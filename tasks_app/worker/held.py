@@ -12,6 +12,7 @@ from typing import Any
 from agent_runtime.messages import Call, CallState, Turn
 from agent_runtime.transcript import Transcript
 from caylex_project.clock import clock as database_clock
+from tasks_app.task_log import log_end, log_let_go
 from tasks_app.worker.claim import Claim
 from tasks_app.worker.entries import CallChange, Entry, NewCall, NewStep, Release, Stopped
 from tasks_app.worker.journal import Journal
@@ -143,6 +144,25 @@ class Held:
     async def _commit(self, entry: Entry) -> None:
         self.sequence = await self.journal.commit(entry)
         self.attempt = entry.attempt
+        if entry.release is not None:
+            self._log(entry.release)
+
+    def _log(self, release: Release) -> None:
+        if not release.status.terminal:
+            log_let_go(reason=release.reason, wait=release.wait or 0.0)
+            return
+        spent = self.transcript.spent
+        log_end(
+            status=release.status.value,
+            reason=release.stop_reason.value if release.stop_reason else "",
+            project_id=self.project_id,
+            run=self.run_number,
+            steps=self.transcript.steps,
+            tool_calls=self.transcript.tool_calls,
+            tokens=spent.tokens,
+            cost_usd=None if spent.cost_unknown else spent.cost_usd,
+            seconds=self.time - self.transcript.started,
+        )
 
 
 def _sends(call: Call) -> bool:

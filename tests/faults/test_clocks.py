@@ -1,4 +1,7 @@
-"""A worker's machine has a wrong clock: runs, waits, stamps and ends are as with the right one."""
+"""A worker's machine has a wrong clock: runs, waits, stamps and ends are as with the right one.
+
+On PostgreSQL alone: with SQLite there is one machine, and so one clock.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ from tests.worker_processes.cluster import Cluster, database_url
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
 pytestmark = [
+    pytest.mark.postgresql,
     pytest.mark.timeout(180),
     pytest.mark.skipif(not LIBRARIES, reason="needs libfaketime (Debian: faketime)"),
 ]
