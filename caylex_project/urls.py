@@ -14,3 +14,5 @@ urlpatterns = [
     path("readyz", health_views.readyz),
     path("metrics", health_views.metrics),
 ]
+
+handler500 = "caylex_project.server_errors.server_error"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from caylex_project.accounts.keys import find_platform_token
 from caylex_project.accounts.models import PlatformToken
+from caylex_project.clock import clock
 from tasks_app.problems import Problem
 
 _BEARER = re.compile(rb"bearer +([\x21-\x7e]+) *\Z", re.IGNORECASE)  # RFC 6750, section 2.1
@@ -26,7 +26,7 @@ class PlatformTokenAuthentication(BaseAuthentication):
         """
         presented = _BEARER.match(_raw_header(request))
         text = presented[1].decode("ascii") if presented else ""
-        token = find_platform_token(text, now=timezone.now())
+        token = find_platform_token(text, now=clock.now())
         if token is None:
             raise AuthenticationFailed
         if token.tenant.disabled_at is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from django.core import checks
@@ -13,10 +13,10 @@ from tasks_app import health
 from tasks_app.checks import TAG
 from tasks_app.findings import EXAMPLES, Finding, Level, findings_of
 from tasks_app.health import Figures
+from tasks_app.session_findings import UNREADABLE, session_findings
 from tasks_app.worker.claim import database_now
 
 CLOCK_WARNING = 1.0  # seconds between the database's clock and ours
-CLOCK_CRITICAL = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,10 @@ def examine() -> Diagnosis:
     findings = list(_settings())
     figures = offset = None
     try:
+        sessions = list(session_findings())
+        findings += sessions
+        if any(each.code == UNREADABLE for each in sessions):
+            return Diagnosis(findings=_worst_first(findings))
         missing = health.unapplied_migrations()
         if missing:
             findings.append(_not_migrated(missing))
@@ -51,8 +55,11 @@ def examine() -> Diagnosis:
             findings += [*_clock(offset, error), *findings_of(figures)]
     except Error as error_of_database:
         findings.append(_database_away(error_of_database))
-    findings.sort(key=lambda finding: -finding.level)
-    return Diagnosis(findings=tuple(findings), figures=figures, clock_offset=offset)
+    return Diagnosis(findings=_worst_first(findings), figures=figures, clock_offset=offset)
+
+
+def _worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda finding: -finding.level))
 
 
 def _settings() -> Iterator[Finding]:
@@ -102,10 +109,10 @@ def _clock(offset: float, error: float) -> Iterator[Finding]:
     surely = abs(offset) - error
     if surely >= CLOCK_WARNING:
         yield Finding(
-            level=Level.CRITICAL if surely >= CLOCK_CRITICAL else Level.WARNING,
+            level=Level.WARNING,
             code="clocks_differ",
             what=f"This machine's clock is {abs(offset):.1f} s "
             f"{'behind' if offset > 0 else 'ahead of'} the database's.",
-            advice="Have both follow a time server. Leases keep to the database's clock; but a "
-            "web process that is ahead delays its tasks by that much.",
+            advice="Have both follow a time server. Tasks go by the database's clock, but "
+            "certificates, sign-ins with an authenticator and log lines by this machine's.",
         )

@@ -22,6 +22,10 @@ ATTEMPTS_WARNING = 2  # faults of the world in a row that are no passing trouble
 MANY_KNOCKS = 1000
 REASONS_SHOWN = 10
 EXAMPLES = 5
+AFTER_RESTORE = (
+    "Every tenant is paused, as `manage.py after_restore` leaves them. Cancel the tasks that must "
+    "not be repeated, start `manage.py qcluster`, then resume the tenants in the admin."
+)
 DAY = datetime.timedelta(days=1)
 HOUR = datetime.timedelta(hours=1)
 
@@ -64,7 +68,10 @@ def _workers(figures: Figures) -> Iterator[Finding]:
             level=Level.CRITICAL,
             code="no_worker",
             what="No worker claims tasks: " + _instead(figures.workers),
-            advice="Start `manage.py qcluster`, or look in its log for why it ended.",
+            advice=AFTER_RESTORE
+            if health.all_tenants_are_paused()
+            else "Start `manage.py qcluster`, or look in its log for why it ended. After a restore "
+            "of the database run `manage.py after_restore` first.",
         )
     late = [w for w in figures.workers if w.lease_left < -SWEEP_SECONDS]
     if late:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db import Error, connection
+from django.db import Error, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Now
 from django_q.models import OrmQ
 
 from agent_runtime.messages import CallState
@@ -180,6 +181,12 @@ def died_since(since: datetime.datetime) -> QuerySet[Worker]:
     return Worker.objects.filter(state=WorkerState.DEAD, lease_until__gte=since)
 
 
+def all_tenants_are_paused() -> bool:
+    """Tell whether there are tenants and none of them may start a task."""
+    open_ones = Tenant.objects.filter(paused=False, disabled_at=None)
+    return Tenant.objects.filter(paused=True).exists() and not open_ones.exists()
+
+
 def unopenable_credentials() -> int:
     """Return how many sealed credentials open with none of our keys; opens every one."""
     rows = Credential.objects.only("id", "sealed").iterator(chunk_size=1000)
@@ -196,18 +203,28 @@ def unapplied_migrations() -> list[str]:
 def is_ready() -> bool:
     """Tell whether a task that is submitted now would be run.
 
-    The database answers, its migrations are applied (asked until it was so once), and a worker
-    that claims tasks is within its lease. Never raises for a database that is away.
+    The database answers and takes writes, its migrations are applied (asked until it was so once),
+    and a worker that claims tasks is within its lease. Never raises for a database that is away.
     """
     try:
         if not _migrated.is_set():
             if unapplied_migrations():
                 return False
             _migrated.set()
-        alive = Worker.objects.filter(state=WorkerState.ALIVE, lease_until__gt=database_now())
-        return alive.exists()
+        alive = Worker.objects.filter(state=WorkerState.ALIVE, lease_until__gt=Now())
+        return _takes_writes() and alive.exists()
     except Error:
         return False
+
+
+def _takes_writes() -> bool:
+    """Tell whether a transaction may write; raises what the database answers where it may not."""
+    if connection.vendor != "postgresql":
+        with transaction.atomic():  # takes the lock for writing, and writes nothing
+            return True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_read_only') = 'off'")
+        return bool(cursor.fetchone()[0])
 
 
 def _with_tasks(projects: QuerySet[Project]) -> QuerySet[Project]:

@@ -8,14 +8,20 @@ from typing import Any
 
 import structlog
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from caylex_project.problem import INTERNAL_ERROR, REQUEST_ID, Shape, plain_problem
+from caylex_project.outage import is_outage
+from caylex_project.problem import (
+    DATABASE_RETRY_AFTER,
+    DATABASE_UNAVAILABLE,
+    INTERNAL_ERROR,
+    REQUEST_ID,
+    Shape,
+    plain_problem,
+)
 
-DATABASE_RETRY_AFTER = 5  # seconds
 MAX_ERRORS = 20  # named in one answer
 MAX_SENTENCES = 5  # of them in its `detail`
 MAX_FIELD_NAME = 100  # characters of a field's name that are echoed
@@ -103,10 +109,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
     elif isinstance(error, Http404 | PermissionDenied):
         status = 404 if isinstance(error, Http404) else 403
         code, detail = plain_problem(status).code, plain_problem(status).detail
-    elif isinstance(error, OperationalError | InterfaceError):
+    elif is_outage(error):
         logger.error("The database did not answer.", error=type(error).__name__)
-        status, code = 503, "database_unavailable"
-        detail = "The database does not answer now. Try again soon."
+        status, code, detail = 503, DATABASE_UNAVAILABLE.code, DATABASE_UNAVAILABLE.detail
         headers["Retry-After"] = str(DATABASE_RETRY_AFTER)
     else:
         logger.error("A view ended in an exception.", exc_info=error)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 
+from django.db import transaction
+
 from agent_runtime.endings import Ending, StopReason
 from agent_runtime.messages import CallState
 from agent_runtime.report import failed_report, report_from
@@ -17,6 +19,7 @@ from tasks_app.facts import facts_of_rows
 from tasks_app.models import AgentTask, Event, ToolCall
 from tasks_app.outbox import tell_ended
 from tasks_app.states import Status, check_transition
+from tasks_app.task_log import log_end
 
 NOT_SENT = "Not sent: the task was stopped."
 GIVEN_UP = "The task was stopped before an answer came. Repeating the call does no harm."
@@ -86,6 +89,23 @@ def _end(
     )
     tell_ended(task)
     announce([task.pk])
+    transaction.on_commit(lambda: _log(task))
+
+
+def _log(task: AgentTask) -> None:
+    assert task.completed_at is not None
+    log_end(
+        task=str(task.pk),
+        status=task.status,
+        reason=task.stop_reason,
+        project_id=task.project_id,
+        run=task.run_number,
+        steps=task.steps_completed,
+        tool_calls=task.tool_calls_made,
+        tokens=task.input_tokens + task.output_tokens,
+        cost_usd=None if task.cost_usd is None else float(task.cost_usd),
+        seconds=(task.completed_at - (task.started_at or task.created_at)).total_seconds(),
+    )
 
 
 def _end_open_calls(task: AgentTask, *, now: datetime.datetime) -> int:

@@ -93,7 +93,8 @@ _flush_what_tests_wrote()
 
 
 def pytest_configure() -> None:
-    """Spare each client of a test the search for static files, and each user a slow hash.
+    """Spare each client of a test the search for static files, each user a slow hash, and this
+    process the time limits of a web process' sessions.
 
     The hash is of the kind that a web process reads.
     """
@@ -101,4 +102,7 @@ def pytest_configure() -> None:
     from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
     settings.WHITENOISE_AUTOREFRESH = True
+    options = settings.DATABASES["default"]["OPTIONS"]
+    if "options" in options:  # a test may fill a table for longer than a web process may wait
+        options["options"] += " -c statement_timeout=0 -c lock_timeout=0"
     PBKDF2PasswordHasher.iterations = 1

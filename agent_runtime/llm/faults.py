@@ -144,10 +144,16 @@ def parse_retry_after(value: str | None, *, now: datetime.datetime) -> float | N
     value = (value or "").strip()
     if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", value):
         return min(float(value), MAX_RETRY_AFTER)
+    moment = parse_date(value)
+    if moment is None:
+        return None
+    return min(max((moment - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
+
+
+def parse_date(value: str | None) -> datetime.datetime | None:
+    """Return an HTTP date (RFC 9110, 5.6.7), or None for anything else."""
     try:
-        moment = email.utils.parsedate_to_datetime(value)
+        moment = email.utils.parsedate_to_datetime(value or "")
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return min(max((moment - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)

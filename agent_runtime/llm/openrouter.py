@@ -301,7 +301,8 @@ def _session() -> aiohttp.ClientSession:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    now = datetime.datetime.now(datetime.UTC)
+    """Return the wait in seconds; a date counts from the `Date` of the answer, not from now."""
+    now = faults.parse_date(response.headers.get("date")) or datetime.datetime.now(datetime.UTC)
     return faults.parse_retry_after(response.headers.get("retry-after"), now=now)
 
 

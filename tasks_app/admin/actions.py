@@ -19,8 +19,8 @@ from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 
+from caylex_project.clock import clock
 from tasks_app.admin.questions import Action, ReasonForm, ids_in, moment_in
 from tasks_app.operations import bulk, staff
 
@@ -85,7 +85,7 @@ class OperatedAdmin(BaseAdmin):
         """Ask about the rows that were chosen on the list."""
         rows = list(queryset[: MOST_ROWS + 1])
         if len(rows) > MOST_ROWS:
-            return self._ask_in_bulk(request, action, ReasonForm(), until=timezone.now())
+            return self._ask_in_bulk(request, action, ReasonForm(), until=clock.now())
         if not rows:
             raise Http404
         return self._ask(request, action, rows, ReasonForm())
@@ -138,7 +138,7 @@ class OperatedAdmin(BaseAdmin):
             subject_ids=ids,
             actor=request.user,
             reason=form.cleaned_data["reason"],
-            now=timezone.now(),
+            now=clock.now(),
         )
         page = reverse("admin:tasks_app_bulkoperation_change", args=[operation.pk])
         return HttpResponseRedirect(page)
@@ -211,7 +211,7 @@ class OperatedAdmin(BaseAdmin):
                     subject_id=row.pk,
                     actor=request.user,
                     reason=reason,
-                    now=timezone.now(),
+                    now=clock.now(),
                 )
                 new = made.get("new_task")
             except staff.NotDone as refused:

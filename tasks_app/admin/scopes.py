@@ -7,12 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.utils import timezone
 
 from caylex_project.accounts.admin.rows import EndUserAdmin, ProjectAdmin, TenantAdmin
 from caylex_project.accounts.disabling import Change, disable_and_enable
 from caylex_project.accounts.models import EndUser, Project, Tenant
 from caylex_project.accounts.row_actions import RowAction
+from caylex_project.clock import clock
 from tasks_app.operations.scopes import disable, enable
 
 
@@ -21,7 +21,7 @@ def _actions(**more: Any) -> tuple[RowAction, RowAction]:
         disable=Change(
             question="New tasks for it are refused from now on. Its waiting tasks are cancelled, "
             "and its running ones are stopped.",
-            perform=lambda row, reason: disable(row, now=timezone.now()),
+            perform=lambda row, reason: disable(row, now=clock.now()),
             said="{row} is disabled. The workers cancel its tasks.",
         ),
         enable=Change(

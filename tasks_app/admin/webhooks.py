@@ -10,7 +10,6 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 
@@ -18,6 +17,7 @@ from caylex_project.accounts.audit import record
 from caylex_project.accounts.disabling import Change, disable_and_enable
 from caylex_project.accounts.readonly import ReadOnlyAdmin
 from caylex_project.accounts.row_actions import RowActionsAdmin
+from caylex_project.clock import clock
 from tasks_app.admin.actions import OperatedAdmin
 from tasks_app.admin.links import task_link
 from tasks_app.admin.questions import RESEND
@@ -40,7 +40,7 @@ _COLOURS = {
 
 def _disable(row: WebhookEndpoint, reason: str) -> bool:
     why = reason or "Disabled by staff."
-    return disable_endpoint(endpoint_id=row.pk, reason=why, now=timezone.now())
+    return disable_endpoint(endpoint_id=row.pk, reason=why, now=clock.now())
 
 
 @admin.register(WebhookEndpoint)
@@ -204,7 +204,7 @@ class WebhookSecretAdmin(RowActionsAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Make it; the text lives until this request is answered."""
-        now = timezone.now()
+        now = clock.now()
         obj.shown_once = rotate_secret(project=obj.project, now=now)
         record(
             actor=request.user,

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.utils import timezone
 from django.utils.html import format_html
 
 from caylex_project.accounts.row_actions import RowActionsAdmin
+from caylex_project.clock import clock
 from tasks_app.admin import words
 from tasks_app.models import AgentTask, Worker
 from tasks_app.states import WorkerState
@@ -52,7 +52,7 @@ class WorkerAdmin(RowActionsAdmin):
         """How long ago its lease was last renewed; a dash for one that is gone."""
         if worker.state not in _LIVING:
             return "–"
-        left = (worker.lease_until - timezone.now()).total_seconds()
+        left = (worker.lease_until - clock.now()).total_seconds()
         age = max(0.0, settings.ENVIRONMENT.caylex_lease_seconds - left)
         late = "; its lease has ended" if left <= 0 else ""
         return f"{words.duration(round(age))} ago{late}"

@@ -9,9 +9,10 @@ from typing import Any
 
 import structlog
 from django.contrib.auth import get_user_model
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 
 from caylex_project.accounts.audit import record
+from caylex_project.outage import is_outage
 from tasks_app.models import BulkOperation
 from tasks_app.operations import staff
 
@@ -109,9 +110,9 @@ def _do(
         return str(refused)
     except staff.MISSING:
         return GONE
-    except (OperationalError, InterfaceError):  # the connection's fault: another time
-        raise
-    except Exception:  # one that breaks must not keep the others from being done
+    except Exception as error:  # one that breaks must not keep the others from being done
+        if is_outage(error):  # the next look continues with this one
+            raise
         log.exception("bulk.broke", subject=str(subject_id), operation=str(operation.pk))
         return BROKE
     return None

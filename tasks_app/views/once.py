@@ -7,11 +7,11 @@ import re
 import uuid
 from collections.abc import Callable
 
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from caylex_project.accounts.models import Navigator
+from caylex_project.clock import clock
 from tasks_app.answers import SubmitAnswer
 from tasks_app.operations.idempotency import Once, Prepared, Said, act_once, fingerprint
 from tasks_app.operations.submit import Submitted
@@ -59,7 +59,7 @@ def submitted_once(
         return Said(task_id=task.task_id, answer=task.as_json())
 
     with refusals_answered():
-        kept, replayed = act_once(once=once, prepare=prepare, act=make, now=timezone.now())
+        kept, replayed = act_once(once=once, prepare=prepare, act=make, now=clock.now())
     task = Submitted.of(kept)
     headers = {"Location": f"{BASE}/agent-task/{task.task_id}", **(REPLAYED if replayed else {})}
     return Response(SubmitAnswer.of(task).model_dump(mode="json"), status=202, headers=headers)
@@ -76,6 +76,6 @@ def changed_once(
         return Said(task_id=task_id, answer={"status": answer.status_code, "body": body})
 
     with refusals_answered():
-        kept, replayed = act_once(once=once, prepare=lambda: None, act=act, now=timezone.now())
+        kept, replayed = act_once(once=once, prepare=lambda: None, act=act, now=clock.now())
     headers = REPLAYED if replayed else {}
     return Response(json.loads(kept["body"]), status=kept["status"], headers=headers)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from caylex_project.clock import clock
 from tasks_app.openapi.runs import (
     describe_cancel,
     describe_continue,
@@ -42,7 +42,7 @@ class CancelView(APIBase):
                 task_id=found,
                 tenant_id=self.token.tenant_id,
                 reason=body.reason or "",
-                now=timezone.now(),
+                now=clock.now(),
             )
             return self.show(found, status=202 if stopped else 200)
 
@@ -67,7 +67,7 @@ class RetryView(APIBase):
                 task_id=found,
                 tenant_id=self.token.tenant_id,
                 limits=body.limits or NONE_ASKED,
-                now=timezone.now(),
+                now=clock.now(),
             )
             return self.show(found, status=202)  # before the commit: a worker is quick to take it
 
@@ -93,7 +93,7 @@ class ContinueView(APIBase):
                 tenant_id=self.token.tenant_id,
                 message=body.message,
                 limits=body.limits or NONE_ASKED,
-                now=timezone.now(),
+                now=clock.now(),
             )
             return self.show(found, status=202)  # before the commit, as a retry does
 
@@ -116,5 +116,5 @@ class RerunView(APIBase):
         return submitted_once(
             once_of(request, tenant_id=self.token.tenant_id, path=f"/agent-task/{found}/rerun"),
             prepare=lambda: check_rerun(**which),
-            act=lambda warning: rerun_checked(**which, webhook_warning=warning, now=timezone.now()),
+            act=lambda warning: rerun_checked(**which, webhook_warning=warning, now=clock.now()),
         )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 
-from django.utils import timezone
 from django.utils.http import parse_etags
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from caylex_project.accounts.keys import find_navigator_key
 from caylex_project.accounts.models import Navigator, PlatformToken
+from caylex_project.clock import clock
 from tasks_app.answers import POLL_AFTER_MS, TaskAnswer
 from tasks_app.list_answers import TasksAnswer
 from tasks_app.list_parameters import read_cursor, read_filter, read_size
@@ -62,7 +62,7 @@ class TasksView(APIBase):
                 navigator=navigator,
                 submission=submission,
                 webhook_warning=warning,
-                now=timezone.now(),
+                now=clock.now(),
             ),
         )
 
@@ -110,7 +110,7 @@ def _politely(request: Request, answer: TaskAnswer, *, version: str) -> Response
 
 def _navigator_for(body: SubmitRequest, *, token: PlatformToken) -> Navigator:
     """Return the navigator whose key the body holds. Raises Problem 403."""
-    key = find_navigator_key(body.caylex_api_key, tenant=token.tenant, now=timezone.now())
+    key = find_navigator_key(body.caylex_api_key, tenant=token.tenant, now=clock.now())
     if key is None:
         raise Problem(status=403, code="invalid_api_key", detail="The caylex_api_key is not valid.")
     return key.navigator

@@ -9,9 +9,9 @@ from typing import Any
 
 import structlog
 from django.db import DatabaseError
-from django.utils import timezone
 
 from agent_runtime.net import AddressGuard
+from caylex_project.outage import is_outage
 from tasks_app.webhooks.deliveries import Message, Outcome, claim_messages, settle
 from tasks_app.webhooks.fair import MOST, Lane
 from tasks_app.webhooks.post import post
@@ -26,8 +26,9 @@ log = structlog.get_logger(__name__)
 class Sender:
     """Claims due messages and sends up to `fair.MOST` of them at once.
 
-    `run_unit` runs a function on a database thread. A try that is broken off costs its message a
-    delay: it is due again when its lease ends.
+    `run_unit` runs a function on a database thread; `insist` does so until the database answers.
+    `clock` tells the database's time. A try that is broken off costs its message a delay: it is due
+    again when its lease ends.
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class Sender:
         *,
         guard: AddressGuard,
         run_unit: Callable[..., Awaitable[Any]],
-        clock: Callable[[], datetime.datetime] = timezone.now,
+        insist: Callable[..., Awaitable[Any]],
+        clock: Callable[[], datetime.datetime],
     ) -> None:
         self._guard = guard
         self._run_unit = run_unit
+        self._insist = insist
         self._clock = clock
         self._under_way: dict[asyncio.Task[None], Lane] = {}
         self._again = False
@@ -48,8 +51,8 @@ class Sender:
         while not draining.is_set():
             try:
                 await self.look()
-            except DatabaseError:  # away, or refused: the next look finds the same rows
-                log.warning("webhook.database_failed", exc_info=True)
+            except DatabaseError as error:  # the next look finds the same rows
+                log.warning("webhook.database_failed", exc_info=not is_outage(error))
                 self._again = False
             await asyncio.sleep(LOOK_AGAIN if self._again else LOOK_EVERY)
 
@@ -84,7 +87,7 @@ class Sender:
         except Exception:  # a try like any other, or its message would come round for ever
             log.exception("webhook.broke", delivery=str(message.id))
             outcome = Outcome(error=BROKE)
-        await self._run_unit(settle, message=message, outcome=outcome, now=self._clock())
+        await self._insist(settle, message=message, outcome=outcome, now=self._clock())
         log.info(
             "webhook.sent" if outcome.delivered else "webhook.not_taken",
             delivery=str(message.id),

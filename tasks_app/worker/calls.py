@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from agent_runtime.limits import MAX_PARALLEL_CALLS
 from agent_runtime.messages import Call, CallState, ToolResult
 from tasks_app.worker import releases
+from tasks_app.worker.entries import Stopped
 from tasks_app.worker.held import Held
 
 OUT_OF_TIME = "The run's time limit was reached before an answer came."
@@ -47,32 +47,46 @@ async def run_calls(held: Held, calls: Sequence[Call], *, draining: Callable[[],
        given a moment first.
     4. While draining nothing is started, and the commit of the last results hands the task back
        if calls are left.
+    5. A commit that is refused because of a cancel or a pause started nothing: it is made again
+       without its starts.
     """
     planned = [call for call in calls if call.state is CallState.PLANNED]
     running = {_send(held, call): call for call in calls if call.state is CallState.STARTED}
+    ended: list[Call] = []  # and not on disk yet
     try:
-        while running or planned:
-            ended = await _wait(held, running)
+        while running or planned or ended:
+            ended += await _wait(held, running) if not ended else []
             if held.cancelling.done():
                 ended += await _last_moment(running)
                 ended += _give_up(running, planned, STOPPED)
-            elif time.time() >= held.transcript.deadline:
+            elif held.time >= held.transcript.deadline:
                 ended += _give_up(running, planned, OUT_OF_TIME)
             starting = [] if draining() else planned[: MAX_PARALLEL_CALLS - len(running)]
-            planned = planned[len(starting) :]
             for call in starting:
                 call.state = CallState.STARTED
             handing_back = bool(planned) and not running and draining()
             release = releases.handed_back() if handing_back else None
-            await held.commit_calls([*ended, *starting], release=release)
+            try:
+                await held.commit_calls([*ended, *starting], release=release)
+            except Stopped as stopped:
+                held.stop(stopped)
+                take_back(starting)
+                continue
             if handing_back:
                 return True
+            ended, planned = [], planned[len(starting) :]
             running |= {_send(held, call): call for call in starting}
     finally:
         for task in running:
             task.cancel()
     held.transcript.settle()
     return False
+
+
+def take_back(calls: Iterable[Call]) -> None:
+    """Return calls to PLANNED that were not sent: nothing of them is in doubt."""
+    for call in calls:
+        call.state = CallState.PLANNED
 
 
 def _send(held: Held, call: Call) -> asyncio.Task[ToolResult]:
@@ -83,7 +97,7 @@ async def _wait(held: Held, running: dict[asyncio.Task[ToolResult], Call]) -> li
     """Return the calls that ended, at least one unless none runs or the time is up."""
     if not running or held.cancelling.done():
         return []
-    left = max(0.0, held.transcript.deadline - time.time())
+    left = max(0.0, held.transcript.deadline - held.time)
     waiting: set[asyncio.Future[Any]] = {*running, held.cancelling}
     await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
     return _collect(running)

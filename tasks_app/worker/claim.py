@@ -52,6 +52,8 @@ WITH taken AS (
 SELECT id, epoch, tenant_id FROM claimed
 """
 
+_LEASE = "SELECT lease_until FROM tasks_app_worker WHERE id = %s AND state = 'alive' FOR KEY SHARE"
+
 
 def claim_due(
     *,
@@ -121,12 +123,27 @@ def database_now() -> datetime.datetime:
 
 
 def _lock_worker(worker_id: uuid.UUID, now: datetime.datetime | None) -> datetime.datetime:
-    locked = Worker.objects.select_for_update(no_key=True) if _postgresql() else Worker.objects
-    row = locked.filter(pk=worker_id, state=WorkerState.ALIVE).first()
+    """Keep the worker from being declared dead until the transaction ends; return the time.
+
+    A worker is declared dead under FOR UPDATE, which FOR KEY SHARE keeps out. It lets the heartbeat
+    renew the lease: a claim that waits for another lock must not end its worker.
+    """
+    lease_until = _lock_lease(worker_id)
     moment = now or database_now()
-    if row is None or row.lease_until <= moment:
+    if lease_until is None or lease_until <= moment:
         raise LeaseLost(str(worker_id))
     return moment
+
+
+def _lock_lease(worker_id: uuid.UUID) -> datetime.datetime | None:
+    """Return until when a worker that is alive has its lease."""
+    if not _postgresql():  # the transaction has locked everything
+        alive = Worker.objects.filter(pk=worker_id, state=WorkerState.ALIVE)
+        return alive.values_list("lease_until", flat=True).first()
+    with connection.cursor() as cursor:
+        cursor.execute(_LEASE, [worker_id])
+        found = cursor.fetchone()
+    return found[0] if found else None
 
 
 def _postgresql() -> bool:

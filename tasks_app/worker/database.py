@@ -8,33 +8,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from django.db import (
-    InterfaceError,
-    InternalError,
-    OperationalError,
-    close_old_connections,
-    connection,
-    connections,
-)
+from django.db import Error, OperationalError, close_old_connections, connections
+
+from caylex_project.outage import is_outage
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
-LOST = (OperationalError, InterfaceError)  # the connection, not the statement, is at fault
-STOOD_STILL = "25P03"  # the server ended the session: see `end_idle_transactions`
 
-
-def end_idle_transactions(*, seconds: float) -> None:
-    """Have the server end a session of this process that stands still within a transaction.
-
-    A process that is frozen there, or whose machine is gone, keeps its locks: on its own
-    Worker row, which would keep every sweep from freeing its tasks. For connections that are
-    yet to be made; PostgreSQL alone, SQLite's locks end with the process.
-    """
-    if connection.vendor == "postgresql":
-        options = connection.settings_dict.setdefault("OPTIONS", {})
-        limit = f"-c idle_in_transaction_session_timeout={int(seconds * 1000)}"
-        options["options"] = f"{options.get('options', '')} {limit}".strip()
+class DatabaseAway(OperationalError):
+    """The database cannot do this now: it is away, read-only, locked, full or overloaded."""
 
 
 class Database:
@@ -47,15 +30,18 @@ class Database:
     async def run(
         self, function: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs
     ) -> Result:
-        """Return what the function returns; its exceptions come through."""
+        """Return what the function returns; its exceptions come through.
+
+        Raises DatabaseAway where the same may succeed later.
+        """
 
         def unit() -> Result:
-            close_old_connections()
             try:
+                close_old_connections()
                 return function(*args, **kwargs)
-            except InternalError as error:  # by psycopg's classes, though a connection is lost
-                if getattr(error.__cause__, "sqlstate", None) == STOOD_STILL:
-                    raise OperationalError(str(error)) from error
+            except Error as error:
+                if is_outage(error):
+                    raise DatabaseAway(str(error)) from error
                 raise
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, unit)
@@ -71,9 +57,7 @@ class Database:
         while True:
             try:
                 return await self.run(function, *args, **kwargs)
-            except LOST as error:
-                if _is_too_much(error):
-                    raise
+            except DatabaseAway:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
 
@@ -92,11 +76,3 @@ class Database:
     def join(self) -> None:
         """Wait for the threads to end."""
         self._pool.shutdown(wait=True)
-
-
-def _is_too_much(error: Exception) -> bool:
-    """Tell whether PostgreSQL will never take this, such as a quarter of a gigabyte of JSON.
-
-    Its class 54, "program limit exceeded", comes as an OperationalError too.
-    """
-    return str(getattr(error.__cause__, "sqlstate", None) or "").startswith("54")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,8 +15,8 @@ from agent_runtime.planning import plan_calls
 from agent_runtime.ports import Model, ModelRequest
 from tasks_app.stopping import NOT_SENT
 from tasks_app.worker import releases
-from tasks_app.worker.calls import resolve_doubts, run_calls
-from tasks_app.worker.entries import Release
+from tasks_app.worker.calls import resolve_doubts, run_calls, take_back
+from tasks_app.worker.entries import Release, Stopped
 from tasks_app.worker.held import Held
 
 CLOSING_SECONDS = 60.0  # what the last call for the report may take, whatever the limits say
@@ -57,7 +55,7 @@ class Driver:
             if held.cancelling.done():
                 await self._end_cancelled(held)
                 return
-            action = next_action(held.transcript, now=time.time())
+            action = next_action(held.transcript, now=held.time)
             match action:
                 case AskModel():
                     let_go = await self._step(held, action)
@@ -100,7 +98,7 @@ class Driver:
 
     async def _step(self, held: Held, action: AskModel) -> bool:
         """Ask the model and commit its answer; True when the task was let go with it."""
-        started_at = datetime.datetime.now(datetime.UTC)
+        started_at = held.clock()
         try:
             answer = await self._ask(held, action)
         except ModelFault as fault:
@@ -109,9 +107,15 @@ class Driver:
             return False
         turn = self._turn(held, action, answer)
         held.transcript.add(turn)
-        release = self._release(held, turn)
-        await held.commit_step(turn, started_at=started_at, release=release)
-        return release is not None
+        while True:
+            release = self._release(held, turn)
+            try:
+                await held.commit_step(turn, started_at=started_at, release=release)
+            except Stopped as stopped:
+                held.stop(stopped)
+                take_back(turn.open_calls)
+            else:
+                return release is not None
 
     async def _ask(self, held: Held, action: AskModel) -> ModelAnswer | None:
         """Return the model's answer; None when the task was asked to stop first."""
@@ -132,7 +136,7 @@ class Driver:
             held.cancelling.remove_done_callback(give_up)
 
     def _request(self, held: Held, action: AskModel) -> ModelRequest:
-        left = held.transcript.deadline - time.time()
+        left = held.transcript.deadline - held.time
         return ModelRequest(
             model=held.model,
             messages=[*held.transcript.messages, *map(user_message, action.notes)],
@@ -159,13 +163,12 @@ class Driver:
 
     def _release(self, held: Held, turn: Turn) -> Release | None:
         """Return how the commit of this turn lets the task go, if it does."""
-        after = next_action(held.transcript, now=time.time())
+        after = next_action(held.transcript, now=held.time)
         if isinstance(after, Ending):
             return releases.ended(after, held.transcript)
         if not self._lets_go(held):
             return None
-        for call in turn.open_calls:
-            call.state = CallState.PLANNED  # not sent: nothing is in doubt
+        take_back(turn.open_calls)
         return releases.handed_back()
 
     async def _after_fault(self, held: Held, action: AskModel, fault: ModelFault) -> bool:
@@ -174,7 +177,7 @@ class Driver:
             ending = Ending(completed=False, reason=action.closing)
             await held.let_go(releases.ended(ending, held.transcript))
             return True
-        if time.time() >= held.transcript.deadline:
+        if held.time >= held.transcript.deadline:
             return False
         attempt = held.attempt + 1
         release = releases.after_fault(fault, attempt=attempt, max_attempts=self.max_attempts)

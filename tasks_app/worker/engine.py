@@ -18,11 +18,12 @@ from typing import NoReturn
 import structlog
 import uvloop
 from django.db import DatabaseError
-from django.utils import timezone
 
+from caylex_project.clock import clock
 from tasks_app.operations.bulk import work_on
 from tasks_app.operations.scopes import stop_disabled
 from tasks_app.states import WorkerState
+from tasks_app.task_log import log_start
 from tasks_app.webhooks.sender import Sender
 from tasks_app.worker import portions, retention, sweep
 from tasks_app.worker.claim import (
@@ -34,7 +35,7 @@ from tasks_app.worker.claim import (
     claim_quarantined,
     claims_of,
 )
-from tasks_app.worker.database import LOST
+from tasks_app.worker.database import DatabaseAway
 from tasks_app.worker.drive import Driver
 from tasks_app.worker.held import Held
 from tasks_app.worker.journal import Fenced
@@ -50,6 +51,7 @@ RESERVE = 20  # for so many slots there is one more, for tenants that hold none 
 ADOPT_SECONDS = 10.0  # for how long after a lost connection the rows are asked what we hold
 TICK = 0.1  # seconds between measurements of the loop's lag
 MOST_LAG = 0.2  # seconds of lag above which nothing new is claimed
+CLOCK_WARNING = 1.0  # seconds between the database's clock and this machine's
 EXIT_CLEAN = 0
 EXIT_ABORTED = 71
 EXIT_FENCED = 75  # the lease is lost: leaving at once is what keeps others' work safe
@@ -150,7 +152,14 @@ class Engine:
         )
         heartbeat.start()
         log.info("engine.started", worker=str(worker_id), pid=os.getpid())
-        sender = Sender(guard=resources.guard, run_unit=resources.database.run)
+        if abs(clock.ahead_of_own) > CLOCK_WARNING:
+            log.warning("engine.clock_differs", seconds=round(clock.ahead_of_own, 1))
+        sender = Sender(
+            guard=resources.guard,
+            run_unit=resources.database.run,
+            insist=resources.database.insist,
+            clock=clock.now,
+        )
         duties = (
             self._tick(),
             self._sweep(resources),
@@ -210,7 +219,7 @@ class Engine:
             claims = await self._claim(resources, worker_id, limit, besides)
         except LeaseLost:
             _fenced("a claim was refused")
-        except LOST:
+        except DatabaseAway:
             log.warning("claim.database_away")
             self._adopt_until = time.monotonic() + ADOPT_SECONDS
             return False
@@ -221,7 +230,7 @@ class Engine:
         """Drive what was claimed for us in a commit whose answer was lost on the way."""
         if time.monotonic() > self._adopt_until:
             return
-        with suppress(*LOST):
+        with suppress(DatabaseAway):
             held = await resources.database.run(claims_of, worker_id=worker_id)
             known = {claim.task_id for claim in self._held.values()}
             self._start_driving(
@@ -262,6 +271,12 @@ class Engine:
         with structlog.contextvars.bound_contextvars(task=str(claim.task_id), epoch=claim.epoch):
             try:
                 held = self._driven[claim.task_id] = await resources.take(claim)
+                log_start(
+                    project_id=held.project_id,
+                    run=held.run_number,
+                    steps=held.transcript.steps,
+                    model=held.model,
+                )
                 await driver.drive(held)
             except Fenced:
                 log.info("task.fenced")
@@ -285,7 +300,7 @@ class Engine:
             await asyncio.sleep(LOOK_EVERY)
             try:
                 notices = await resources.database.run(read_notices, worker_id=worker_id)
-            except LOST:
+            except DatabaseAway:
                 continue
             resources.board.notices = notices
             for held in self._driven.values():
@@ -314,7 +329,7 @@ class Engine:
         await asyncio.wait([asyncio.create_task(_ends_quickly(broken_off))], timeout=1.0)
         heartbeat.stop()  # first: a beat that finds the worker ended would take it for fenced
         freed = await resources.database.insist(
-            end_worker, worker_id=worker_id, state=WorkerState.GONE, now=timezone.now()
+            end_worker, worker_id=worker_id, state=WorkerState.GONE, now=clock.now()
         )
         log.info("engine.ended", worker=str(worker_id), handed_back=len(freed))
         return bool(broken_off)
@@ -332,7 +347,7 @@ class Engine:
             try:
                 if await resources.database.run(sweep.sweep):
                     self._bell.set()
-            except LOST:
+            except DatabaseAway:
                 log.warning("sweep.database_away")
             except DatabaseError:  # one row that cannot be swept must not end every worker
                 log.exception("sweep.refused")
@@ -357,7 +372,7 @@ async def _retire(resources: Resources) -> None:
         try:
             if await resources.database.run(retention.retire, days=days):
                 pause = retention.PAUSE
-        except LOST:
+        except DatabaseAway:
             log.warning("retention.database_away")
         except DatabaseError:  # one row that cannot be deleted must not end every worker
             log.exception("retention.refused")
@@ -381,7 +396,7 @@ async def _let_go_after_defect(resources: Resources, claim: Claim) -> None:
         free_broken,
         claim=claim,
         max_attempts=resources.environment.caylex_max_attempts,
-        now=timezone.now(),
+        now=clock.now(),
     )
 
 

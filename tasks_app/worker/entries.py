@@ -75,7 +75,8 @@ class Entry:
     """One fenced write: lands only while the task is RUNNING with this epoch and sequence.
 
     The sequence makes a write whose outcome is unknown safe to try again. `attempt` is the
-    task's new count, `progress` clears its crashes.
+    task's new count, `progress` clears its crashes. One that starts calls is refused as `Stopped`
+    where nothing may be started with the task any more.
     """
 
     task_id: uuid.UUID
@@ -90,3 +91,25 @@ class Entry:
     sent_calls: int = 0
     authentication_needed: tuple[str, ...] | None = None
     release: Release | None = None
+
+    @property
+    def starts(self) -> bool:
+        """True when it makes a call STARTED."""
+        return any(each.state is CallState.STARTED for each in self.calls) or any(
+            each.state is CallState.STARTED for each in self.changes
+        )
+
+
+class Stopped(Exception):
+    """Nothing was written: no call of the task may be started any more.
+
+    `reason` is that of a cancel; None where its project, tenant or end user was paused or disabled.
+    """
+
+    def __init__(self, reason: str | None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+# What became of an entry: the task's new sequence, or why no call may be started.
+Landed = int | Stopped

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import datetime
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from agent_runtime.messages import Call, CallState, Turn
 from agent_runtime.transcript import Transcript
+from caylex_project.clock import clock as database_clock
+from tasks_app.task_log import log_end, log_let_go
 from tasks_app.worker.claim import Claim
-from tasks_app.worker.entries import CallChange, Entry, NewCall, NewStep, Release
+from tasks_app.worker.entries import CallChange, Entry, NewCall, NewStep, Release, Stopped
 from tasks_app.worker.journal import Journal
 from tasks_app.worker.toolbox import Toolbox
 
@@ -28,8 +30,8 @@ class Held:
     Of the row it keeps what is asked for while it runs, and no more: a thousand may be in hand.
     `sequence` and `attempt` follow the row; `fixed` is what a run's first step keeps for the
     whole run, the system prompt and the revisions of the skills, and goes with that step.
-    `cancelling` is done, with the reason, once the task is asked to stop. While `pausing` it is
-    to be handed back.
+    `clock` tells the database's time. `cancelling` is done, with the reason, once the task is asked
+    to stop. While `pausing` it is to be handed back.
     """
 
     claim: Claim
@@ -42,6 +44,7 @@ class Held:
     sequence: int
     attempt: int
     fixed: dict[str, Any]
+    clock: Callable[[], datetime.datetime] = database_clock.now
     cancelling: asyncio.Future[str] = field(default_factory=_new_future)
     pausing: bool = False
 
@@ -50,6 +53,18 @@ class Held:
         if not self.cancelling.done():
             self.cancelling.set_result(reason)
 
+    @property
+    def time(self) -> float:
+        """The database's time in POSIX seconds."""
+        return self.clock().timestamp()
+
+    def stop(self, stopped: Stopped) -> None:
+        """Do what the refusal of a commit says: stop the task, or hand it back."""
+        if stopped.reason is None:
+            self.pausing = True
+        else:
+            self.cancel(stopped.reason)
+
     async def commit_step(
         self,
         turn: Turn,
@@ -57,8 +72,11 @@ class Held:
         started_at: datetime.datetime,
         release: Release | None,
     ) -> None:
-        """Write a model's answer and the calls that it asked for, before any of them is sent."""
-        at = _now()
+        """Write a model's answer and the calls that it asked for, before any of them is sent.
+
+        Raises Stopped where calls are STARTED and none may be.
+        """
+        at = self.clock()
         request: dict[str, Any] = {"schema": 1, "notes": list(turn.notes)}
         if turn.closing:
             request["closing"] = turn.closing.value
@@ -95,12 +113,15 @@ class Held:
     async def commit_calls(
         self, calls: Iterable[Call], *, release: Release | None = None, attempt: int = 0
     ) -> None:
-        """Write the new states and results of calls, and the release if the task is let go."""
+        """Write the new states and results of calls, and the release if the task is let go.
+
+        Raises Stopped where calls are STARTED and none may be.
+        """
         changed = list(calls)
         await self._commit(
             Entry(
                 **self._right(),
-                at=_now(),
+                at=self.clock(),
                 attempt=attempt,
                 progress=any(call.state.ended for call in changed),
                 changes=tuple(_change(call) for call in changed),
@@ -123,6 +144,25 @@ class Held:
     async def _commit(self, entry: Entry) -> None:
         self.sequence = await self.journal.commit(entry)
         self.attempt = entry.attempt
+        if entry.release is not None:
+            self._log(entry.release)
+
+    def _log(self, release: Release) -> None:
+        if not release.status.terminal:
+            log_let_go(reason=release.reason, wait=release.wait or 0.0)
+            return
+        spent = self.transcript.spent
+        log_end(
+            status=release.status.value,
+            reason=release.stop_reason.value if release.stop_reason else "",
+            project_id=self.project_id,
+            run=self.run_number,
+            steps=self.transcript.steps,
+            tool_calls=self.transcript.tool_calls,
+            tokens=spent.tokens,
+            cost_usd=None if spent.cost_unknown else spent.cost_usd,
+            seconds=self.time - self.transcript.started,
+        )
 
 
 def _sends(call: Call) -> bool:
@@ -151,7 +191,3 @@ def _change(call: Call) -> CallChange:
         state=call.state,
         result=call.result.text if call.result else None,
     )
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
 from tasks_app.worker.database import Database
-from tasks_app.worker.entries import Entry
+from tasks_app.worker.entries import Entry, Landed
 from tasks_app.worker.write import write_entries
 
 BATCH = 64  # tasks in one flush
 FLIGHTS = 2  # flushes under way at once, so that they overlap on disk
 
-Write = Callable[[Sequence[Entry]], dict[uuid.UUID, int]]
+Write = Callable[[Sequence[Entry]], Mapping[uuid.UUID, Landed]]
 Tell = Callable[[Iterable[uuid.UUID]], None]
 log = structlog.get_logger(__name__)
 
@@ -42,8 +42,9 @@ class Journal:
     async def commit(self, entry: Entry) -> int:
         """Return the task's new sequence once the entry is on disk.
 
-        While the database is away it waits. Raises Fenced when the task is no longer ours, and
-        what went wrong when the entry cannot be written: DatabaseError where it is refused.
+        While the database is away it waits. Raises Fenced when the task is no longer ours, Stopped
+        when the entry starts calls and none may be started any more, and what went wrong when it
+        cannot be written: DatabaseError where it is refused.
         """
         landed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._ready.append((entry, landed))
@@ -65,7 +66,7 @@ class Journal:
     async def _flush(self, batch: list[tuple[Entry, asyncio.Future[int]]]) -> None:
         """Write a batch until its outcome is known; an entry that is refused fails alone."""
         try:
-            landed = await self._database.insist(self._write, [entry for entry, _ in batch])
+            outcomes = await self._database.insist(self._write, [entry for entry, _ in batch])
         except Exception as refusal:  # noqa: BLE001  (whatever it is, a driver waits for it)
             if len(batch) > 1:
                 log.warning("journal.batch_refused", entries=len(batch))
@@ -75,12 +76,12 @@ class Journal:
                 _settle(batch[0][1], refusal)
             return
         if self._tell is not None:
-            self._tell(landed)
+            self._tell(key for key, outcome in outcomes.items() if isinstance(outcome, int))
         for entry, future in batch:
-            _settle(future, landed.get(entry.task_id, Fenced(str(entry.task_id))))
+            _settle(future, outcomes.get(entry.task_id, Fenced(str(entry.task_id))))
 
 
-def _settle(future: asyncio.Future[int], outcome: int | Exception) -> None:
+def _settle(future: asyncio.Future[int], outcome: Landed | Exception) -> None:
     if future.cancelled():  # its driver was broken off; the rows stand as they stand
         return
     if isinstance(outcome, Exception):

@@ -13,8 +13,10 @@ from django.db import DatabaseError, InterfaceError, close_old_connections, conn
 from django.db.models.functions import Now
 
 from caylex_project import VERSION
+from caylex_project.clock import clock
 from tasks_app.models import Worker
 from tasks_app.states import WorkerState
+from tasks_app.worker.claim import database_now
 from tasks_app.worker.identity import this_process
 
 log = structlog.get_logger(__name__)
@@ -24,7 +26,11 @@ FENCE_AT = 0.8  # share of the lease without a heartbeat after which the worker 
 
 
 def register(*, capacity: int, lease_seconds: float) -> uuid.UUID:
-    """Write the row of a new incarnation, alive and leased, and return its id."""
+    """Write the row of a new incarnation, alive and leased, and return its id.
+
+    From here on the process knows the database's time.
+    """
+    clock.measure(database_now)
     me = this_process()
     worker = Worker.objects.create(
         host=me.host,
@@ -85,19 +91,24 @@ class Heartbeat(threading.Thread):
     def run(self) -> None:
         self._renewed = time.monotonic()
         threading.Thread(target=self._watch, name="fence", daemon=True).start()
+        try:
+            self._beat_until_ending()
+        finally:
+            connections.close_all()
+
+    def _beat_until_ending(self) -> None:
         while not self._ending.wait(self._every):
             began = time.monotonic()
             if began - self._loop_turned() < self._every:
                 outcome = self._beat()
                 if self._ending.is_set():
-                    break
+                    return
                 if outcome is False:
                     self._ending.set()
                     self._fenced("its lease was taken over")
                     return
                 if outcome:
                     self._renewed = began
-        connections.close_all()
 
     def _watch(self) -> None:
         while not self._ending.wait(min(self._every, LOOK_EVERY)):
@@ -110,9 +121,10 @@ class Heartbeat(threading.Thread):
         self._ending.set()
 
     def _beat(self) -> bool | None:
-        """Renew; None when the database did not answer."""
+        """Renew and read the database's clock; None when the database did not answer."""
         try:
             close_old_connections()
+            clock.measure(database_now)
             return renew(
                 worker_id=self._worker_id, lease_seconds=self._lease_seconds, held=self._held()
             )

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 import structlog
 from django.db import Error
-from django.utils import timezone
+
+from caylex_project.clock import clock
+from caylex_project.outage import is_outage
 
 EVERY = 1.0  # seconds between looks, when there is nothing to do
 PAUSE = 0.05  # seconds between portions, when there is
@@ -34,7 +36,7 @@ async def work(
     while not draining.is_set():
         more = False
         try:
-            more = await run_unit(next_portion, now=timezone.now())
-        except Error:  # away, lost, or refused: the next look finds the same rows
-            log.warning("portion.failed", of=next_portion.__name__, exc_info=True)
+            more = await run_unit(next_portion, now=clock.now())
+        except Error as error:  # the next look finds the same rows
+            log.warning("portion.failed", of=next_portion.__name__, exc_info=not is_outage(error))
         await asyncio.sleep(PAUSE if more else EVERY)

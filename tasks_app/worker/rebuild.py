@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from zoneinfo import ZoneInfo
 from agent_runtime.ports import ServerState
 from agent_runtime.prompt import PromptFacts, SkillEntry, system_prompt
 from agent_runtime.tools.access import ServerAccess
+from caylex_project.clock import clock
 from caylex_project.integrations.connections import accesses_for
 from skills_app.operations import CatalogueEntry, catalogue
 from tasks_app.models import AgentTask, Step
@@ -93,7 +93,7 @@ def fixed_prompt(record: Record, servers: Sequence[ServerState]) -> str:
     project = record.task.project
     return system_prompt(
         PromptFacts(
-            now=datetime.datetime.now(ZoneInfo(project.timezone)),
+            now=clock.now().astimezone(ZoneInfo(project.timezone)),
             timezone=project.timezone,
             project=project.name,
             instructions=project.instructions,

@@ -143,6 +143,7 @@ def _task(entry: Entry, task_id: str, new_sequence: int) -> Row:
         "epoch": entry.epoch,
         "sequence": entry.sequence,
         "new_sequence": new_sequence,
+        "starts": entry.starts,
         "new_status": (release.status if release else Status.RUNNING).value,
         "released": release is not None,
         "attempt": entry.attempt,

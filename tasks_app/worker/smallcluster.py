@@ -33,7 +33,6 @@ from django_q.signals import post_spawn
 from django_q.worker import worker
 
 from tasks_app import doorbell
-from tasks_app.worker.database import end_idle_transactions
 from tasks_app.worker.supervisor import EXIT_ABORTED, STOP_SIGNALS, Order, Signals
 
 logger = logging.getLogger(__name__)
@@ -82,7 +81,6 @@ def run(
     """
     gc.set_threshold(*COLLECT_AFTER)
     os.environ.setdefault("UV_THREADPOOL_SIZE", LOOK_UPS)
-    end_idle_transactions(seconds=settings.ENVIRONMENT.caylex_lease_seconds / 3)
     module = engine_module()
     engine: Engine = module.Engine(quarantine=quarantine)
     module.install(engine)

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils.dateparse import parse_datetime
 
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.outbox import TELL, tell_ended
 from tasks_app.states import Status
-from tasks_app.worker.entries import Entry
+from tasks_app.worker.entries import Entry, Landed, Stopped
 from tasks_app.worker.rows import Row, Rows, rows_of
 
 # What SQLite's way sets to the entry's value, and adds the entry's value to.
@@ -35,19 +35,28 @@ _SET = (
 )
 _ADD = ("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens")
 
+# Whether a task's project, tenant or end user was paused or disabled.
+_RESTS = """EXISTS (
+  SELECT 1 FROM accounts_project p JOIN accounts_tenant n ON n.id = p.tenant_id
+  JOIN accounts_enduser u ON u.id = {task}.end_user_id
+  WHERE p.id = {task}.project_id AND (
+    p.paused OR n.paused OR p.disabled_at IS NOT NULL OR n.disabled_at IS NOT NULL
+    OR u.disabled_at IS NOT NULL))"""
+
 _WRITE = """
 WITH input AS (
   SELECT * FROM jsonb_to_recordset(%(tasks)s::jsonb) AS x (
-    id uuid, epoch int, sequence int, new_sequence int, new_status text, released bool,
+    id uuid, epoch int, sequence int, new_sequence int, starts bool, new_status text, released bool,
     attempt int, progress bool, next_attempt_at timestamptz, waiting_reason text,
     steps int, tool_calls int, input_tokens bigint, output_tokens bigint,
     cached_input_tokens bigint, reasoning_tokens bigint, cost_usd numeric,
     authentication_needed jsonb, stop_reason text, report text, final_report_produced bool,
     error text, completed_at timestamptz)
 ), locked AS (
-  SELECT own.* FROM (SELECT id FROM input ORDER BY id) i CROSS JOIN LATERAL (
-    SELECT id, epoch, sequence, status FROM tasks_app_agenttask t WHERE t.id = i.id
-    FOR NO KEY UPDATE
+  SELECT own.* FROM (SELECT id, starts FROM input ORDER BY id) i CROSS JOIN LATERAL (
+    SELECT t.id, t.epoch, t.sequence, t.status, t.cancel_requested_at, t.cancel_reason,
+      i.starts AND (t.cancel_requested_at IS NOT NULL OR {rests}) AS stopped
+    FROM tasks_app_agenttask t WHERE t.id = i.id FOR NO KEY UPDATE OF t
   ) own
 ), landed AS (
   UPDATE tasks_app_agenttask t SET
@@ -75,6 +84,7 @@ WITH input AS (
     completed_at = i.completed_at
   FROM input i JOIN locked l ON l.id = i.id
   WHERE t.id = l.id AND l.epoch = i.epoch AND l.sequence = i.sequence AND l.status = 'RUNNING'
+    AND NOT l.stopped
   RETURNING t.*
 ), new_steps AS (
   INSERT INTO tasks_app_step
@@ -115,27 +125,38 @@ WITH input AS (
     task_id uuid, sequence int, kind text, data jsonb, at timestamptz)
   JOIN landed ON landed.id = e.task_id
 )
+""".replace("{rests}", _RESTS.format(task="t"))
+_NOT_RESTS_SQLITE = f"NOT {_RESTS.format(task='tasks_app_agenttask')}"
+_LANDED = """
+SELECT id, false, NULL FROM landed
+UNION ALL
+SELECT l.id, true, CASE WHEN l.cancel_requested_at IS NOT NULL THEN l.cancel_reason END
+FROM locked l JOIN input i ON i.id = l.id
+WHERE l.stopped AND l.epoch = i.epoch AND l.sequence = i.sequence AND l.status = 'RUNNING'
 """
-_LANDED = "SELECT id FROM landed"
 
 
-def write_entries(entries: Sequence[Entry]) -> dict[uuid.UUID, int]:
-    """Write a batch, at most one entry a task; return the new sequence of each task it landed for.
+def write_entries(entries: Sequence[Entry]) -> dict[uuid.UUID, Landed]:
+    """Write a batch, at most one entry a task; return what became of each, by task.
 
-    A task that is missing from the answer is no longer ours: nothing of its entry was written.
+    The new sequence where it landed. `Stopped` where it starts a call and a cancel or a pause was
+    committed before: nothing of it was written. A task that is missing is no longer ours: nothing
+    of its entry was written either.
     Safe to call again with the same batch when the outcome is unknown: an entry that had landed
-    counts as landed and is not written twice. Raises OperationalError or InterfaceError when
-    the database is away.
+    counts as landed and is not written twice.
     """
     rows = rows_of(entries)
-    landed = _write_postgresql(rows) if connection.vendor == "postgresql" else _write_sqlite(rows)
-    missing = [row for row in rows.tasks if row["id"] not in landed]
+    write = _write_postgresql if connection.vendor == "postgresql" else _write_sqlite
+    landed, stopped = write(rows)
+    missing = [row for row in rows.tasks if row["id"] not in landed | stopped.keys()]
     if missing:
         landed |= _landed_before(missing)
-    return {uuid.UUID(row["id"]): row["new_sequence"] for row in rows.tasks if row["id"] in landed}
+    outcomes: dict[str, Landed] = {**stopped}
+    outcomes |= {row["id"]: row["new_sequence"] for row in rows.tasks if row["id"] in landed}
+    return {uuid.UUID(task_id): outcome for task_id, outcome in outcomes.items()}
 
 
-def _write_postgresql(rows: Rows) -> set[str]:
+def _write_postgresql(rows: Rows) -> tuple[set[str], dict[str, Stopped]]:
     parameters = {
         name: json.dumps(getattr(rows, name), ensure_ascii=False, separators=(",", ":"))
         for name in Rows.__slots__
@@ -143,7 +164,9 @@ def _write_postgresql(rows: Rows) -> set[str]:
     with connection.cursor() as cursor:
         tell = TELL if any(row["completed_at"] for row in rows.tasks) else ""
         cursor.execute(f"{_WRITE}{tell}{_LANDED}", parameters)
-        return {str(row[0]) for row in cursor.fetchall()}
+        found = cursor.fetchall()
+    landed = {str(task_id) for task_id, refused, _ in found if not refused}
+    return landed, {str(task_id): Stopped(reason) for task_id, refused, reason in found if refused}
 
 
 def _landed_before(rows: Sequence[Row]) -> set[str]:
@@ -162,9 +185,10 @@ def _landed_before(rows: Sequence[Row]) -> set[str]:
     return {str(each) for each in AgentTask.objects.filter(same).values_list("pk", flat=True)}
 
 
-def _write_sqlite(rows: Rows) -> set[str]:
+def _write_sqlite(rows: Rows) -> tuple[set[str], dict[str, Stopped]]:
     with transaction.atomic():
         landed = {row["id"] for row in rows.tasks if _update_task(row)}
+        stopped = _stopped_sqlite(row for row in rows.tasks if row["id"] not in landed)
         Step.objects.bulk_create(Step(**_times(row)) for row in _of(rows.steps, landed))
         ToolCall.objects.bulk_create(
             ToolCall(**{k: v for k, v in _times(row).items() if k != "task_id"})
@@ -176,7 +200,18 @@ def _write_sqlite(rows: Rows) -> set[str]:
         ended = [row["id"] for row in rows.tasks if row["id"] in landed and row["completed_at"]]
         for task in AgentTask.objects.filter(pk__in=ended).select_related("end_user"):
             tell_ended(task)
-    return landed
+    return landed, stopped
+
+
+def _stopped_sqlite(rows: Iterable[Row]) -> dict[str, Stopped]:
+    """Return those of the rows that are still ours, and were refused for what they start."""
+    stopped = {}
+    for row in rows:
+        task = _ours(row).first() if row["starts"] else None
+        if task is not None:
+            asked = task.cancel_requested_at is not None
+            stopped[row["id"]] = Stopped(task.cancel_reason if asked else None)
+    return stopped
 
 
 def _of(rows: Sequence[Row], landed: set[str]) -> list[Row]:
@@ -207,13 +242,21 @@ def _update_task(row: Row) -> int:
     for name in ("next_attempt_at", "authentication_needed"):
         if row[name] is not None:
             values[name] = row[name]
-    mine = AgentTask.objects.filter(
-        pk=row["id"], epoch=row["epoch"], sequence=row["sequence"], status=Status.RUNNING
-    )
+    mine = _ours(row)
+    if row["starts"]:
+        mine = mine.filter(cancel_requested_at=None)
+        mine = mine.extra(where=[_NOT_RESTS_SQLITE])  # noqa: S610 - a constant
     if row["cost_usd"] is not None:
         spent = mine.values_list("cost_usd", flat=True).first() or 0
         values["cost_usd"] = float(spent) + row["cost_usd"]
     return mine.update(**values)
+
+
+def _ours(row: Row) -> QuerySet[AgentTask]:
+    """Return the row's task while it stands where the entry says."""
+    return AgentTask.objects.filter(
+        pk=row["id"], epoch=row["epoch"], sequence=row["sequence"], status=Status.RUNNING
+    )
 
 
 def _update_call(row: Row) -> None:

@@ -32,6 +32,7 @@ def open_at_once(count: int) -> None:
 @pytest.mark.postgresql
 @pytest.mark.django_db(transaction=True)
 def test_a_request_after_a_restart_of_the_database_is_served_by_a_new_connection() -> None:
+    connection.close()  # it is one of the pool's, too
     open_at_once(CONNECTIONS)
     with connection.cursor() as cursor:
         cursor.execute(

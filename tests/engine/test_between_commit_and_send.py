@@ -10,7 +10,7 @@ from tasks_app.states import Status
 from tasks_app.worker.claim import Claim
 from tasks_app.worker.database import Database
 from tasks_app.worker.drive import Driver
-from tasks_app.worker.entries import Entry
+from tasks_app.worker.entries import Entry, Landed
 from tasks_app.worker.held import Held
 from tasks_app.worker.journal import Journal
 from tasks_app.worker.write import write_entries
@@ -26,7 +26,7 @@ async def drive_and_tell(
     loop = asyncio.get_running_loop()
     written = 0
 
-    def write(entries: Sequence[Entry]) -> dict[uuid.UUID, int]:
+    def write(entries: Sequence[Entry]) -> dict[uuid.UUID, Landed]:
         nonlocal written
         written += 1
         landed = write_entries(entries)

@@ -16,7 +16,7 @@ from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claim import Claim
 from tasks_app.worker.database import Database
-from tasks_app.worker.entries import Entry
+from tasks_app.worker.entries import Entry, Landed
 from tasks_app.worker.journal import Fenced, Journal
 from tasks_app.worker.release import end_worker
 from tasks_app.worker.write import write_entries
@@ -92,7 +92,7 @@ async def test_a_turn_costs_two_commits_and_the_end_none_of_its_own(database: Da
     _, claim = await database.run(claimed_task)
     written: list[Entry] = []
 
-    def write(entries: Sequence[Entry]) -> dict[uuid.UUID, int]:
+    def write(entries: Sequence[Entry]) -> dict[uuid.UUID, Landed]:
         written.extend(entries)
         return write_entries(entries)
 

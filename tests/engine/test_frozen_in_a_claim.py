@@ -5,12 +5,12 @@ import signal
 import time
 
 import pytest
-from django.db import OperationalError, connection, connections, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import QuerySet
 
 from tasks_app.models import AgentTask, Event, Worker
 from tasks_app.states import Status, WorkerState
-from tasks_app.worker.database import LOST, Database, end_idle_transactions
+from tasks_app.worker.database import Database, DatabaseAway
 from tasks_app.worker.sweep import sweep
 from tests.engine.build import a_task
 from tests.worker_processes.cluster import eventually, running_cluster
@@ -64,24 +64,6 @@ def _all_dead(frozen: QuerySet[Worker]) -> bool:
     return {worker.state for worker in frozen.all()} == {WorkerState.DEAD}
 
 
-def test_the_limit_joins_the_options_that_the_operator_set() -> None:
-    settings = connections["default"].settings_dict
-    before = dict(settings["OPTIONS"])
-    settings["OPTIONS"] = {**before, "options": "-c statement_timeout=9000"}
-    settings["OPTIONS"].pop("pool", None)
-    try:
-        end_idle_transactions(seconds=2.5)
-        own = connections.create_connection("default")
-        with own.cursor() as cursor:
-            cursor.execute("SHOW statement_timeout")
-            assert cursor.fetchone() == ("9s",)
-            cursor.execute("SHOW idle_in_transaction_session_timeout")
-            assert cursor.fetchone() == ("2500ms",)
-        own.close()
-    finally:
-        settings["OPTIONS"] = before
-
-
 async def test_a_session_that_stood_still_for_too_long_is_a_lost_connection_and_replaced(
     database: Database,
 ) -> None:
@@ -90,6 +72,6 @@ async def test_a_session_that_stood_still_for_too_long_is_a_lost_connection_and_
             cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 50")
             time.sleep(0.5)
 
-    with pytest.raises(LOST):
+    with pytest.raises(DatabaseAway):
         await database.run(stand_still)
     assert await database.run(AgentTask.objects.count) == 0

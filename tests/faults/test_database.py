@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-import dj_database_url
 import pytest
-from django.db import connection, connections
-from django.db.backends.postgresql.base import DatabaseWrapper
+from django.db import connection
 from pytest_django import DjangoDbBlocker
 
 from tasks_app.models import Event
 from tests.chaos.databases import Postgresql
+from tests.faults.own_server import connected, migrated_server
 from tests.faults.stage import Stage, raised_stage, settled, small_clusters, until
-from tests.fork_server import ROOT
 from tests.worker_processes.cluster import running_cluster
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(180)]
@@ -27,30 +21,9 @@ SHORT = {"CAYLEX_LEASE_SECONDS": "3", "CAYLEX_HEARTBEAT_SECONDS": "0.5"}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgresql]:
-    """A migrated server of our own, which nobody else misses when it is away."""
-    server = Postgresql(folder=tmp_path_factory.mktemp("database"))
-    try:
-        migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-        subprocess.run(
-            migrate, cwd=ROOT, env={**os.environ, "DATABASE_URL": server.url}, check=True
-        )
+def server() -> Iterator[Postgresql]:
+    with migrated_server() as server:
         yield server
-    finally:
-        server.close()
-
-
-@contextmanager
-def connected(url: str) -> Iterator[None]:
-    """Let this thread's connection lead to another server."""
-    before = connections["default"]
-    settings = {**before.settings_dict, **dj_database_url.parse(url)}
-    connections["default"] = DatabaseWrapper(settings, "default")
-    try:
-        yield
-    finally:
-        connections["default"].close()
-        connections["default"] = before
 
 
 @pytest.fixture

@@ -131,6 +131,22 @@ async def test_a_wait_of_an_age_is_cut_to_a_quarter_of_an_hour(
     assert raised.retry_after == 900.0
 
 
+async def test_a_date_to_try_again_at_counts_from_the_date_of_the_answer(
+    server: ScriptedModel, model: OpenRouter
+) -> None:
+    """Whatever the clock of this machine says."""
+    error = plain(
+        ERROR,
+        status=429,
+        date="Mon, 23 Nov 2020 12:00:00 GMT",
+        retry_after="Mon, 23 Nov 2020 12:01:30 GMT",
+    )
+    server.script(error)
+    raised = await fault(model)
+    assert isinstance(raised, ModelUnavailable)
+    assert raised.retry_after == 90.0
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "tries"),
     [

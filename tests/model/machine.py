@@ -26,7 +26,7 @@ from tasks_app.models import AgentTask, Worker
 from tasks_app.operations import runs, stop, submit
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claim import Claim, LeaseLost, claim_due, claim_quarantined
-from tasks_app.worker.entries import Entry
+from tasks_app.worker.entries import Entry, Stopped
 from tasks_app.worker.lease import set_draining
 from tasks_app.worker.quarantine import FATAL_AT, QUARANTINED_AT, company
 from tasks_app.worker.release import end_worker
@@ -339,9 +339,16 @@ class EngineMachine(RuleBasedStateMachine):
         after = read_rows()
         assert may <= landed.keys()
         for hand, entry in zip(hands, entries, strict=True):
-            if hand.claim.task_id in may:
+            sequence = landed.get(entry.task_id)
+            asked = before[entry.task_id]["cancel_requested_at"] is not None
+            if hand.claim.task_id in may and not (asked and entry.starts):
                 self.check_landed(entry, before[entry.task_id], after.tasks[entry.task_id])
-                hand.landed(entry, landed[entry.task_id])
+                assert isinstance(sequence, int)
+                hand.landed(entry, sequence)
+            elif hand.claim.task_id in may:
+                assert isinstance(sequence, Stopped), "a call was started after the cancel"
+                assert sequence.reason == "enough"
+                assert after.tasks[entry.task_id] == before[entry.task_id]
             else:
                 assert after.tasks[entry.task_id] == before[entry.task_id], "a stale write landed"
         assert write_entries(entries).keys() >= may, "the same write again was refused"

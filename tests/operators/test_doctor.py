@@ -24,6 +24,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from caylex_project import VERSION
+from caylex_project.database_options import RECEIVED
 from caylex_project.integrations.models import Credential
 from caylex_project.integrations.sealing import seal
 from tasks_app import diagnosis
@@ -281,7 +282,7 @@ def test_settings_that_disagree_are_findings_and_do_not_stop_it(worker: Worker) 
 
 @pytest.mark.parametrize(
     ("offset", "error", "expected"),
-    [(0.5, 0.0, None), (3.0, 2.5, None), (3.0, 0.1, 1), (-3.0, 0.1, 1), (12.0, 0.1, 2)],
+    [(0.5, 0.0, None), (3.0, 2.5, None), (3.0, 0.1, 1), (-3.0, 0.1, 1), (400.0, 0.1, 1)],
 )
 def test_clocks_that_surely_differ(
     worker: Worker,
@@ -331,3 +332,33 @@ def test_the_real_command_ends_with_the_code_and_prints_json(tmp_path: Path) -> 
     )
     assert done.returncode == 2, done.stderr
     assert [each["code"] for each in json.loads(done.stdout)["findings"]] == ["migrations_missing"]
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize(
+    ("setting", "value", "code", "level"),
+    [
+        ("default_transaction_isolation", "serializable", "session_settings", "critical"),
+        ("intervalstyle", "iso_8601", "session_settings", "critical"),
+        ("datestyle", "German", "session_settings", "critical"),
+        ("standard_conforming_strings", "off", "session_settings", "critical"),
+        ("synchronous_commit", "off", "commits_not_durable", "warning"),
+        (RECEIVED, "", "options_not_received", "warning"),
+    ],
+)
+def test_a_setting_of_the_session_that_is_not_as_assumed(
+    worker: Worker, setting: str, value: str, code: str, level: str
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL {setting} = '{value}'")
+    found_code, finding = only(code)
+    assert (found_code, finding["level"]) == (2 if level == "critical" else 1, level)
+
+
+@pytest.mark.postgresql
+def test_a_database_that_takes_no_writes_is_critical(worker: Worker) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL transaction_read_only = on")
+    code, finding = only("database_read_only")
+    assert (code, finding["level"]) == (2, "critical")
+    assert "no task is lost" in finding["advice"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -241,27 +242,49 @@ def fill(*, over: int, tenants: int) -> None:
         cursor.execute("ANALYZE")
 
 
-def plans(queries: CaptureQueriesContext) -> dict[str, str]:
-    """Return each query on the tasks with the way in which the database answers it."""
-    explain = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
-    found = {}
+def rows_looked_at(sql: str) -> int:
+    """Return how many rows or index entries of the tasks a query looks at when it is run.
+
+    On PostgreSQL, those that its scans returned or left out. On SQLite, the steps of its program in
+    tens: a row takes five steps or more.
+    """
+    if connection.vendor == "sqlite":
+        tens: list[None] = []
+        connection.connection.set_progress_handler(lambda: tens.append(None), 10)
+        try:
+            connection.connection.execute(sql).fetchall()
+        finally:
+            connection.connection.set_progress_handler(None, 0)
+        return len(tens)
     with connection.cursor() as cursor:
-        for each in list(queries):
-            if "tasks_app_agenttask" in each["sql"]:
-                cursor.execute(f"{explain} {each['sql']}")
-                found[each["sql"]] = "\n".join(str(row) for row in cursor.fetchall())
-    return found
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")
+        return sum(map(_looked_at, _nodes(cursor.fetchone()[0][0]["Plan"])))
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for each in plan.get("Plans", ()):
+        yield from _nodes(each)
+
+
+def _looked_at(node: dict[str, Any]) -> int:
+    """Return the rows that a node of a plan read of the tasks' table or of one of its indexes."""
+    of_tasks = node.get("Relation Name") == "tasks_app_agenttask"
+    if not of_tasks and not node.get("Index Name", "").startswith("task_"):
+        return 0
+    removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
+    rows = node["Actual Rows"] + sum(node.get(name, 0) for name in removed)
+    return round(rows * node["Actual Loops"])
 
 
 def test_no_query_of_a_scrape_or_of_readiness_walks_through_the_tasks(db: None) -> None:
-    """What each query leans on:
+    """Of 6,000 tasks 15 are live and of the last hour; no query looks at many more than those.
 
-    pending, by project and due date: `task_lane`, which holds the live PENDING tasks alone;
-    quarantined: `task_quarantine`; running and stranded: `task_held`; stopping:
-    `task_cancelling`; the oldest due: one look into `task_claim` for each tenant; the recent:
-    a stretch of `task_newest`.
+    Which index a query takes is the planner's business: where few rows are expected, several cost
+    the same to within the one percent that it does not tell apart.
     """
-    fill(over=6000, tenants=3)
+    over, tenants = 6000, 3
+    fill(over=over, tenants=tenants)
     with CaptureQueriesContext(connection) as queries:
         figures = health.read_figures()
         metrics.read_recent(now=figures.at)
@@ -269,15 +292,12 @@ def test_no_query_of_a_scrape_or_of_readiness_walks_through_the_tasks(db: None) 
 
     assert (figures.due, figures.waiting, figures.quarantined) == (3, 3, 3)
     assert (figures.running, figures.stranded, figures.stopping) == (6, 0, 3)
-    told = plans(queries)
-    assert len(told) == 12
-    for sql, plan in told.items():
-        assert "Seq Scan on tasks_app_agenttask" not in plan, f"{sql}\n{plan}"
-        names = "|".join(["tasks_app_agenttask", *re.findall(r'"tasks_app_agenttask" (\w\d)', sql)])
-        assert not re.search(rf"SCAN ({names})\b(?! USING)", plan), f"{sql}\n{plan}"
-    used = " ".join(told.values())
-    for index in ("claim", "quarantine", "held", "cancelling", "newest"):
-        assert f"task_{index}" in used
+    of_tasks = [each["sql"] for each in queries if "tasks_app_agenttask" in each["sql"]]
+    assert len(of_tasks) == 12
+    looked_at = {sql: rows_looked_at(sql) for sql in of_tasks}
+    assert max(looked_at.values()) < over / 10, looked_at
+    walk = str(AgentTask.objects.filter(rerun_of=None).values("prompt").query)
+    assert rows_looked_at(walk) > over / 3, "a walk is not seen"
 
 
 def test_the_number_of_queries_does_not_depend_on_what_there_is(db: None) -> None:

@@ -111,7 +111,12 @@ class Clocked:
     def __init__(self, database: Database) -> None:
         # Ahead, so that what a slow machine is yet to write is due; less than receivers bear.
         self.now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=1)
-        self.sender = Sender(guard=LOOPBACK, run_unit=database.run, clock=lambda: self.now)
+        self.sender = Sender(
+            guard=LOOPBACK,
+            run_unit=database.run,
+            insist=database.insist,
+            clock=lambda: self.now,
+        )
 
     async def round(self, *, later: float = 0.0) -> int:
         """Let `later` seconds pass, send what is due and wait for the outcome."""

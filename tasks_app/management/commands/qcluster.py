@@ -9,10 +9,13 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.db import connections
+from django.core.management.base import CommandError
+from django.db import Error, connections
 from django_q.management.commands.qcluster import Command as StockCommand
 
+from caylex_project.outage import is_outage
 from tasks_app import checks
+from tasks_app.health import unapplied_migrations
 from tasks_app.worker import smallcluster
 from tasks_app.worker.supervisor import Supervisor
 
@@ -24,8 +27,9 @@ class Command(StockCommand):  # type: ignore[misc]
 
     See docs/architecture.md.
 
-    Exit codes: 0 after SIGTERM or SIGINT and a drain, 71 when work was broken off (a second
-    signal, or a drain that took too long), 70 when a small cluster keeps dying.
+    Exit codes: 0 after SIGTERM or SIGINT and a drain, 1 when the database lacks migrations, 71 when
+    work was broken off (a second signal, or a drain that took too long), 70 when a small cluster
+    keeps dying.
     """
 
     help = "Runs the workers: CAYLEX_WORKERS processes, each with an engine of its own."
@@ -34,6 +38,7 @@ class Command(StockCommand):  # type: ignore[misc]
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until told to stop."""
+        _check_migrations()
         queue_name = options["cluster_name"]
         if queue_name:
             os.environ["Q_CLUSTER_NAME"] = queue_name
@@ -61,3 +66,18 @@ class Command(StockCommand):  # type: ignore[misc]
             replace=not options["run_once"],
         ).run()
         sys.exit(code)
+
+
+def _check_migrations() -> None:
+    """Raise CommandError where the database lacks migrations; while it is away workers may wait."""
+    try:
+        missing = unapplied_migrations()
+    except Error as error:
+        if is_outage(error):
+            return
+        raise
+    if missing:
+        raise CommandError(
+            f"The database lacks {len(missing)} migrations, the first is {missing[0]}. "
+            "Run `manage.py migrate`."
+        )
