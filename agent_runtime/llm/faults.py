@@ -6,20 +6,19 @@ a refusal (a person has to change something). Never a secret in a sentence.
 
 from __future__ import annotations
 
-import base64
 import datetime
 import email.utils
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from agent_runtime.errors import ModelFault, ModelRefused, ModelUnavailable
+from agent_runtime.redaction import Redactor
 from agent_runtime.text import clean_text
 
 MAX_RETRY_AFTER = 900.0
 LONGEST_DETAIL = 300
+REMOVED = "[removed]"
 
 PASSING = frozenset((408, 409, 425, 429))
 FIRST_SERVER_ERROR = 500
@@ -59,31 +58,28 @@ GENERIC = "provider returned error"
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|ck)[-_][\w*.-]{8,}")
 
 
-@dataclass(frozen=True, slots=True)
 class Scrubber:
     """Makes a provider's text fit to be shown: clean, short, and without the API key."""
 
-    forms: tuple[str, ...]
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
 
     @classmethod
     def of(cls, *, secrets: Iterable[str]) -> Scrubber:
-        """Return a scrubber of these secrets, raw, base64 and percent-encoded."""
-        forms = set()
-        for secret in secrets:
-            if secret:
-                encoded = base64.b64encode(secret.encode()).decode().rstrip("=")
-                forms |= {secret, encoded, quote(secret, safe="")}
-        return cls(tuple(sorted(forms, key=len, reverse=True)))
+        """Return a scrubber of these secrets, in the encodings that `redaction` names."""
+        return cls(Redactor(secrets=secrets, replacement=REMOVED))
 
     def __repr__(self) -> str:
         return "Scrubber()"
 
+    def clean(self, body: Any) -> Any:
+        """Return an answer's JSON without the secrets."""
+        return self._redactor.redact_json(body)
+
     def excerpt(self, text: str) -> str:
         """Return the text on one line, scrubbed, at most LONGEST_DETAIL characters."""
-        text = " ".join(clean_text(text).split())
-        for form in self.forms:
-            text = text.replace(form, "[removed]")
-        text = _KEY_LIKE.sub("[removed]", text)  # providers show keys in part, too
+        text = self._redactor.redact(" ".join(clean_text(text).split()))
+        text = _KEY_LIKE.sub(REMOVED, text)  # providers show keys in part, too
         return text if len(text) <= LONGEST_DETAIL else text[: LONGEST_DETAIL - 1] + "…"
 
 
