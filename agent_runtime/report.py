@@ -12,10 +12,12 @@ from agent_runtime.transcript import Transcript
 def final_report(ending: Ending, transcript: Transcript) -> str:
     """Return the report of a run: the agent's own, or an honest account of what was done.
 
-    Calls whose outcome is unknown are named in either, and by how much a limit was overshot.
+    Either names the calls whose outcome is unknown, how the last answer ended where it did not
+    end in good order, and by how much a limit was overshot.
     """
     text = ending.report or _account(ending, transcript)
-    text += "".join(f"\n\nNote of the engine: {each}" for each in _overshot(transcript))
+    notes = [*([ending.remark] if ending.remark else []), *_overshot(transcript)]
+    text += "".join(f"\n\nNote of the engine: {each}" for each in notes)
     if transcript.unknown_outcomes:
         names = ", ".join(_counted(transcript.unknown_outcomes))
         text += (
