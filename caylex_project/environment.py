@@ -184,8 +184,19 @@ def _development_secret(name: str) -> str:
     return path.read_text().strip()
 
 
+def _check_certificates() -> None:
+    """End the process where what `agent_runtime.tls` is to read is not there."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        value = os.environ.get(name, "")
+        paths = value.split(os.pathsep) if name == "SSL_CERT_DIR" else [value]
+        for path in filter(None, paths):
+            if not os.access(path, os.R_OK):
+                sys.exit(f"Settings: {name}: {path} cannot be read")
+
+
 def load_environment() -> Environment:
     """Return the checked settings, or end the process with one line for each that is wrong."""
+    _check_certificates()
     values: dict[str, Any] = dict(_read_files(dict(os.environ)))
     if os.environ.get("DEBUG", "").lower() in ("1", "true", "yes", "on"):
         for name in ("secret_key", "caylex_credential_keys"):

@@ -9,9 +9,7 @@ calls: the answer is replaced by a JSON-RPC error, and the `Exchange` says what 
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +21,7 @@ from mcp.shared.inbound import MCP_METHOD_HEADER, mcp_param_headers
 
 from agent_runtime.errors import AddressRefused, CredentialNeeded
 from agent_runtime.net import AddressGuard, GuardedBackend
+from agent_runtime.tls import tls_context as tls_context  # and from here to webhooks
 from agent_runtime.tools.access import ServerAccess
 from agent_runtime.tools.answers import (
     CappedStream,
@@ -45,12 +44,6 @@ STAND_IN_CODE = -32603  # JSON-RPC: internal error
 KEPT_HEADERS = ("content-type", "mcp-session-id", "location", "set-cookie")
 
 HeaderMaps = Mapping[str, Mapping[tuple[str, ...], str]]
-
-
-@functools.cache
-def tls_context() -> ssl.SSLContext:
-    """The one TLS context of this process; making one takes 20 ms."""
-    return httpx2.create_ssl_context()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

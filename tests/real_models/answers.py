@@ -301,9 +301,7 @@ BEGUN = delta('{"role":"assistant","content":"Half a rep"}')
 
 def broken(data: bytes) -> Case:
     """An answer that ends in an error is asked for again, and nothing of it is kept."""
-    return Case(
-        answers=[reply(data), SAYS_DONE], requests=2, hides=("Half a rep", "FIRST")
-    )
+    return Case(answers=[reply(data), SAYS_DONE], requests=2, hides=("Half a rep", "FIRST"))
 
 
 # Errors in the middle of a stream, and with a good status, in the shapes of many servers.
