@@ -18,6 +18,7 @@ class StopReason(StrEnum):
     MAX_COST = "max_cost"  # limit on cost reached, or no cost given to hold it by
     TIMEOUT = "timeout"  # the wall time since it started is used up
     LOOP_DETECTED = "loop_detected"  # the same call with the same result, again and again
+    CONTEXT_FULL = "context_full"  # what must stay in sight does not fit the model's window
     CANCELLED = "cancelled"  # a person or a backend stopped it
     ERROR = "error"  # a fault, after its attempts
 
@@ -32,6 +33,7 @@ SENTENCES = {
     StopReason.MAX_COST: "the limit on cost allows no further call of the model",
     StopReason.TIMEOUT: "the time limit was reached",
     StopReason.LOOP_DETECTED: "the agent repeated the same tool call with the same result",
+    StopReason.CONTEXT_FULL: "the context does not fit the model's window any more",
     StopReason.CANCELLED: "the task was cancelled",
     StopReason.ERROR: "the task failed",
 }
@@ -39,12 +41,16 @@ SENTENCES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """The end of a run. `report` is the agent's own; None where it wrote none.
+    """The end of a run. `report` is the agent's own words; None where it wrote none.
 
-    `detail` says more of the reason where there is more to say, such as why a person cancelled.
+    `final` is False where those words are no final report: a refusal, or an answer that a filter
+    ended. `detail` says more of the reason where there is more to say, such as why a person
+    cancelled; `remark` is a note of the engine about the report itself.
     """
 
     completed: bool
     reason: StopReason
     report: str | None = None
+    final: bool = True
     detail: str = ""
+    remark: str = ""

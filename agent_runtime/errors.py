@@ -4,6 +4,7 @@ RuntimeFault
 ├── ModelFault              the model did not answer
 │   ├── ModelUnavailable    a fault of the world: try again later
 │   └── ModelRefused        final at once: a person has to change something
+│       └── ContextTooLong  the request does not fit the model's context window
 ├── CredentialNeeded        a tool server wants one that we do not have, or refused ours
 └── AddressRefused          an address that we may not connect to (see `net`)
 
@@ -35,6 +36,18 @@ class ModelUnavailable(ModelFault):
 
 class ModelRefused(ModelFault):
     """Final at once: 400, 401, 402, 403, an unknown model. Trying again cannot help."""
+
+
+class ContextTooLong(ModelRefused):
+    """The request is longer than the model's context window; a shorter one may be taken.
+
+    `window` is the window in tokens where the provider named it, or None. A request that has too
+    many bytes (413) is none: it says nothing of the window.
+    """
+
+    def __init__(self, sentence: str, *, window: int | None = None) -> None:
+        super().__init__(sentence)
+        self.window = window
 
 
 class CredentialNeeded(RuntimeFault):

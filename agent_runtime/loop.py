@@ -6,12 +6,23 @@ from dataclasses import dataclass
 
 from agent_runtime.builtins import SUBMIT_REPORT
 from agent_runtime.endings import SENTENCES, Ending, StopReason
+from agent_runtime.finish import Finish
 from agent_runtime.limits import MAX_CONTINUATIONS, NUDGE_AT_REPEATS, STOP_AT_REPEATS
 from agent_runtime.messages import Call, CallState, Turn
-from agent_runtime.prompt import GO_ON, NUDGE_EMPTY, NUDGE_REPEATS, closing_note, skill_order
+from agent_runtime.prompt import (
+    GO_ON,
+    NUDGE_CALL,
+    NUDGE_EMPTY,
+    NUDGE_REPEATS,
+    closing_note,
+    skill_order,
+)
 from agent_runtime.transcript import Transcript
 
 NO_COST = "the model's provider does not say what a call costs"
+FILTERED = "the model's provider ended the answer by a filter or its policy ({word})"
+CUT_REPORT = "the report was cut off by its length."
+ODD_END = "the model's provider ended the answer with an unknown reason, {word!r}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +47,12 @@ def next_action(transcript: Transcript, *, now: float) -> Action:
     """Return what to do next; `now` in POSIX seconds.
 
     1. Calls without a result come first.
-    2. The answer to the closing call ends the run, whatever it says.
+    2. The answer to the closing call ends the run, whatever it says, and so does one that a
+       filter ended: none of its calls was run.
     3. Results of calls: a report that was accepted ends the run; a loop or a limit asks for the
        closing call; else the model is asked.
-    4. Words: they are the report, unless they are cut off, empty, or too early.
+    4. Words: they are the report, unless they are cut off, refuse, are empty, are a tool call
+       written as text, or come too early.
     """
     turn = transcript.turn
     if turn is None:
@@ -47,7 +60,9 @@ def next_action(transcript: Transcript, *, now: float) -> Action:
     if turn.open_calls:
         return RunCalls(calls=tuple(turn.open_calls))
     if turn.closing:
-        return Ending(completed=False, reason=turn.closing, report=turn.answer.text.strip() or None)
+        return _closed(transcript, turn, turn.closing)
+    if turn.answer.finish is Finish.FILTERED:
+        return _unfinished(transcript, turn, StopReason.AGENT_INCOMPLETE)
     if turn.calls:
         return _after_calls(transcript, turn, now)
     return _after_words(transcript, turn, now)
@@ -109,19 +124,54 @@ def _submitted(call: Call) -> Ending:
     return Ending(completed=completed, reason=reason, report=said["report"])
 
 
+def _closed(transcript: Transcript, turn: Turn, reason: StopReason) -> Ending:
+    if turn.answer.refusal or turn.answer.finish is Finish.FILTERED:
+        return _unfinished(transcript, turn, reason)
+    if not transcript.words or transcript.is_written_call:
+        return Ending(completed=False, reason=reason)
+    remark = CUT_REPORT if turn.answer.finish is Finish.CUT else ""
+    return Ending(completed=False, reason=reason, report=transcript.words, remark=remark)
+
+
+def _unfinished(transcript: Transcript, turn: Turn, reason: StopReason) -> Ending:
+    """End with the words so far, which are no final report: a refusal, or before a filter."""
+    answer = turn.answer
+    why = ""
+    if answer.finish is Finish.FILTERED:
+        why = FILTERED.format(word=answer.finish_reason)
+    words = "\n\n".join(each for each in (transcript.words, answer.refusal) if each)
+    return Ending(
+        completed=False,
+        reason=reason,
+        report=words or None,
+        final=False,
+        detail=why,
+        remark=f"{why}." if why else "",
+    )
+
+
 def _after_words(transcript: Transcript, turn: Turn, now: float) -> Action:
-    if turn.answer.finish_reason == "length":
+    answer = turn.answer
+    if answer.finish is Finish.CUT:
         if len(transcript.cut_texts) <= MAX_CONTINUATIONS:
             return _ask(transcript, (GO_ON,), now)
         return Ending(completed=False, reason=StopReason.NO_FINAL_REPORT)
+    if answer.refusal:
+        return _unfinished(transcript, turn, StopReason.AGENT_INCOMPLETE)
     if transcript.must_load_skill:
         if transcript.skill_orders > 1:
             return Ending(completed=False, reason=StopReason.AGENT_INCOMPLETE)
         assert transcript.skill is not None
         return _ask(transcript, (skill_order(transcript.skill),), now)
-    text = "".join([*transcript.cut_texts, turn.answer.text]).strip()
-    if text:
-        return Ending(completed=True, reason=StopReason.FINAL_REPORT, report=text)
+    words = transcript.words
+    if words and not transcript.is_written_call:
+        odd = answer.finish is Finish.UNKNOWN
+        return Ending(
+            completed=True,
+            reason=StopReason.FINAL_REPORT,
+            report=words,
+            remark=ODD_END.format(word=answer.finish_reason) if odd else "",
+        )
     if transcript.nudges > 1:
         return Ending(completed=False, reason=StopReason.NO_FINAL_REPORT)
-    return _ask(transcript, (NUDGE_EMPTY,), now)
+    return _ask(transcript, (NUDGE_CALL if words else NUDGE_EMPTY,), now)

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from agent_runtime.adaptation import NOTHING, Adaptation
+from agent_runtime.echo import echo
 from agent_runtime.endings import StopReason
+from agent_runtime.finish import Finish, finish_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,13 @@ class Message:
 
     wire: bytes
 
+    @property
+    def is_assistant(self) -> bool:
+        """True for a message of the model."""
+        return self.wire.startswith(b'{"role":"assistant"')
+
+
+EMPTY_RESULT = "(empty)"
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -47,13 +57,14 @@ def user_message(text: str) -> Message:
 
 
 def assistant_message(received: Mapping[str, Any]) -> Message:
-    """The model's message as received, unknown keys included (reasoning must be echoed)."""
-    return _message({**received, "role": "assistant"})
+    """The model's message as it goes back to it, unknown keys included: see `echo`."""
+    return _message(echo(received))
 
 
 def tool_message(call_id: str, text: str) -> Message:
-    """The result of one tool call, matched to its request by `call_id`."""
-    return _message({"role": "tool", "tool_call_id": call_id, "content": text})
+    """The result of one tool call, matched to its request by `call_id`; never blank."""
+    content = text if text.strip() else EMPTY_RESULT
+    return _message({"role": "tool", "tool_call_id": call_id, "content": content})
 
 
 def text_of(message: Mapping[str, Any]) -> str:
@@ -61,8 +72,21 @@ def text_of(message: Mapping[str, Any]) -> str:
     content = message.get("content")
     if isinstance(content, str):
         return content
-    parts = content if isinstance(content, list) else []
-    return "".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))
+    parts = content if isinstance(content, list) else [content]
+    return "".join(map(_text_of_part, parts))
+
+
+def _text_of_part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    text = part.get("text") if isinstance(part, dict) else None
+    return text if isinstance(text, str) else ""
+
+
+def refusal_of(message: Mapping[str, Any]) -> str:
+    """Return the words in which the model refused, or nothing."""
+    refusal = message.get("refusal")
+    return refusal.strip() if isinstance(refusal, str) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,18 +113,27 @@ class ToolRequest:
 class ModelAnswer:
     """One response of the model.
 
-    `message` is the assistant's message as received (kept and sent back whole); `text`,
-    `requests` and `finish_reason` are read from it. `finish_reason` follows the
-    chat-completions API: stop, length, tool_calls, content_filter.
+    `message` is the assistant's message as received (kept whole); `text`, `refusal`, `requests`
+    and `finish_reason` are read from it. `finish_reason` is the provider's word, see `finish`.
+    `adaptation` is what the provider has been found not to take in this run, and `notes` is what
+    the model was told of it in this request, after the notes of the request itself.
     """
 
     message: Mapping[str, Any]
     text: str = ""
+    refusal: str = ""
     requests: tuple[ToolRequest, ...] = ()
     finish_reason: str = "stop"
     usage: Usage = field(default_factory=Usage)
     model: str = ""
     request_id: str = ""
+    adaptation: Adaptation = NOTHING
+    notes: tuple[str, ...] = ()
+
+    @property
+    def finish(self) -> Finish:
+        """How the answer ended."""
+        return finish_of(self.finish_reason)
 
 
 class Permission(StrEnum):

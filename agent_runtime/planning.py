@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from agent_runtime.builtins import LOAD_SKILL, SUBMIT_REPORT
+from agent_runtime.finish import Finish
 from agent_runtime.limits import MAX_PARALLEL_CALLS
 from agent_runtime.messages import Call, CallState, ModelAnswer, Tool, ToolRequest, ToolResult
-from agent_runtime.prompt import skill_order
+from agent_runtime.prompt import CUT_CALL, skill_order
 from agent_runtime.text import clean
 from agent_runtime.transcript import Transcript
 
@@ -39,7 +40,9 @@ def plan_calls(
 ) -> list[Call]:
     """Return one call for each request of the answer, with `keys` as their identities.
 
-    1. Whatever cannot run has its result at once: see `_objection`.
+    1. Whatever cannot run has its result at once: see `_objection`. Of an answer that did not
+       end in good order nothing runs, not even what looks complete: it may be the beginning of
+       something longer.
     2. A lone, well-formed submit_report is accepted.
     3. Calls beyond the run's limit are CANCELLED, which ends the run (see `loop`).
     4. The first few of the rest are STARTED, to be sent right after the commit; the others
@@ -89,12 +92,27 @@ def _refuse(call: Call, state: CallState, text: str) -> None:
 
 
 def parse_arguments(text: str) -> Mapping[str, Any] | None:
-    """Return the object that the model wrote, or None where it is none."""
+    """Return the object that the model wrote, or None where it is none.
+
+    Nothing, `null` and the empty list stand for no arguments.
+    """
     try:
         value = json.loads(text or "{}")
     except (ValueError, RecursionError):
         return None
+    if value is None or value == []:
+        return {}
     return clean(value) if isinstance(value, dict) else None
+
+
+def _is_cut(request: ToolRequest, answer: ModelAnswer, arguments: object) -> bool:
+    """Say whether the call may be a part of the one that the model meant.
+
+    After an unknown reason for the end complete arguments are believed.
+    """
+    if answer.finish is Finish.UNKNOWN:
+        return arguments is None or not request.arguments.strip()
+    return answer.finish is not Finish.ENDED
 
 
 def _objection(
@@ -109,6 +127,8 @@ def _objection(
     if transcript.must_load_skill and not _loads_it(request, arguments, transcript):
         assert transcript.skill is not None
         return f"Not run. {skill_order(transcript.skill)}"
+    if _is_cut(request, answer, arguments):
+        return CUT_CALL
     if tool is None:
         names = ", ".join(sorted(each.name for each in toolbox.offered))
         return f"There is no tool named {request.name[:100]!r}. The tools are: {names[:4000]}."

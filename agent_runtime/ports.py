@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agent_runtime.adaptation import NOTHING, Adaptation
 from agent_runtime.messages import Call, Message, ModelAnswer, Tool, ToolResult
 
 
@@ -15,6 +16,8 @@ class ModelRequest:
 
     With `words_only` it must not ask for a tool. The tools go along all the same: a transcript
     that holds tool calls is refused by some providers without them, and their cache would miss.
+    `call_ids` are the ids of the transcript's tool calls: a new call gets none of them.
+    `adaptation` is what the provider has been found not to take in this run.
     """
 
     model: str
@@ -22,6 +25,8 @@ class ModelRequest:
     tools: Sequence[Tool] = ()
     words_only: bool = False
     timeout: float = 300.0
+    call_ids: Collection[str] = ()
+    adaptation: Adaptation = NOTHING
 
 
 class Model(Protocol):
@@ -30,7 +35,8 @@ class Model(Protocol):
     async def complete(self, request: ModelRequest) -> ModelAnswer:
         """Return one whole answer.
 
-        Raises ModelUnavailable (try again later) or ModelRefused (final).
+        Raises ModelUnavailable (try again later), ContextTooLong (the request does not fit the
+        model's window) or ModelRefused (final).
         """
 
 

@@ -32,7 +32,12 @@ NUDGE_REPEATS = (
     "You have made the same tool call several times and got the same result each time. Do "
     "something else, or end with your report."
 )
+NUDGE_CALL = (
+    "Nothing was called: your answer is a tool call written as text. Call the tool with the API, "
+    "or write your final report: what was done, what was not, and why."
+)
 GO_ON = "Your answer was cut off by its length. Go on exactly where it stopped."
+CUT_CALL = "Not run: your answer was cut off before the call was complete. Send it again, shorter."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

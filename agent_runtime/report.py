@@ -59,10 +59,12 @@ def final_report(ending: Ending, transcript: Transcript) -> str:
 def report_from(ending: Ending, facts: Facts) -> str:
     """Return the report of a run: the agent's own, or the engine's account of what was done.
 
-    Calls whose outcome is unknown are named in either, and by how much a limit was overshot.
+    Either names the calls whose outcome is unknown, how the last answer ended where it did not
+    end in good order, and by how much a limit was overshot.
     """
     text = ending.report or _account(ending, facts)
-    text += "".join(f"\n\nNote of the engine: {each}" for each in _overshot(facts))
+    notes = [*([ending.remark] if ending.remark else []), *_overshot(facts)]
+    text += "".join(f"\n\nNote of the engine: {each}" for each in notes)
     doubtful = _named(facts, CallState.UNKNOWN_OUTCOME)
     if doubtful:
         text += (

@@ -7,11 +7,14 @@ another worker goes on exactly where it was.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from agent_runtime.adaptation import NOTHING, Adaptation
 from agent_runtime.builtins import LOAD_SKILL, SUBMIT_REPORT
+from agent_runtime.finish import Finish
 from agent_runtime.limits import Limits, Spent
+from agent_runtime.markup import is_written_call, without_thoughts
 from agent_runtime.messages import (
     Call,
     CallState,
@@ -51,6 +54,9 @@ class Transcript:
     steps_before: int = 0  # of the task's earlier runs
     outcomes: Counter[tuple[CallState, str]] = field(default_factory=Counter)  # of all runs
     opening_notes: Sequence[str] = ()  # said before the first step of this run
+    offered: Collection[str] = ()  # names of the tools that the model is offered
+    call_ids: set[str] = field(default_factory=set)  # of all tool calls
+    adaptation: Adaptation = NOTHING  # to what the provider does not take, as found in this run
     _last_call: tuple[str, str, str] | None = None
 
     @property
@@ -68,10 +74,24 @@ class Transcript:
         """The steps of all runs of the task."""
         return self.steps_before + self.steps
 
+    @property
+    def words(self) -> str:
+        """What the last answer says, after those that were cut off; without closed thoughts."""
+        last = self.turn.answer.text if self.turn else ""
+        cut_off = self.turn is not None and self.turn.answer.finish is Finish.CUT
+        texts = self.cut_texts if cut_off else [*self.cut_texts, last]
+        return without_thoughts("".join(texts)).strip()
+
+    @property
+    def is_written_call(self) -> bool:
+        """True when those words are a tool call that the model wrote as text."""
+        return is_written_call(self.words, offered=self.offered)
+
     def new_run(self) -> None:
         """Start the counts of another run; the messages stay."""
         self.turn = None
         self.steps_before += self.steps
+        self.adaptation = NOTHING
         self.steps = self.tool_calls = self.skill_orders = self.nudges = self.repeats = 0
         self.spent = Spent()
         self.cut_texts = []
@@ -82,18 +102,20 @@ class Transcript:
         self.messages.extend(user_message(note) for note in turn.notes)
         self.messages.append(assistant_message(turn.answer.message))
         self.turn = turn
+        self.adaptation = turn.answer.adaptation
         self.steps += 1
         self.spent.add(turn.answer.usage)
         self.tool_calls += sum(call.to_server for call in turn.calls)
+        self.call_ids.update(request.call_id for request in turn.answer.requests)
         if turn.calls:
             self.cut_texts = []
             if self.must_load_skill:
                 self.skill_orders += any(c.request.name == SUBMIT_REPORT for c in turn.calls)
-        elif turn.answer.finish_reason == "length":
+        elif turn.answer.finish is Finish.CUT:
             self.cut_texts.append(turn.answer.text)
         elif self.must_load_skill:
             self.skill_orders += 1
-        elif not turn.answer.text.strip():
+        elif not self.words or self.is_written_call:
             self.nudges += 1
         if turn.calls and not turn.open_calls:
             self.settle()
@@ -101,14 +123,16 @@ class Transcript:
     def settle(self) -> None:
         """Append the results of the last step's calls, all of which have ended."""
         assert self.turn is not None
-        for call in self.turn.calls:
+        calls, cut_off = self.turn.calls, self.turn.answer.finish is Finish.CUT
+        for call in calls:
             assert call.result is not None
             self.messages.append(tool_message(call.request.call_id, call.result.text))
-            self._count(call)
+            if not cut_off or call is calls[-1]:  # a cut answer counts once, however it was cut
+                self._count(call, "" if cut_off else call.request.arguments)
 
-    def _count(self, call: Call) -> None:
+    def _count(self, call: Call, arguments: str) -> None:
         assert call.result is not None
-        signature = (call.request.name, call.request.arguments, call.result.text)
+        signature = (call.request.name, arguments, call.result.text)
         self.repeats = self.repeats + 1 if signature == self._last_call else 1
         self._last_call = signature
         self.outcomes[call.state, call.request.name] += 1

@@ -242,6 +242,16 @@ def _development_secret(name: str) -> str:
     return path.read_text().strip()
 
 
+def _check_certificates() -> None:
+    """End the process where what `agent_runtime.tls` is to read is not there."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        value = os.environ.get(name, "")
+        paths = value.split(os.pathsep) if name == "SSL_CERT_DIR" else [value]
+        for path in filter(None, paths):
+            if not os.access(path, os.R_OK):
+                sys.exit(f"Settings: {name}: {path} cannot be read")
+
+
 def unknown_names(environ: Iterable[str]) -> list[str]:
     """Return a sentence for each variable that looks like a setting of ours and is none."""
     known = {
@@ -264,6 +274,7 @@ def load_environment() -> Environment:
 
     A name that is nearly one of ours is told of on stderr.
     """
+    _check_certificates()
     for sentence in unknown_names(os.environ):
         print(f"Settings: {sentence}", file=sys.stderr)
     values: dict[str, Any] = dict(_read_files(os.environ))

@@ -63,6 +63,7 @@ _OF_REASON: Mapping[StopReason, Cause | None] = {
     StopReason.MAX_COST: Cause.LIMIT,
     StopReason.TIMEOUT: Cause.LIMIT,
     StopReason.LOOP_DETECTED: Cause.CIRCLES,
+    StopReason.CONTEXT_FULL: Cause.LIMIT,
     StopReason.CANCELLED: Cause.PERSON,
 }
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from agent_runtime.adaptation import Adaptation
 from agent_runtime.endings import StopReason
 from agent_runtime.limits import Limits
 from agent_runtime.messages import (
@@ -17,6 +18,7 @@ from agent_runtime.messages import (
     ToolResult,
     Turn,
     Usage,
+    refusal_of,
     system_message,
     text_of,
 )
@@ -49,6 +51,7 @@ def transcript_of(task: AgentTask, steps: Sequence[Step], *, system: str) -> Tra
         if step.run_number != run_number:
             transcript.new_run()
             run_number = step.run_number
+        transcript.offered = step.request.get("tools", transcript.offered)
         transcript.add(turn_of(step))
     if task.run_number != run_number:
         transcript.new_run()
@@ -74,6 +77,7 @@ def _kept(kind: type[Kept], stored: Mapping[str, Any]) -> Kept:
 def turn_of(step: Step) -> Turn:
     """Return a step with its tool calls."""
     calls = sorted(step.tool_calls.all(), key=lambda call: call.index)
+    ids = _call_ids(step)
     closing = step.request.get("closing")
     return Turn(
         index=step.index,
@@ -81,20 +85,31 @@ def turn_of(step: Step) -> Turn:
         answer=ModelAnswer(
             message=step.response,
             text=text_of(step.response),
-            requests=tuple(_request(call) for call in calls),
+            refusal=refusal_of(step.response),
+            requests=tuple(_request(call, ids) for call in calls),
             finish_reason=step.finish_reason,
             usage=usage_of(step.usage),
+            adaptation=Adaptation.of_json(step.request.get("adaptation", {})),
         ),
-        calls=[_call(call) for call in calls],
+        calls=[_call(call, ids) for call in calls],
         closing=StopReason(closing) if closing else None,
     )
 
 
-def _request(row: ToolCall) -> ToolRequest:
-    return ToolRequest(call_id=row.call_id, name=row.name, arguments=row.arguments)
+def _call_ids(step: Step) -> Mapping[int, str]:
+    """Return the ids of a step's calls as the model's message holds them.
+
+    Their rows keep the beginning alone of a long one, such as a gateway makes of a signature.
+    """
+    return {index: each["id"] for index, each in enumerate(step.response.get("tool_calls") or ())}
 
 
-def _call(row: ToolCall) -> Call:
+def _request(row: ToolCall, ids: Mapping[int, str]) -> ToolRequest:
+    call_id = ids.get(row.index, row.call_id)
+    return ToolRequest(call_id=call_id, name=row.name, arguments=row.arguments)
+
+
+def _call(row: ToolCall, ids: Mapping[int, str]) -> Call:
     tool = Tool(
         name=row.name,
         description="",
@@ -107,7 +122,7 @@ def _call(row: ToolCall) -> Call:
     return Call(
         key=str(row.id),
         index=row.index,
-        request=_request(row),
+        request=_request(row, ids),
         arguments=parse_arguments(row.arguments),
         tool=tool,
         state=state,

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
-from agent_runtime.messages import Tool, encode
+from agent_runtime.adaptation import NOTHING, SHORTEST_DESCRIPTION, Adaptation
+from agent_runtime.llm.adapt import adapted_messages
+from agent_runtime.llm.schemas import WireSchema, wire_schema
+from agent_runtime.messages import Tool, encode, user_message
 from agent_runtime.ports import ModelRequest
 
 REMEMBERED_TOOL_SETS = 4_096  # more than the runs of one process
 DISTINCT_TOOL_SETS = 64
 PIECE = 64_000  # bytes, or what the first part beyond it makes of them, that are sent at once
 
-_TAIL = b',"stream":true,"stream_options":{"include_usage":true}}'
-# OpenRouter moves the mark to the end of the transcript by itself. Other makers cache unasked.
+_STREAM = b',"stream":true'
+_NO_STREAM = b',"stream":false'
+_USAGE = b',"stream_options":{"include_usage":true}'
 _CACHED = b',"cache_control":{"type":"ephemeral"}'
 
 
@@ -45,54 +51,99 @@ class RequestBody(httpx.AsyncByteStream):
             yield b"".join(piece)
 
 
-class RequestBodies:
-    """Builds request bodies; remembers the encoded form of the tool sets of running tasks.
+@dataclass(frozen=True, slots=True)
+class ToolSet:
+    """Tools on the wire; `renamed` leads, by tool, from keys of arguments to the tool's own."""
 
-    `marks_cache` says that the server understands OpenRouter's top-level `cache_control`,
-    which models of Anthropic need for their prompt cache.
-    """
+    wire: bytes
+    renamed: Mapping[str, Mapping[str, str]]
+
+
+class RequestBodies:
+    """Builds request bodies; remembers the encoded form of the tool sets of running tasks."""
 
     def __init__(self, *, marks_cache: bool) -> None:
         self._marks_cache = marks_cache
         # The tools are kept beside their bytes, so that an id is not given to another one.
-        self._known: OrderedDict[tuple[int, ...], tuple[tuple[Tool, ...], bytes]] = OrderedDict()
+        self._known: OrderedDict[tuple[object, ...], tuple[tuple[Tool, ...], ToolSet]]
+        self._known = OrderedDict()
         self._distinct: dict[bytes, bytes] = {}
 
-    def build(self, request: ModelRequest) -> RequestBody:
-        """Return the body; the transcript's bytes are never encoded again."""
+    def build(
+        self,
+        request: ModelRequest,
+        adaptation: Adaptation = NOTHING,
+        notes: Sequence[str] = (),
+    ) -> RequestBody:
+        """Return the body; the transcript's bytes are never encoded again.
+
+        `adaptation` says what the provider does not take; `notes` follow the messages.
+        """
         parts = [b'{"model":', encode(request.model), b',"messages":[']
-        for index, message in enumerate(request.messages):
-            parts += (b",", message.wire) if index else (message.wire,)
+        messages = request.messages
+        if notes:
+            messages = [*messages, *map(user_message, notes)]
+        if adaptation:
+            wires = adapted_messages(messages, adaptation)
+        else:
+            wires = [message.wire for message in messages]
+        for index, wire in enumerate(wires):
+            parts += (b",", wire) if index else (wire,)
         parts.append(b"]")
-        if request.tools:
-            parts += (b',"tools":', self._tools(request.tools))
-            if request.words_only:
+        tools = self.tools(request, adaptation).wire if request.tools else b""
+        if tools:
+            parts += (b',"tools":', tools)
+            if request.words_only and "tool_choice" not in adaptation.parameters:
                 parts.append(b',"tool_choice":"none"')
-        if self._marks_cache and request.model.startswith("anthropic/"):
-            parts.append(_CACHED)
-        parts.append(_TAIL)
+        parts += self._tail(request, adaptation.parameters)
         return RequestBody(parts)
 
-    def _tools(self, tools: Sequence[Tool]) -> bytes:
-        key = tuple(map(id, tools))
+    def _tail(self, request: ModelRequest, without: frozenset[str]) -> list[bytes]:
+        cached = self._marks_cache and request.model.startswith("anthropic/")
+        parts = [_CACHED] if cached and "cache_control" not in without else []
+        streams = "stream" not in without
+        parts.append(_STREAM if streams else _NO_STREAM)
+        if streams and "stream_options" not in without:
+            parts.append(_USAGE)
+        return [*parts, b"}"]
+
+    def tools(self, request: ModelRequest, adaptation: Adaptation = NOTHING) -> ToolSet:
+        """Return the tools of a request as they are sent; empty where all are left out."""
+        key = (
+            *map(id, request.tools),
+            adaptation.tools,
+            adaptation.keywords,
+            adaptation.longest_description,
+        )
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key][1]
-        encoded = encode([_wire_tool(tool) for tool in tools])
+        sent = [tool for tool in request.tools if tool.name not in adaptation.tools]
+        schemas = [wire_schema(tool.schema, without=adaptation.keywords) for tool in sent]
+        wires = [
+            _wire_tool(tool, schema, adaptation.longest_description)
+            for tool, schema in zip(sent, schemas, strict=True)
+        ]
+        encoded = encode(wires) if wires else b""
         # A thousand runs of one project have equal tools: they share one copy.
         encoded = self._distinct.setdefault(encoded, encoded)
         if len(self._distinct) > DISTINCT_TOOL_SETS:
             self._distinct.clear()
-        self._known[key] = (tuple(tools), encoded)
+        pairs = zip(sent, schemas, strict=True)
+        renamed = {tool.name: schema.renamed for tool, schema in pairs if schema.renamed}
+        made = ToolSet(encoded, renamed)
+        self._known[key] = (tuple(request.tools), made)
         if len(self._known) > REMEMBERED_TOOL_SETS:
             self._known.popitem(last=False)
-        return encoded
+        return made
 
 
-def _wire_tool(tool: Tool) -> dict[str, object]:
-    function = {
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": dict(tool.schema),
-    }
+def _wire_tool(tool: Tool, schema: WireSchema, longest: int | None) -> dict[str, Any]:
+    description = tool.description.strip() or tool.name  # some refuse an empty one
+    own = ", ".join(f"{made} is {own}" for made, own in schema.renamed.items())
+    more = f"\n\nNames of parameters: {own}." if own else ""
+    if longest is not None and len(description) + len(more) > longest:
+        kept = max(longest - len(more), SHORTEST_DESCRIPTION) - 1
+        description = f"{description[:kept]}…"
+    function = {"name": tool.name, "description": description + more, "parameters": schema.schema}
     return {"type": "function", "function": function}

@@ -6,20 +6,21 @@ a refusal (a person has to change something). Never a secret in a sentence.
 
 from __future__ import annotations
 
-import base64
 import datetime
 import email.utils
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
-from agent_runtime.errors import ModelFault, ModelRefused, ModelUnavailable
+from agent_runtime.errors import ContextTooLong, ModelFault, ModelRefused, ModelUnavailable
+from agent_runtime.llm.words import detail_of, says_too_long, window_in
+from agent_runtime.redaction import Redactor
 from agent_runtime.text import clean_text
 
 MAX_RETRY_AFTER = 900.0
 LONGEST_DETAIL = 300
+MAX_NESTED = 3  # errors within errors
+REMOVED = "[removed]"
 
 PASSING = frozenset((408, 409, 425, 429))
 FIRST_SERVER_ERROR = 500
@@ -33,6 +34,7 @@ REFUSALS = {
     "check the model id and OPENROUTER_BASE_URL",
     413: "The request is too large for the model provider ({code})",
 }
+TOO_LONG = "The request does not fit the context window of the model {model} ({code})"
 REDIRECTED = (
     "The model provider answered with a redirect ({code}), which is not followed; "
     "check OPENROUTER_BASE_URL"
@@ -52,48 +54,92 @@ CODES = {
     "context_length_exceeded": 400,
     "exceed_context_size_error": 400,
     "content_policy_violation": 400,
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 429,
+    "BadRequestError": 400,
+    "AuthenticationError": 401,
+    "NotFoundError": 404,
 }
-# A provider's own gateway says this when the model's maker failed; the cause is in `raw`.
-GENERIC = "provider returned error"
+CODE_KEYS = ("code", "type", "status", "status_code", "error_code", "http_code")
+TOO_MANY_TOOLS = (
+    "The provider does not take so many tools at once: connect fewer servers to the project, or "
+    "disable some of their tools for its navigator."
+)
+NO_TOOLS = (
+    "The model, or its server as set up, takes no tool calls: docs/models.md says what to set."
+)
+# What somebody has to do about refusals that are often met.
+ADVICE = (
+    (
+        re.compile(
+            r"'?tools'?[^.]{0,20}: (?:array|list) too long|too many (?:tools|functions)"
+            r"|(?:maximum|max|at most|more than|limit of|exceeds?)[^.]{0,40}\b\d+[^.]{0,20}"
+            r"\b(?:tools|functions)\b"
+            r"|number of (?:tools|functions)[^.]{0,40}(?:exceed|maximum|limit)",
+            re.IGNORECASE,
+        ),
+        TOO_MANY_TOOLS,
+    ),
+    (
+        re.compile(
+            r"does not support (?:tools|tool use|function calling)|support tool use"
+            r"|--enable-auto-tool-choice|--jinja|tools? (?:is|are) not supported",
+            re.IGNORECASE,
+        ),
+        NO_TOOLS,
+    ),
+)
 
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|ck)[-_][\w*.-]{8,}")
 
 
-@dataclass(frozen=True, slots=True)
 class Scrubber:
     """Makes a provider's text fit to be shown: clean, short, and without the API key."""
 
-    forms: tuple[str, ...]
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
 
     @classmethod
     def of(cls, *, secrets: Iterable[str]) -> Scrubber:
-        """Return a scrubber of these secrets, raw, base64 and percent-encoded."""
-        forms = set()
-        for secret in secrets:
-            if secret:
-                encoded = base64.b64encode(secret.encode()).decode().rstrip("=")
-                forms |= {secret, encoded, quote(secret, safe="")}
-        return cls(tuple(sorted(forms, key=len, reverse=True)))
+        """Return a scrubber of these secrets, in the encodings that `redaction` names."""
+        return cls(Redactor(secrets=secrets, replacement=REMOVED))
 
     def __repr__(self) -> str:
         return "Scrubber()"
 
+    def clean(self, body: Any) -> Any:
+        """Return an answer's JSON without the secrets."""
+        return self._redactor.redact_json(body)
+
     def excerpt(self, text: str) -> str:
         """Return the text on one line, scrubbed, at most LONGEST_DETAIL characters."""
-        text = " ".join(clean_text(text).split())
-        for form in self.forms:
-            text = text.replace(form, "[removed]")
-        text = _KEY_LIKE.sub("[removed]", text)  # providers show keys in part, too
+        text = self._redactor.redact(" ".join(clean_text(text).split()))
+        text = _KEY_LIKE.sub(REMOVED, text)  # providers show keys in part, too
         return text if len(text) <= LONGEST_DETAIL else text[: LONGEST_DETAIL - 1] + "…"
 
 
 def fault(
-    *, status: int, code: str, detail: str, model: str, retry_after: float | None
+    *,
+    status: int,
+    code: str,
+    detail: str,
+    model: str,
+    retry_after: float | None,
+    words: str = "",
 ) -> ModelFault:
     """Return the fault that a status stands for.
 
-    `code` names it for people (HTTP 429); `detail` is the provider's text, ready to be shown.
+    `code` names it for people (HTTP 429); `detail` is the provider's text, ready to be shown, and
+    `words` is all that it says, to be looked at and not shown.
     """
+    if (status in (400, 422) or status >= FIRST_SERVER_ERROR) and says_too_long(words):
+        sentence = _sentence(TOO_LONG.format(code=code, model=model), detail)
+        return ContextTooLong(sentence, window=window_in(words))
     if status in PASSING or status >= FIRST_SERVER_ERROR:
         reason = "is busy" if status == 429 else "failed"
         sentence = _sentence(f"The model provider {reason} ({code})", detail)
@@ -102,7 +148,8 @@ def fault(
         return ModelRefused(_sentence(REDIRECTED.format(code=code), ""))
     template = REFUSALS.get(status, REFUSALS[400])
     shown = "" if status == 401 else detail  # such texts repeat parts of the key
-    return ModelRefused(_sentence(template.format(code=code, model=model), shown))
+    advice = next((f" {advice}" for pattern, advice in ADVICE if pattern.search(words)), "")
+    return ModelRefused(_sentence(template.format(code=code, model=model), shown) + advice)
 
 
 def _sentence(text: str, detail: str) -> str:
@@ -111,29 +158,22 @@ def _sentence(text: str, detail: str) -> str:
 
 def status_of_error(error: Any) -> int:
     """Return the status that an error object stands for; 502 where it does not say."""
-    if not isinstance(error, dict):
-        return 502
-    for key in ("code", "type", "status"):
-        value = error.get(key)
-        if isinstance(value, str):
-            value = int(value) if re.fullmatch(r"[0-9]{3}", value) else CODES.get(value)
-        if isinstance(value, int) and 400 <= value <= 599:
-            return value
+    for _ in range(MAX_NESTED):
+        if not isinstance(error, dict):
+            break
+        for key in CODE_KEYS:
+            value = error.get(key)
+            if isinstance(value, str):
+                value = int(value) if re.fullmatch(r"[0-9]{3}", value) else CODES.get(value)
+            if isinstance(value, int) and 400 <= value <= 599:
+                return value
+        error = error.get("error")
     return 502
 
 
 def detail_of_error(error: Any) -> str:
     """Return the text of an error object, of whatever shape."""
-    if isinstance(error, str):
-        return error
-    if not isinstance(error, dict):
-        return ""
-    message = error.get("message") or error.get("detail") or ""
-    if isinstance(message, str) and message.strip().rstrip(".").lower() in ("", GENERIC):
-        metadata = error.get("metadata")
-        raw = metadata.get("raw") if isinstance(metadata, dict) else None
-        message = f"{message}: {raw}" if message and raw else raw or message
-    return str(message)
+    return detail_of(error)
 
 
 def parse_retry_after(value: str | None, *, now: datetime.datetime) -> float | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -17,15 +19,47 @@ DRAIN_SECONDS = 0.2  # to see a stream's end after its last event, so that the c
 # cap on what is kept.
 MAX_WIRE_BYTES = 16 * MAX_ANSWER_BYTES
 
+MAX_PEEK = 4_096  # blank bytes before the first that tells what an answer is
+
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # loads() would make one each time
 
 CUT = "The model provider's answer was cut off."
 TOO_LONG = "The model provider's answer is larger than any answer may be."
 
+_FIELDS = (b"data", b"event", b"id", b"retry", b"error")  # of an event stream
+_FIELD = re.compile(rb"(?:data|event|id|retry|error)?:|data[\r\n]")
 
-async def read_some(chunks: AsyncIterator[bytes], *, most: int) -> bytes:
+
+async def read_answer(chunks: AsyncIterator[bytes], *, says_stream: bool) -> dict[str, Any]:
+    """Return the completion, or the error object, that an answer holds.
+
+    What it is shows in its first bytes, whatever its content type says: an object, or the fields
+    of an event stream. Where they show neither, `says_stream` decides. Raises ModelUnavailable
+    when it is too long or cut off; ValueError or RecursionError when garbled.
+    """
+    head = bytearray()
+    is_stream: bool | None = None
+    async for chunk in chunks:
+        head += chunk
+        is_stream = _is_stream(bytes(head[:MAX_PEEK]))
+        if is_stream is not None or len(head) > MAX_PEEK:
+            break
+    if says_stream if is_stream is None else is_stream:
+        return await read_stream(chunks, first=bytes(head))
+    return await read_whole(chunks, first=bytes(head))
+
+
+def _is_stream(head: bytes) -> bool | None:
+    """Say what an answer is that begins so; None where that does not show yet, or not at all."""
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if text[:1] in (b"{", b"["):
+        return False
+    return True if _FIELD.match(text) else None
+
+
+async def read_some(chunks: AsyncIterator[bytes], *, most: int, first: bytes = b"") -> bytes:
     """Return the first `most` bytes of an answer, or all of a shorter one."""
-    received = bytearray()
+    received = bytearray(first)
     async for chunk in chunks:
         received += chunk
         if len(received) > most:
@@ -33,36 +67,41 @@ async def read_some(chunks: AsyncIterator[bytes], *, most: int) -> bytes:
     return bytes(received[:most])
 
 
-async def read_whole(chunks: AsyncIterator[bytes]) -> dict[str, Any]:
+async def read_whole(chunks: AsyncIterator[bytes], *, first: bytes = b"") -> dict[str, Any]:
     """Return the completion, or the error object, that a plain JSON answer holds.
 
-    Raises ModelUnavailable when it is too long; ValueError or RecursionError when garbled.
+    `first` has been read already. Raises ModelUnavailable when it is too long; ValueError or
+    RecursionError when garbled.
     """
-    received = await read_some(chunks, most=MAX_ANSWER_BYTES + 1)
+    received = await read_some(chunks, most=MAX_ANSWER_BYTES + 1, first=first)
     if len(received) > MAX_ANSWER_BYTES:
         raise ModelUnavailable(TOO_LONG)
     return parse(received)
 
 
-async def read_stream(chunks: AsyncIterator[bytes]) -> dict[str, Any]:
+async def read_stream(chunks: AsyncIterator[bytes], *, first: bytes = b"") -> dict[str, Any]:
     """Return the completion, or the error object, that a stream of events amounts to.
 
-    Raises ModelUnavailable when it is too long or cut off; ValueError or RecursionError when
-    garbled.
+    `first` has been read already. Raises ModelUnavailable when it is too long or cut off;
+    ValueError or RecursionError when garbled.
     """
     reader, completion = EventReader(), StreamedCompletion()
-    received = 0
+    received = len(first)
     try:
-        async for chunk in chunks:
-            received += len(chunk)
-            if received > MAX_WIRE_BYTES:
-                raise TooLong("stream")
-            if _take(reader.feed(chunk), completion):
-                await _drain(chunks)
-                return completion.whole()
+        over = _take(reader.feed(first), completion)
+        if not over:
+            async for chunk in chunks:
+                received += len(chunk)
+                if received > MAX_WIRE_BYTES:
+                    raise TooLong("stream")
+                if over := _take(reader.feed(chunk), completion):
+                    break
     except TooLong:
         raise ModelUnavailable(TOO_LONG) from None
-    _take_last(reader, completion)
+    if over:
+        await _drain(chunks)
+    else:
+        _take_last(reader, completion)
     return completion.whole()
 
 
@@ -82,9 +121,11 @@ def _take(payloads: Iterable[bytes], completion: StreamedCompletion) -> bool:
         if payload.strip() == b"[DONE]":
             return True
         chunk = parse(payload)
-        completion.add(chunk)
-        if error_in(chunk) is not None:
+        error = error_in(chunk)
+        if error is not None:
+            completion.fail(error)
             return True
+        completion.add(chunk)
     return False
 
 
@@ -96,8 +137,14 @@ async def _drain(chunks: AsyncIterator[bytes]) -> None:
 
 
 def parse(payload: bytes) -> dict[str, Any]:
-    """Return the JSON object. Raises ValueError or RecursionError."""
-    body = _DECODER.decode(payload.decode("utf-8", "replace"))
+    """Return the JSON object, also the only one of a list (Gemini's errors are such).
+
+    A byte order mark before it is passed over (RFC 8259, 8.1). Raises ValueError or
+    RecursionError.
+    """
+    body = _DECODER.decode(payload.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace"))
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
     if not isinstance(body, dict):
         raise ValueError("not an object")
     return body

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import functools
-import ssl
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +22,7 @@ from mcp.shared.inbound import MCP_METHOD_HEADER, mcp_param_headers
 from agent_runtime.address import WebAddress
 from agent_runtime.errors import AddressRefused, CredentialNeeded
 from agent_runtime.net import AddressGuard, GuardedBackend
+from agent_runtime.tls import tls_context as tls_context  # and from here to webhooks
 from agent_runtime.tools.access import ServerAccess
 from agent_runtime.tools.answers import Body, Form, check_head, origin, read_answer
 from agent_runtime.tools.faults import Exchange, Fault, Refused
@@ -48,12 +47,6 @@ EVENTS = ("content-type", "text/event-stream")
 NETWORK = (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError)
 
 HeaderMaps = Mapping[str, Mapping[tuple[str, ...], str]]
-
-
-@functools.cache
-def tls_context() -> ssl.SSLContext:
-    """The one TLS context of this process; making one takes 20 ms."""
-    return httpx2.create_ssl_context()
 
 
 def address_of(access: ServerAccess) -> WebAddress:

@@ -7,8 +7,8 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from agent_runtime.endings import Ending
-from agent_runtime.errors import ModelFault
+from agent_runtime.endings import Ending, StopReason
+from agent_runtime.errors import ContextTooLong, ModelFault
 from agent_runtime.loop import AskModel, RunCalls, next_action
 from agent_runtime.messages import Call, CallState, ModelAnswer, ToolResult, Turn, user_message
 from agent_runtime.planning import plan_calls
@@ -50,6 +50,7 @@ class Driver:
            nobody has to doubt them.
         """
         await self._settle_doubts(held)
+        held.transcript.offered = frozenset(tool.name for tool in held.toolbox.offered)
         began = held.sequence
         while held.cancelling.done() or not self._lets_go(held) or _calls_to_send(held):
             if held.cancelling.done():
@@ -143,6 +144,8 @@ class Driver:
             tools=held.toolbox.offered,
             words_only=action.closing is not None,
             timeout=min(self.model_timeout, CLOSING_SECONDS if action.closing else left),
+            call_ids=held.transcript.call_ids,
+            adaptation=held.transcript.adaptation,
         )
 
     def _turn(self, held: Held, action: AskModel, answer: ModelAnswer) -> Turn:
@@ -155,7 +158,7 @@ class Driver:
         )
         return Turn(
             index=held.transcript.steps + 1,
-            notes=action.notes,
+            notes=(*action.notes, *answer.notes),
             answer=answer,
             calls=calls,
             closing=action.closing,
@@ -172,9 +175,13 @@ class Driver:
         return releases.handed_back()
 
     async def _after_fault(self, held: Held, action: AskModel, fault: ModelFault) -> bool:
-        """Let the task go after a fault of the model, unless only its own time was up."""
-        if action.closing:
-            ending = Ending(completed=False, reason=action.closing)
+        """Let the task go after a fault of the model, unless only its own time was up.
+
+        Without an answer to the closing call, or with a transcript that does not fit the model's
+        window, the run ends with the engine's account.
+        """
+        ending = _ending_of(action, fault)
+        if ending is not None:
             await held.let_go(releases.ended(ending, held.transcript))
             return True
         if held.time >= held.transcript.deadline:
@@ -185,6 +192,15 @@ class Driver:
             release = replace(release, event="handed_back")
         await held.let_go(releases.with_account(release, held.transcript), attempt=attempt)
         return True
+
+
+def _ending_of(action: AskModel, fault: ModelFault) -> Ending | None:
+    """Return how the run ends where asking again is of no use."""
+    if action.closing:
+        return Ending(completed=False, reason=action.closing)
+    if isinstance(fault, ContextTooLong):
+        return Ending(completed=False, reason=StopReason.CONTEXT_FULL, detail=str(fault))
+    return None
 
 
 def _open_calls(held: Held) -> list[Call]:

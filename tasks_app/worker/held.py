@@ -80,6 +80,8 @@ class Held:
         request: dict[str, Any] = {"schema": 1, "notes": list(turn.notes)}
         if turn.closing:
             request["closing"] = turn.closing.value
+        if turn.answer.adaptation:
+            request["adaptation"] = turn.answer.adaptation.as_json()
         if turn.index == 1:
             request |= {**self.fixed, "tools": [each.name for each in self.toolbox.offered]}
         step = NewStep(

@@ -25,7 +25,7 @@ def ended(ending: Ending, transcript: Transcript) -> Release:
         event="completed" if ending.completed else "incomplete",
         stop_reason=ending.reason,
         report=final_report(ending, transcript),
-        final_report_produced=ending.report is not None,
+        final_report_produced=ending.report is not None and ending.final,
     )
 
 

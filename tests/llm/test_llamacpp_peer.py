@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime.errors import ModelRefused
+from agent_runtime.errors import ContextTooLong
 from agent_runtime.llm.openrouter import OpenRouter
 from agent_runtime.messages import (
     Tool,
@@ -81,6 +81,8 @@ async def test_a_turn_with_a_tool_offered_and_one_with_its_result(base_url: str)
 async def test_a_transcript_beyond_its_context_is_refused_in_its_own_words(base_url: str) -> None:
     model = OpenRouter(base_url=base_url, api_key="", stall_seconds=120)
     request = ModelRequest(model="smollm2", messages=[user_message("word " * 20_000)])
-    with pytest.raises(ModelRefused, match=r"\(HTTP 400\): .*exceeds the available context size"):
+    words = r"\(HTTP 400\): .*exceeds the available context size"
+    with pytest.raises(ContextTooLong, match=words) as refusal:
         await model.complete(request)
     await model.close()
+    assert refusal.value.window is None or 256 <= refusal.value.window < 20_000

@@ -106,7 +106,7 @@ async def test_reasoning_is_echoed_as_it_was_received(
     await model.complete(ModelRequest(model="m", messages=messages))
     assert server.requests[1].json["messages"][1] == {
         "role": "assistant",
-        "content": "",
+        "content": None,
         "reasoning": "Let me.",
         "reasoning_details": [
             {"type": "reasoning.text", "text": "Let me.", "signature": "Et8B==", "index": 0}

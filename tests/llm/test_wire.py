@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
@@ -90,7 +91,7 @@ def test_missing_and_doubled_ids_are_made_and_stable() -> None:
     ids = [each.call_id for each in read(body).requests]
     assert ids[1] == "c1"
     assert len(set(ids)) == 4
-    assert all(each.startswith("call_") for each in (ids[0], ids[2], ids[3]))
+    assert all(re.fullmatch("[A-Za-z0-9]{9}", each) for each in (ids[0], ids[2], ids[3]))
     assert ids == [each.call_id for each in read(body).requests]
     assert ids[0] != read(body, salt="2").requests[0].call_id
     assert [each["id"] for each in read(body).message["tool_calls"]] == ids

@@ -37,6 +37,11 @@ def test_odd_and_long_names_fit_the_models_rule() -> None:
     assert names["crm__find_all__"] == ("crm", "find.all/ü")
 
 
+def test_a_name_begins_with_a_letter_or_an_underscore() -> None:
+    pairs = [("7shifts", "list"), ("_x", "y"), ("crm", "z")]
+    assert set(offered_names(tools=pairs)) == {"_7shifts__list", "_x__y", "crm__z"}
+
+
 def test_names_do_not_depend_on_the_order_of_the_tools() -> None:
     pairs = [("a", "b__c"), ("a__b", "c"), ("a", "z"), ("a", "x.y"), ("a", "x y")]
     assert offered_names(tools=pairs) == offered_names(tools=pairs[::-1])
