@@ -159,7 +159,7 @@ class Caylex:
 
     def tasks(self, *, metadata: Mapping[str, str] | None = None, **filters: Any) -> Iterator[Task]:
         """Yield your tasks, the newest first; filters as the API guide lists them."""
-        params = {f"metadata[{key}]": value for key, value in (metadata or {}).items()}
+        params: dict[str, Any] = {f"metadata[{k}]": v for k, v in (metadata or {}).items()}
         params |= {"size": 100, **filters}
         more = True
         while more:

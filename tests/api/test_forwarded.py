@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from caylex_project.addresses import parsed_address
@@ -18,7 +20,7 @@ def identified(
     *trusted: str, peer: str | None = "127.0.0.1", **headers: str
 ) -> tuple[str | None, str, list[str]]:
     """Return client, scheme and the names of the headers that are left, after uvicorn's guess."""
-    scope = {
+    scope: dict[str, Any] = {
         "client": ("203.0.113.66", 0),  # as uvicorn believes it of any header from this machine
         "scheme": "https",
         "headers": [
@@ -31,8 +33,8 @@ def identified(
         ),
     }
     TrustedProxies(trusted).identify(scope)
-    client, names = scope["client"], [name.decode() for name, _ in scope["headers"]]  # type: ignore[misc, str-unpack]
-    return (None if client is None else client[0]), scope["scheme"], names  # type: ignore[return-value]
+    client, names = scope["client"], [name.decode() for name, _ in scope["headers"]]
+    return (None if client is None else client[0]), scope["scheme"], names
 
 
 def test_nobody_is_believed_unless_named() -> None:

@@ -80,7 +80,7 @@ async def test_who_has_waited_too_long_is_sent_away_and_never_served(gate: Gate)
     gate.open.set()
 
     assert not busy.value.in_outage
-    assert await asyncio.gather(first, patient) == ["first", "patient"]
+    assert list(await asyncio.gather(first, patient)) == ["first", "patient"]
     assert gate.done == ["first", "patient"]
 
 
@@ -117,7 +117,7 @@ async def test_a_client_that_left_while_it_waited_is_not_served(gate: Gate) -> N
 
     with pytest.raises(ClientGone):
         await leaver
-    assert await asyncio.gather(first, stayer) == ["first", "stayer"]
+    assert list(await asyncio.gather(first, stayer)) == ["first", "stayer"]
     assert gate.done == ["first", "stayer"]
 
 

@@ -273,8 +273,8 @@ def _looked_at(node: dict[str, Any]) -> int:
     if not of_tasks and not node.get("Index Name", "").startswith("task_"):
         return 0
     removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
-    rows = node["Actual Rows"] + sum(node.get(name, 0) for name in removed)
-    return round(rows * node["Actual Loops"])
+    rows = float(node["Actual Rows"]) + sum(node.get(name, 0) for name in removed)
+    return round(rows * float(node["Actual Loops"]))
 
 
 def test_no_query_of_a_scrape_or_of_readiness_walks_through_the_tasks(db: None) -> None:

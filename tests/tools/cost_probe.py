@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from contextlib import suppress
+from typing import Any
 
 from agent_runtime.messages import CallState
 from agent_runtime.tools.access import ServerAccess
@@ -19,7 +20,7 @@ from tests.tools.servers import AT_HOME, call, tool_named
 
 CALLS = 20  # of the honest tenant, for each of its two times
 TASKS = 4  # of the hostile one, at once, each with a credential of its own
-ARGUMENTS = {"a": [{"x": "y" * 400}] * 100, "b": "z" * 20_000}
+ARGUMENTS: dict[str, Any] = {"a": [{"x": "y" * 400}] * 100, "b": "z" * 20_000}
 
 
 def megabytes() -> float:

@@ -17,7 +17,8 @@ PAGE_BYTES = 3_900_000
 
 def schemas(part: Any) -> bytes:
     """Return a page that is filled with tools whose schemas are filled with this part."""
-    tools, size = [], 0
+    tools: list[dict[str, Any]] = []
+    size = 0
     while size < PAGE_BYTES:
         properties: dict[str, Any] = {}
         while len(json.dumps(properties)) < 60_000:

@@ -49,7 +49,10 @@ def dead_receivers(count: int) -> Iterator[list[str]]:
 @asynccontextmanager
 async def sending(database: Database) -> AsyncIterator[None]:
     """Run a sender by the real clock, as a worker does."""
-    sender, draining = Sender(guard=LOOPBACK, run_unit=database.run), asyncio.Event()
+    sender = Sender(
+        guard=LOOPBACK, run_unit=database.run, insist=database.insist, clock=timezone.now
+    )
+    draining = asyncio.Event()
     running = asyncio.create_task(sender.run(draining))
     try:
         yield
