@@ -273,7 +273,7 @@ def _looked_at(node: dict[str, Any]) -> int:
     if not of_tasks and not node.get("Index Name", "").startswith("task_"):
         return 0
     removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
-    rows = float(node["Actual Rows"]) + sum(node.get(name, 0) for name in removed)
+    rows: float = node["Actual Rows"] + sum(node.get(name, 0) for name in removed)
     return round(rows * float(node["Actual Loops"]))
 
 

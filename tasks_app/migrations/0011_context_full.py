@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tasks_app', '0008_bulk_of_messages'),
+        ('tasks_app', '0010_share_of_deliveries'),
     ]
 
     operations = [
