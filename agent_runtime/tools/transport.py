@@ -45,6 +45,7 @@ JSON = ("content-type", "application/json")
 EVENTS = ("content-type", "text/event-stream")
 
 NETWORK = (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError)
+FAULTS = (*NETWORK, Refused, AddressRefused, TimeoutError)
 
 HeaderMaps = Mapping[str, Mapping[tuple[str, ...], str]]
 
@@ -169,7 +170,7 @@ class CappedTransport(httpx2.AsyncBaseTransport):
                     self._outgoing(request, asked, exchange)
                 )
                 return await self._checked(request, asked, exchange, response, deadline)
-        except Exception as error:  # noqa: BLE001  (told apart below)
+        except FAULTS as error:
             fault, detail = _fault_of(error, sent=exchange.sent)
             exchange.fault, exchange.detail = (Fault.CUT, "") if resuming else (fault, detail)
             if isinstance(error, httpcore2.LocalProtocolError):  # it cannot even be written

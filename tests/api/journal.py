@@ -19,14 +19,26 @@ from tests.api.test_poll import make_task
 from tests.engine.build import a_worker
 
 
-def a_step(index: int) -> NewStep:
+def a_step(index: int, *asked: NewCall) -> NewStep:
     now = timezone.now()
+    calls = [
+        {
+            "id": each.call_id,
+            "type": "function",
+            "function": {"name": each.name, "arguments": each.arguments},
+        }
+        for each in asked
+    ]
     return NewStep(
         id=uuid.uuid4(),
         run_number=1,
         index=index,
         request={"schema": 1, "notes": []},
-        response={"role": "assistant", "content": "words"},
+        response={
+            "role": "assistant",
+            "content": "words",
+            **({"tool_calls": calls} if calls else {}),
+        },
         finish_reason="tool_calls",
         model="a/model",
         provider_request_id="",
@@ -76,7 +88,7 @@ def lived(account: Account) -> AgentTask:
     claim(task)
     calls = (a_call(0, CallState.STARTED), a_call(1, CallState.PLANNED))
     refused = a_call(2, CallState.FAILED, "There is no such tool.")
-    commit(task, step=a_step(1), calls=(*calls, refused))
+    commit(task, step=a_step(1, *calls, refused), calls=(*calls, refused))
     commit(
         task,
         changes=(

@@ -360,7 +360,11 @@ class TestModule:
     ) -> None:
         task = lived(account)
         AgentTask.objects.filter(pk=task.pk).update(
-            status="FAILED", stop_reason="error", error="No credit.", metadata={"order": "17"}
+            status="FAILED",
+            stop_reason="error",
+            error="No credit.",
+            final_report_produced=False,
+            metadata={"order": "17"},
         )
         shown = run(language, "all verbs", account, web.address, task=str(task.id))
 

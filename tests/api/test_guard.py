@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -207,8 +209,13 @@ def test_uvicorn_s_own_access_lines_are_silent_and_ours_hold_no_query(web: Web) 
     assert "query-canary" not in written
 
 
-def test_a_database_that_cannot_be_opened_is_503_and_its_address_is_not_logged() -> None:
-    with running_web(database="sqlite:////nowhere/at-all/secret-canary.sqlite3") as away:
+def test_a_database_that_cannot_be_opened_is_503_and_its_address_is_not_logged(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "secret-canary"
+    folder.mkdir()
+    with running_web(database=f"sqlite:///{folder / 'none.sqlite3'}") as away:
+        shutil.rmtree(folder)
         status, headers, body = parsed(away.ask(HEAD + b"Connection: close\r\n\r\n"))
 
     assert (status, body["code"], headers["retry-after"]) == (503, "database_unavailable", "5")

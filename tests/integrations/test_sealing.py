@@ -16,13 +16,14 @@ from caylex_project.environment import Environment
 from caylex_project.integrations.sealing import DoesNotOpen, open_sealed, seal, sealed_by_newest
 
 OLD, NEW = (base64.b64encode(bytes([each]) * 32).decode() for each in (1, 2))
+SECRET_KEY = base64.b64encode(bytes(range(7, 255, 7))).decode()
 ROW, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 
 
 def ring(settings: Any, *keys: str) -> None:
     """Let the settings hold these credential keys, newest first."""
     settings.ENVIRONMENT = Environment(
-        secret_key=SecretStr("x" * 50), caylex_credential_keys=SecretStr(",".join(keys))
+        secret_key=SecretStr(SECRET_KEY), caylex_credential_keys=SecretStr(",".join(keys))
     )
 
 

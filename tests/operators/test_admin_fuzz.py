@@ -54,7 +54,7 @@ HIDDEN: dict[str, dict[str, Any]] = {  # from staff who may not see payloads
     "accounts.platformtoken": {"digest": WORD},
     "accounts.navigatorkey": {"digest": WORD},
 }
-NOT_WORDS = {"kind", "event", "action", "timezone", "pid_started", "url", "arguments"}
+NOT_WORDS = {"kind", "event", "action", "timezone", "pid_started", "url", "arguments", "media_type"}
 INPUT = re.compile(rf"\w*{WORD}\w*|\w*{WORD[::-1]}\w*")
 ASK_A_SERVER = ("_test", "_refresh")  # they would wait for one
 NOISE = re.compile(r'csrfmiddlewaretoken" value="\w+"|<ul class="messagelist">.*?</ul>', re.DOTALL)

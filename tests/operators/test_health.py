@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 import socket
 import time
 import uuid
@@ -104,7 +105,10 @@ def test_a_real_web_process_without_its_database_lives_and_is_not_ready(tmp_path
         head = b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         return web.ask(head)
 
-    with running_web(database=f"sqlite:///{tmp_path / 'missing' / 'none.sqlite3'}") as web:
+    folder = tmp_path / "lost"
+    folder.mkdir()
+    with running_web(database=f"sqlite:///{folder / 'none.sqlite3'}") as web:
+        shutil.rmtree(folder)
         for _ in range(3):
             alive, ready = asked(b"/healthz"), asked(b"/readyz")
             assert alive.startswith(b"HTTP/1.1 200 ")

@@ -539,7 +539,12 @@ ECHOES = {
         body={"1.messages.2.reasoning_content": "hm"},
         error="The model provider refused the request (HTTP 400): The `reasoning_content` in the "
         "thinking mode must be passed back to the API.",
-        **FAILED,
+        **FAILED
+        | {
+            "report": f"{ACCOUNT}the task failed: The model provider refused the request (HTTP "
+            "400): The `reasoning_content` in the thinking mode must be passed back to the API. "
+            "Tool calls that succeeded: fake__append."
+        },
     ),
     "Anthropic: a signature of another provider": Case(
         answers=[
