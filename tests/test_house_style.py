@@ -65,3 +65,14 @@ def test_any_exception_is_caught_at_the_listed_edges_alone() -> None:
     }
     assert found - set(EDGES) == set()
     assert set(EDGES) - found == set(), "an edge is listed that is none"
+
+
+def test_the_time_is_asked_of_the_clock_that_the_database_sets() -> None:
+    others = [
+        f"{name}:{node.lineno}"
+        for name, tree, _ in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node) == "timezone.now"
+    ]
+    assert others == []

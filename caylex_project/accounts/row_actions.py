@@ -14,12 +14,12 @@ from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import AuditEntry
 from caylex_project.accounts.readonly import ReadOnlyAdmin
 from caylex_project.accounts.staff import visible_projects
+from caylex_project.clock import clock
 
 MOST_ENTRIES = 20  # of the trail, on a row's page
 
@@ -180,7 +180,7 @@ class RowActionsAdmin(ReadOnlyAdmin):
                 project_id=project_id,
                 reason=answers.get("reason", ""),
                 details=outcome.details,
-                now=timezone.now(),
+                now=clock.now(),
             )
         return outcome
 

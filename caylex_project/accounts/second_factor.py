@@ -16,7 +16,6 @@ from django.core import signing
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_totp.models import TOTPDevice, default_key
@@ -24,6 +23,7 @@ from qrcode.image.svg import SvgPathImage
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.signin import WRONG_CODE, code_is_right, second_factor_of
+from caylex_project.clock import clock
 
 _SALT = "second-factor"
 _PATIENCE = 900  # seconds from the page to its code
@@ -75,7 +75,7 @@ def _on(request: HttpRequest, device: Any, given: dict[str, Any]) -> bool:
 
 def _record(request: HttpRequest, action: str) -> None:
     user: Any = request.user
-    record(actor=user, action=action, on=user, now=timezone.now())
+    record(actor=user, action=action, on=user, now=clock.now())
 
 
 def _opened(request: HttpRequest, sealed: str) -> str:

@@ -11,13 +11,13 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import Navigator, Project
 from caylex_project.accounts.parameters import check_form
 from caylex_project.accounts.row_actions import RowActionsAdmin
 from caylex_project.accounts.staff import visible_projects
+from caylex_project.clock import clock
 from skills_app.assembly import MAX_FILE, MAX_TOTAL
 from skills_app.changes import Budget, Change, changes, skill_of
 from skills_app.kept_uploads import drop_upload, keep_upload, kept_upload
@@ -78,7 +78,7 @@ class UploadForm(forms.Form):
             return bytes(file.read(MAX_UPLOAD + 1))
         if not given.get("kept"):
             raise SkillRefused("Choose a file.")
-        data = kept_upload(user_id=self.user.pk, upload_id=given["kept"], now=timezone.now())
+        data = kept_upload(user_id=self.user.pk, upload_id=given["kept"], now=clock.now())
         if data is None:
             raise SkillRefused("The uploaded file is no longer available; choose it again.")
         return data
@@ -134,7 +134,7 @@ class UploadAdmin(RowActionsAdmin):
         before = next((each.current for each in there if each.current), None)
         asked = {
             **{name: getattr(given[name], "pk", None) for name in ("project", "navigator")},
-            "kept": keep_upload(user_id=request.user.pk, data=given["data"], now=timezone.now()),
+            "kept": keep_upload(user_id=request.user.pk, data=given["data"], now=clock.now()),
         }
         return self._show(
             request,
@@ -159,7 +159,7 @@ class UploadAdmin(RowActionsAdmin):
                 on=revision.skill,
                 project_id=project_of(revision.skill),
                 details={"revision": revision.number},
-                now=timezone.now(),
+                now=clock.now(),
             )
             drop_upload(user_id=request.user.pk)
         sentence = f"{revision} is the current revision: the next task uses it."

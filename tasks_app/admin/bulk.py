@@ -11,9 +11,9 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 
 from caylex_project.accounts.staff import visible_projects
+from caylex_project.clock import clock
 from tasks_app.admin.readonly import LivePageAdmin
 from tasks_app.models import BulkOperation, Worker
 from tasks_app.operations import staff
@@ -74,7 +74,7 @@ class BulkOperationAdmin(LivePageAdmin):
             found = None
         if found is None:
             raise Http404
-        living = Worker.objects.filter(state=WorkerState.ALIVE, lease_until__gt=timezone.now())
+        living = Worker.objects.filter(state=WorkerState.ALIVE, lease_until__gt=clock.now())
         total = BulkOperation.objects.values_list("subject_ids", flat=True).get(pk=found.pk)
         return {
             "operation": found,

@@ -9,12 +9,12 @@ from django.conf import settings
 from django.contrib.admin import SimpleListFilter
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 
 from agent_runtime.endings import StopReason
 from caylex_project.accounts.models import Project
 from caylex_project.accounts.pausing import projects_that_go_on, projects_that_rest
 from caylex_project.accounts.staff import visible_projects
+from caylex_project.clock import clock
 from caylex_project.integrations.models import Server
 from tasks_app.models import ToolCall
 from tasks_app.states import Status, WorkerState
@@ -76,7 +76,7 @@ class StateFilter(Choice):
         if value == "resting":
             return resting(tasks)
         if value in ("queued", "waiting"):
-            return pending(tasks, due=value == "queued", now=timezone.now())
+            return pending(tasks, due=value == "queued", now=clock.now())
         return tasks.filter(status=value)
 
 
@@ -135,7 +135,7 @@ class ServerFilter(Choice):
     def chosen(self, tasks: QuerySet[Any], value: str) -> QuerySet[Any]:
         """In the last week: no index knows of it."""
         calls = ToolCall.objects.filter(step__task=OuterRef("pk"), server=value)
-        return tasks.filter(Exists(calls), created_at__gt=timezone.now() - WEEK)
+        return tasks.filter(Exists(calls), created_at__gt=clock.now() - WEEK)
 
 
 class PeriodFilter(Choice):
@@ -149,7 +149,7 @@ class PeriodFilter(Choice):
 
     def chosen(self, tasks: QuerySet[Any], value: str) -> QuerySet[Any]:
         """Since then."""
-        return tasks.filter(**{f"{self.field}__gt": timezone.now() - _PERIODS[value][1]})
+        return tasks.filter(**{f"{self.field}__gt": clock.now() - _PERIODS[value][1]})
 
 
 class CreatedFilter(PeriodFilter):
@@ -179,7 +179,7 @@ class TroubleFilter(Choice):
 
     def chosen(self, tasks: QuerySet[Any], value: str) -> QuerySet[Any]:
         """Stuck: held by nobody who answers, or due for long."""
-        now = timezone.now()
+        now = clock.now()
         if value == "attempts":
             return tasks.filter(attempt__gt=1, created_at__gt=now - WEEK)
         living = [WorkerState.ALIVE, WorkerState.DRAINING]

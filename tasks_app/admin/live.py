@@ -9,8 +9,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 
+from caylex_project.clock import clock
 from tasks_app.admin.page import journal_context, now_context
 from tasks_app.admin.payloads import may_see_payloads, payloads_open
 from tasks_app.admin.timeline import pretty, pretty_text
@@ -38,7 +38,7 @@ _OF_EVENT = ("sequence", "kind", "at")
 
 def fragment(request: HttpRequest, task: AgentTask, offers: dict[str, Any]) -> HttpResponse:
     """Answer the parts of the page that have changed since the version `seen`."""
-    now = timezone.now()
+    now = clock.now()
     context = {**now_context(request, task, now=now), **offers}
     if request.GET.get("seen") != context["version"]:
         context |= {**journal_context(request, task, now=now), "changed": True}
@@ -47,7 +47,7 @@ def fragment(request: HttpRequest, task: AgentTask, offers: dict[str, Any]) -> H
 
 def whole_task(request: HttpRequest, task: AgentTask) -> HttpResponse:
     """Answer the task and its journal as a file; payloads to whom they are open."""
-    payloads = payloads_open(request, task, now=timezone.now())
+    payloads = payloads_open(request, task, now=clock.now())
     quoting = ("error", "waiting_reason") if may_see_payloads(request) else ()
     more = ("data",) if payloads else ()
     steps = list(task.steps.order_by("run_number", "index").prefetch_related("tool_calls"))
@@ -124,7 +124,7 @@ def payload(request: HttpRequest, tasks: Any, part: str, pk: Any) -> HttpRespons
     if part not in _PARTS:
         raise Http404
     task, text = _PARTS[part](tasks, pk)
-    if not payloads_open(request, task, now=timezone.now()):
+    if not payloads_open(request, task, now=clock.now()):
         return HttpResponseRedirect(reverse("admin:tasks_app_agenttask_change", args=[task.pk]))
     answer = HttpResponse(text, content_type="text/plain; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="{part}-{pk}.txt"'

@@ -12,10 +12,10 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import AuditEntry
+from caylex_project.clock import clock
 from tasks_app.admin.questions import ReasonForm
 from tasks_app.models import AgentTask
 
@@ -46,7 +46,7 @@ def open_payloads(request: HttpRequest, task: AgentTask) -> HttpResponse:
     """Open the task's payloads to the user, once an hour. Raises PermissionDenied."""
     if not may_see_payloads(request):
         raise PermissionDenied
-    now = timezone.now()
+    now = clock.now()
     form = ReasonForm(request.POST)
     form.fields["reason"].required = False
     if not form.is_valid():

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import django_q.admin  # noqa: F401  registers its models, which are taken away again below
 from django.contrib import admin
 from django.http import HttpRequest
-from django.utils import timezone
 
 from caylex_project.accounts.readonly import ReadOnlyAdmin
+from caylex_project.clock import clock
 from tasks_app.admin.links import task_link
 from tasks_app.admin.payloads import payloads_open
 from tasks_app.admin.readonly import ReadOnlyInline
@@ -36,7 +36,7 @@ class PayloadAdmin(ReadOnlyAdmin):
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """The payloads, where they are not open."""
-        if obj is None or not payloads_open(request, self.task_of(obj), now=timezone.now()):
+        if obj is None or not payloads_open(request, self.task_of(obj), now=clock.now()):
             return self.payloads
         return ()
 

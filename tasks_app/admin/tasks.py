@@ -12,10 +12,10 @@ from django.db.models import QuerySet
 from django.db.models.functions import Substr
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 
 from caylex_project.accounts.parameters import CheckedList
+from caylex_project.clock import clock
 from tasks_app.admin import live, words
 from tasks_app.admin.actions import OperatedAdmin
 from tasks_app.admin.counters import counters_of
@@ -146,13 +146,13 @@ class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
             "is_nav_sidebar_enabled": False,  # the room is for the columns
         }
         if request.method == "GET" and self.has_view_permission(request):
-            counters, bars = counters_of(self.get_queryset(request), now=timezone.now())
+            counters, bars = counters_of(self.get_queryset(request), now=clock.now())
             context |= {"counters": counters, "bars": bars}
         return super().changelist_view(request, context)
 
     def page_context(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
         """What stands on a task's page. Raises Http404, PermissionDenied."""
-        task, now = self._task(request, object_id), timezone.now()
+        task, now = self._task(request, object_id), clock.now()
         return {
             **now_context(request, task, now=now),
             **journal_context(request, task, now=now),
@@ -238,7 +238,7 @@ class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
     @admin.display(description="Age")
     def age(self, task: AgentTask) -> str:
         """How long ago it was submitted."""
-        past = (timezone.now() - task.created_at).total_seconds()
+        past = (clock.now() - task.created_at).total_seconds()
         return format_html(
             '<time datetime="{}">{}</time>', task.created_at.isoformat(), words.duration(int(past))
         )
@@ -248,7 +248,7 @@ class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
         """How long it has run."""
         if task.started_at is None:
             return "–"
-        seconds = ((task.completed_at or timezone.now()) - task.started_at).total_seconds()
+        seconds = ((task.completed_at or clock.now()) - task.started_at).total_seconds()
         return words.duration(round(max(0.0, seconds), 1))
 
     @admin.display(description="Steps")

@@ -12,13 +12,13 @@ from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils import timezone
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.keys import give_secret
 from caylex_project.accounts.models import NavigatorKey, PlatformToken
 from caylex_project.accounts.row_actions import Outcome, RowAction, RowActionsAdmin
 from caylex_project.accounts.staff import visible_projects
+from caylex_project.clock import clock
 
 if TYPE_CHECKING:
     BaseForm = ModelForm[Model]
@@ -33,13 +33,13 @@ class SecretForm(BaseForm):
         """Refuse an expiry in the past: the secret would never work."""
         cleaned = super().clean()
         expires_at = self.cleaned_data.get("expires_at")
-        if expires_at and expires_at <= timezone.now():
+        if expires_at and expires_at <= clock.now():
             raise ValidationError({"expires_at": "This moment has passed."})
         return cleaned
 
 
 def _revoke(row: Any, answers: Mapping[str, Any]) -> Outcome:
-    row.revoke(timezone.now())
+    row.revoke(clock.now())
     return Outcome(sentence=f"{row} does not work any more.")
 
 
@@ -113,14 +113,14 @@ class SecretAdmin(RowActionsAdmin):
         chosen = list(queryset.filter(revoked_at=None))
         with transaction.atomic():
             for row in chosen:
-                row.revoke(timezone.now())
+                row.revoke(clock.now())
                 self.log_change(request, row, "Revoked.")
                 self._record(request, row, "revoke")
         self.message_user(request, f"Revoked: {len(chosen)}.", messages.SUCCESS)
 
     def _record(self, request: HttpRequest, row: Any, action: str) -> None:
         named, project = self.audited(row)
-        record(actor=request.user, action=action, on=named, project_id=project, now=timezone.now())
+        record(actor=request.user, action=action, on=named, project_id=project, now=clock.now())
 
 
 @admin.register(PlatformToken)

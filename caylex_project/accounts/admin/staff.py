@@ -13,12 +13,12 @@ from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.db import models
 from django.http import HttpRequest
-from django.utils import timezone
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import StaffScope
 from caylex_project.accounts.readonly import ScopedAdmin
 from caylex_project.accounts.staff import visible_projects
+from caylex_project.clock import clock
 
 if TYPE_CHECKING:
     BaseForm = forms.ModelForm[models.Model]
@@ -97,6 +97,4 @@ class StaffScopeAdmin(UnlimitedAdmin):
     def _record(
         self, request: HttpRequest, scope: StaffScope, action: str, details: Any = None
     ) -> None:
-        record(
-            actor=request.user, action=action, on=scope.user, details=details, now=timezone.now()
-        )
+        record(actor=request.user, action=action, on=scope.user, details=details, now=clock.now())

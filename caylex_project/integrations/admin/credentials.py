@@ -8,13 +8,13 @@ from django import forms
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import AuditEntry
 from caylex_project.accounts.row_actions import RowActionsAdmin
+from caylex_project.clock import clock
 from caylex_project.integrations.credentials import (
     CredentialRefused,
     check_credential,
@@ -119,5 +119,5 @@ class CredentialAdmin(RowActionsAdmin):
             action="paste",
             on=row,
             project_id=obj.instance.project_id,
-            now=timezone.now(),
+            now=clock.now(),
         )

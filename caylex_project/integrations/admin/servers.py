@@ -7,12 +7,12 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.utils import timezone
 
 from caylex_project.accounts.end_users import EmailRefused, normalise_email
 from caylex_project.accounts.models import EndUser
 from caylex_project.accounts.pausing import pause_and_resume
 from caylex_project.accounts.row_actions import Outcome, RowAction, RowActionsAdmin, RowForm
+from caylex_project.clock import clock
 from caylex_project.integrations.listing import Listed, keep_tools, list_tools
 from caylex_project.integrations.models import AuthLevel, Server, ServerInstance
 
@@ -64,7 +64,7 @@ def _refreshed(row: ServerInstance, answers: Mapping[str, Any]) -> Outcome:
         return _in_the_way(found, answers)
     before = {each["name"] for each in row.tools}
     after = {each["name"] for each in found.tools}
-    keep_tools(instance=row, listed=found, now=timezone.now())
+    keep_tools(instance=row, listed=found, now=clock.now())
     return Outcome(
         sentence=f"{row.server} has {len(after)} tools: {len(after - before)} new, "
         f"{len(before - after)} gone.",

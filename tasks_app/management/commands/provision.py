@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import timezone
 
+from caylex_project.clock import clock
 from skills_app.provisioning.apply import Provisioned
 from skills_app.provisioning.document import ProvisionRefused, read_document
 from tasks_app.provisioning import ProvisionedWebhooks, provision_all
@@ -41,7 +41,7 @@ class Command(BaseCommand):
                 folder=path.resolve().parent,
                 environ=os.environ,
                 rotate_keys=options["rotate_keys"],
-                now=timezone.now(),
+                now=clock.now(),
             )
         except ProvisionRefused as error:
             raise CommandError(f"{path}: nothing was changed.\n{error}") from None
