@@ -55,7 +55,8 @@ def _transcripts(found: TaskEvidence) -> Iterator[tuple[int, list[Any]]]:
     yield 1, []
     for step in found.steps:
         messages += [{"role": "user", "content": note} for note in step.request["notes"]]
-        messages.append({**step.response, "role": "assistant"})
+        words = step.response.get("content") or None  # blank words go back as null
+        messages.append({**step.response, "role": "assistant", "content": words})
         messages += [
             {"role": "tool", "tool_call_id": call.call_id, "content": call.result}
             for call in found.calls[step.index]

@@ -114,7 +114,8 @@ def _shown(step: Step, calls: list[ToolCall]) -> list[object]:
     answers = [
         {"role": "tool", "tool_call_id": call.call_id, "content": call.result} for call in calls
     ]
-    return [{**step.response, "role": "assistant"}, *answers]
+    words = step.response.get("content") or None
+    return [{**step.response, "role": "assistant", "content": words}, *answers]
 
 
 def _asked(turn: int, shown: list[object]) -> dict[str, object]:
