@@ -102,7 +102,8 @@ def logging_settings(*, json_lines: bool) -> dict[str, Any]:
         "loggers": {
             **dict.fromkeys(OURS, to_root),
             "django": to_root,
-            "django.security.DisallowedHost": {**to_root, "level": "CRITICAL"},
+            "django.security": {**to_root, "level": "CRITICAL"},  # bad requests, with tracebacks
+            "django.security.csrf": to_root,
             "django.request": {**to_root, "level": "ERROR"},  # our middleware has the others
             "django-q": {**to_root, "level": "WARNING"},  # it has a line for each knock
             "uvicorn": to_root,
