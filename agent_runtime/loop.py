@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent_runtime.builtins import SUBMIT_REPORT
-from agent_runtime.endings import SENTENCES, Ending, StopReason
+from agent_runtime.builtin_tools import SUBMIT_REPORT
 from agent_runtime.finish import Finish
 from agent_runtime.limits import MAX_CONTINUATIONS, NUDGE_AT_REPEATS, STOP_AT_REPEATS
 from agent_runtime.messages import Call, CallState, Turn
+from agent_runtime.outcome import SENTENCES, Ending, StopReason
 from agent_runtime.prompt import (
     GO_ON,
     NUDGE_CALL,

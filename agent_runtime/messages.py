@@ -11,8 +11,8 @@ from typing import Any
 
 from agent_runtime.adaptation import NOTHING, Adaptation
 from agent_runtime.echo import echo
-from agent_runtime.endings import StopReason
 from agent_runtime.finish import Finish, finish_of
+from agent_runtime.outcome import StopReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from agent_runtime.builtins import LOAD_SKILL, SUBMIT_REPORT
+from agent_runtime.builtin_tools import LOAD_SKILL, SUBMIT_REPORT
 from agent_runtime.finish import Finish
 from agent_runtime.limits import MAX_PARALLEL_CALLS
 from agent_runtime.messages import Call, CallState, ModelAnswer, Tool, ToolRequest, ToolResult

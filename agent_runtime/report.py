@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from agent_runtime.endings import SENTENCES, Ending, StopReason
 from agent_runtime.limits import Limits, Spent
 from agent_runtime.messages import CallState
+from agent_runtime.outcome import SENTENCES, Ending, StopReason
 from agent_runtime.transcript import Transcript
 
 MOST_NAMED = 50  # different tools in one list of an account

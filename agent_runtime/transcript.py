@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from agent_runtime.adaptation import NOTHING, Adaptation
-from agent_runtime.builtins import LOAD_SKILL, SUBMIT_REPORT
+from agent_runtime.builtin_tools import LOAD_SKILL, SUBMIT_REPORT
 from agent_runtime.finish import Finish
 from agent_runtime.limits import Limits, Spent
 from agent_runtime.markup import is_written_call, without_thoughts

@@ -243,7 +243,7 @@ def _development_secret(name: str) -> str:
 
 
 def _check_certificates() -> None:
-    """End the process where what `agent_runtime.tls` is to read is not there."""
+    """End the process where what `agent_runtime.net.tls` is to read is not there."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         value = os.environ.get(name, "")
         paths = value.split(os.pathsep) if name == "SSL_CERT_DIR" else [value]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from agent_runtime.endings import StopReason
+from agent_runtime.outcome import StopReason
 from tasks_app.events import EventPage, TaskEvent
 from tasks_app.operations.submit import Submitted
 from tasks_app.queries import TaskSummary, TaskView

@@ -10,7 +10,7 @@ from collections import Counter
 
 from django.db.models import QuerySet
 
-from agent_runtime.builtins import LOAD_SKILL
+from agent_runtime.builtin_tools import LOAD_SKILL
 from agent_runtime.limits import Spent
 from agent_runtime.messages import CallState, text_of
 from agent_runtime.report import Facts, facts_of

@@ -12,8 +12,8 @@ from typing import Any
 
 from django.db.models import F
 
-from agent_runtime.endings import StopReason
 from agent_runtime.messages import CallState
+from agent_runtime.outcome import StopReason
 from caylex_project.accounts.models import Project
 from caylex_project.compiled import CompiledQuery
 from tasks_app.events import version_of

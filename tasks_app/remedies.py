@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 
-from agent_runtime.endings import StopReason
-from agent_runtime.llm.faults import REFUSALS
+from agent_runtime.llm.errors import REFUSALS
+from agent_runtime.outcome import StopReason
 
 GIVEN_UP = "Given up after {attempt} attempts in a row."
 BROKE = "An internal error stopped the task; the operator's log has it under the task's id."

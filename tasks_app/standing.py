@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from agent_runtime.endings import SENTENCES, StopReason
+from agent_runtime.outcome import SENTENCES, StopReason
 from tasks_app.queries import TaskView
 from tasks_app.states import Status, WorkerState
 

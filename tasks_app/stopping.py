@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from django.db import transaction
 
-from agent_runtime.endings import Ending, StopReason
 from agent_runtime.messages import CallState
+from agent_runtime.outcome import Ending, StopReason
 from agent_runtime.report import failed_report, report_from
 from tasks_app.changes import announce
 from tasks_app.facts import facts_of_rows

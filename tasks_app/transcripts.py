@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from agent_runtime.adaptation import Adaptation
-from agent_runtime.endings import StopReason
 from agent_runtime.limits import Limits
 from agent_runtime.messages import (
     Call,
@@ -22,6 +21,7 @@ from agent_runtime.messages import (
     system_message,
     text_of,
 )
+from agent_runtime.outcome import StopReason
 from agent_runtime.planning import parse_arguments
 from agent_runtime.prompt import task_message
 from agent_runtime.transcript import RequiredSkill, Transcript

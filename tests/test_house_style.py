@@ -11,7 +11,7 @@ MOST_FUNCTION_LINES = 60
 
 # Where whatever goes wrong must be caught, because nothing above could do better.
 EDGES = {
-    "agent_runtime/tools/session.py": "the SDK's own errors, at the edge to it",
+    "agent_runtime/mcp/session.py": "the SDK's own errors, at the edge to it",
     "caylex_project/bodylimit.py": "a request that broke becomes an answer in our shape",
     "tasks_app/operations/bulk.py": "what broke is counted; the others are done",
     "tasks_app/webhooks/sender.py": "a message whose sending broke must not come round for ever",
@@ -72,7 +72,6 @@ def test_the_time_is_asked_of_the_clock_that_the_database_sets() -> None:
         f"{name}:{node.lineno}"
         for name, tree, _ in modules()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and ast.unparse(node) == "timezone.now"
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "timezone.now"
     ]
     assert others == []

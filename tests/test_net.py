@@ -13,9 +13,9 @@ from typing import Any
 import httpcore2
 import pytest
 
-from agent_runtime import lookup
 from agent_runtime.errors import AddressRefused
-from agent_runtime.net import AddressGuard, GuardedBackend
+from agent_runtime.net import dns_lookup as lookup
+from agent_runtime.net.address_guard import AddressGuard, GuardedBackend
 
 GUARD = AddressGuard()
 AT_HOME = AddressGuard.of(networks=("127.0.0.0/8",))

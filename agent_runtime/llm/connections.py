@@ -17,7 +17,7 @@ import httpx
 from aiohttp.client_proto import ResponseHandler
 from httpx_aiohttp import AiohttpTransport
 
-from agent_runtime.tls import tls_context
+from agent_runtime.net.tls import tls_context
 
 STALE_CONNECTIONS = 3  # kept ones that turn out to be closed, in a row
 HUNG_UP = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)

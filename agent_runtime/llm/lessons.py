@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from agent_runtime.adaptation import NOTHING, SHORTEST_DESCRIPTION, Adaptation, Shape
-from agent_runtime.llm.schemas import TYPE_LISTS, keywords_in
+from agent_runtime.llm.tool_schemas import TYPE_LISTS, keywords_in
 from agent_runtime.messages import Message, Tool
 from agent_runtime.ports import ModelRequest
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from django.db.models import Q
 
+from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.messages import Permission
-from agent_runtime.tools.access import ServerAccess
 from caylex_project.accounts.models import EndUser, Navigator, Project
 from caylex_project.integrations.credentials import CredentialRefused, check_value, value_of
 from caylex_project.integrations.models import (

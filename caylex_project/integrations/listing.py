@@ -11,9 +11,9 @@ from typing import Any
 
 from django.conf import settings
 
-from agent_runtime.net import AddressGuard
-from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.mcp import CatalogueCache, McpTools
+from agent_runtime.mcp.access import ServerAccess
+from agent_runtime.mcp.toolset import CatalogueCache, McpTools
+from agent_runtime.net.address_guard import AddressGuard
 from caylex_project.accounts.models import EndUser
 from caylex_project.integrations.connections import access_of
 from caylex_project.integrations.models import ServerInstance

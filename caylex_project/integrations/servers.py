@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 from django.conf import settings
 
 from agent_runtime.errors import AddressRefused
-from agent_runtime.net import AddressGuard
+from agent_runtime.net.address_guard import AddressGuard
 from caylex_project.integrations.models import AuthKind
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # a token of RFC 9110

@@ -7,7 +7,7 @@ from typing import Literal
 from django.conf import settings
 
 from agent_runtime.errors import AddressRefused
-from agent_runtime.net import AddressGuard
+from agent_runtime.net.address_guard import AddressGuard
 
 WebhookEvent = Literal["agent_task.completed", "agent_task.incomplete", "agent_task.failed"]
 

@@ -10,7 +10,7 @@ from django.contrib.admin import SimpleListFilter
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 
-from agent_runtime.endings import StopReason
+from agent_runtime.outcome import StopReason
 from caylex_project.accounts.models import Project
 from caylex_project.accounts.pausing import projects_that_go_on, projects_that_rest
 from caylex_project.accounts.staff import visible_projects

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from agent_runtime.endings import StopReason
+from agent_runtime.outcome import StopReason
 from caylex_project.accounts.models import AuditEntry
 from tasks_app.admin import words
 from tasks_app.admin.curl import poll_command, submit_command

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import models
 from django.db.models import F, Q
 
-from agent_runtime.endings import StopReason
+from agent_runtime.outcome import StopReason
 from caylex_project.accounts.models import EndUser, Navigator, Project, Tenant
 from tasks_app.models.workers import Worker
 from tasks_app.states import TERMINAL, Status

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from agent_runtime.endings import StopReason
+from agent_runtime.outcome import StopReason
 from caylex_project.integrations.webhooks import WebhookEvent
 from tasks_app.answers import Answer, Moment
 from tasks_app.openapi import examples

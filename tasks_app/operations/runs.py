@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import transaction
 
-from agent_runtime.endings import SENTENCES, StopReason
+from agent_runtime.outcome import SENTENCES, StopReason
 from caylex_project.accounts.project_limits import RunLimits
 from tasks_app.changes import announce
 from tasks_app.doorbell import knock

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agent_runtime.address import WebAddress
 from agent_runtime.errors import AddressRefused
+from agent_runtime.net.web_address import WebAddress
 
 MOST = 100  # messages under way at once in one process; each is a socket
 MOST_A_TENANT = 20

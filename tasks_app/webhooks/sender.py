@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from django.db import DatabaseError
 
-from agent_runtime.net import AddressGuard
+from agent_runtime.net.address_guard import AddressGuard
 from caylex_project.outage import is_outage
 from tasks_app.webhooks.deliveries import Message, Outcome, claim_messages, settle
 from tasks_app.webhooks.fair import MOST, Lane

@@ -7,10 +7,10 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from agent_runtime.endings import Ending, StopReason
 from agent_runtime.errors import ContextTooLong, ModelFault
 from agent_runtime.loop import AskModel, RunCalls, next_action
 from agent_runtime.messages import Call, CallState, ModelAnswer, ToolResult, Turn, user_message
+from agent_runtime.outcome import Ending, StopReason
 from agent_runtime.planning import plan_calls
 from agent_runtime.ports import Model, ModelRequest
 from tasks_app.stopping import NOT_SENT

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent_runtime.endings import StopReason
 from agent_runtime.messages import CallState, Usage
+from agent_runtime.outcome import StopReason
 from tasks_app.states import Status
 
 

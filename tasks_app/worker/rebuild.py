@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
+from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.ports import ServerState
 from agent_runtime.prompt import PromptFacts, SkillEntry, system_prompt
-from agent_runtime.tools.access import ServerAccess
 from caylex_project.clock import clock
 from caylex_project.integrations.connections import accesses_for
 from skills_app.operations import CatalogueEntry, catalogue

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from agent_runtime.endings import Ending, StopReason
 from agent_runtime.errors import ModelFault, ModelUnavailable
+from agent_runtime.outcome import Ending, StopReason
 from agent_runtime.report import facts_of, failed_report, final_report
 from agent_runtime.transcript import Transcript
 from tasks_app.remedies import BROKE, GIVEN_UP

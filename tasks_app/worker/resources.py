@@ -8,11 +8,11 @@ from functools import partial
 
 from django.conf import settings
 
-from agent_runtime.llm.openrouter import OpenRouter
-from agent_runtime.net import AddressGuard
+from agent_runtime.llm.chat_completions import OpenRouter
+from agent_runtime.mcp.cache import CatalogueCache
+from agent_runtime.mcp.toolset import McpTools
+from agent_runtime.net.address_guard import AddressGuard
 from agent_runtime.ports import Model
-from agent_runtime.tools.cache import CatalogueCache
-from agent_runtime.tools.mcp import McpTools
 from caylex_project.environment import Environment
 from skills_app.operations import SkillText, skill_body, skill_file
 from tasks_app.transcripts import transcript_of

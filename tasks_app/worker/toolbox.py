@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from agent_runtime.builtins import LOAD_SKILL, load_skill, read_skill_file, submit_report
+from agent_runtime.builtin_tools import LOAD_SKILL, load_skill, read_skill_file, submit_report
+from agent_runtime.mcp.argument_schema import Checker, compile_schema
 from agent_runtime.messages import Call, CallState, Tool, ToolResult
 from agent_runtime.ports import ServerState, Tools
-from agent_runtime.tools.schema import Checker, compile_schema
 from skills_app.operations import SkillText
 
 ReadSkill = Callable[[str, str | None], Awaitable[SkillText | None]]

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from agent_runtime.endings import StopReason
 from agent_runtime.messages import CallState, Usage
+from agent_runtime.outcome import StopReason
 from tasks_app.models import AgentTask
 from tasks_app.states import Status
 from tasks_app.worker.claim import claim_due

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agent_runtime.endings import StopReason
 from agent_runtime.errors import ModelUnavailable
-from agent_runtime.llm.faults import fault
+from agent_runtime.llm.errors import fault
+from agent_runtime.outcome import StopReason
 from tasks_app.remedies import FATAL, REMEDIES, Cause, cause_of
 from tasks_app.worker.releases import after_defect, after_fault
 from tests.api.conftest import Account

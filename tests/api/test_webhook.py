@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from agent_runtime import net
+from agent_runtime.net import address_guard
 from tasks_app.models import AgentTask
 from tests.api.conftest import SUBMIT, Caller
 
@@ -107,7 +107,7 @@ def test_the_name_is_looked_up_while_no_transaction_is_open(
         looked_up.append(connection.in_atomic_block)
         raise socket.gaierror
 
-    monkeypatch.setattr(net, "look_up", slow)
+    monkeypatch.setattr(address_guard, "look_up", slow)
     webhook = {"url": "https://not-yet.example/"}
     key = {"Idempotency-Key": "one"}
     assert backend.submit(webhook=webhook).status_code == 202

@@ -7,7 +7,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from agent_runtime.endings import StopReason
+from agent_runtime.outcome import StopReason
 from caylex_project.accounts.models import EndUser, Navigator, Project, Tenant
 from tasks_app.models import AgentTask, Step, ToolCall
 from tests.factories import (

@@ -14,9 +14,9 @@ from django.conf import settings
 from django.db import OperationalError
 from django.utils import timezone
 
-from agent_runtime.net import AddressGuard
+from agent_runtime.mcp.toolset import CatalogueCache
+from agent_runtime.net.address_guard import AddressGuard
 from agent_runtime.testing import ScriptedModel, says
-from agent_runtime.tools.mcp import CatalogueCache
 from tasks_app.models import AgentTask, WebhookDelivery, Worker
 from tasks_app.operations import stop
 from tasks_app.states import DeliveryState, Status, WorkerState

@@ -11,8 +11,8 @@ import pytest
 from django.db import DataError, IntegrityError, OperationalError, connection
 from django.utils import timezone
 
-from agent_runtime.endings import StopReason
 from agent_runtime.messages import CallState, Usage
+from agent_runtime.outcome import StopReason
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.states import Status
 from tasks_app.worker.claim import Claim

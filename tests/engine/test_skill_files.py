@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from agent_runtime.builtins import load_skill, read_skill_file
+from agent_runtime.builtin_tools import load_skill, read_skill_file
 from agent_runtime.messages import Call, CallState, Tool, ToolRequest, ToolResult
 from agent_runtime.testing import FakeTools
 from skills_app.operations import SkillText, store_skill

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from agent_runtime.llm.openrouter import OpenRouter
+from agent_runtime.llm.chat_completions import OpenRouter
 from agent_runtime.messages import ModelAnswer
 from agent_runtime.ports import ModelRequest
 from tasks_app.worker import releases, supervisor

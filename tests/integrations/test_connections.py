@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.messages import Permission
-from agent_runtime.tools.access import ServerAccess
 from caylex_project.accounts.models import EndUser, Navigator
 from caylex_project.integrations.connections import accesses_for
 from caylex_project.integrations.credentials import (

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from agent_runtime.llm.openrouter import OpenRouter
+from agent_runtime.llm.chat_completions import OpenRouter
 from tests.llm.server import ScriptedModel
 
 KEY = "sk-test-0123456789"

@@ -8,7 +8,7 @@ import datetime
 import pytest
 
 from agent_runtime.errors import ModelFault, ModelRefused, ModelUnavailable
-from agent_runtime.llm.faults import (
+from agent_runtime.llm.errors import (
     LONGEST_DETAIL,
     Scrubber,
     detail_of_error,

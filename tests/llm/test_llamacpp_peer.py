@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent_runtime.errors import ContextTooLong
-from agent_runtime.llm.openrouter import OpenRouter
+from agent_runtime.llm.chat_completions import OpenRouter
 from agent_runtime.messages import (
     Tool,
     assistant_message,

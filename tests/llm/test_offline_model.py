@@ -17,9 +17,10 @@ import httpx
 import pytest
 import uvicorn
 
-from agent_runtime.builtins import load_skill, read_skill_file, submit_report
+from agent_runtime.builtin_tools import load_skill, read_skill_file, submit_report
 from agent_runtime.errors import ModelRefused
-from agent_runtime.llm.openrouter import OpenRouter
+from agent_runtime.llm.chat_completions import OpenRouter
+from agent_runtime.mcp.results import DATA, ERROR
 from agent_runtime.messages import (
     Message,
     ModelAnswer,
@@ -31,7 +32,6 @@ from agent_runtime.messages import (
 )
 from agent_runtime.ports import ModelRequest
 from agent_runtime.prompt import PromptFacts, system_prompt, task_message
-from agent_runtime.tools.results import DATA, ERROR
 from agent_runtime.transcript import RequiredSkill
 from demo.offline_model import MODEL, app
 from demo.offline_report import NOTICE

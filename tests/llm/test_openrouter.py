@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from agent_runtime.llm.openrouter import OpenRouter
+from agent_runtime.llm.chat_completions import OpenRouter
 from agent_runtime.messages import (
     ModelAnswer,
     Tool,

@@ -13,7 +13,7 @@ import pytest
 import stamina
 
 from agent_runtime.errors import ModelFault, ModelRefused, ModelUnavailable
-from agent_runtime.llm.openrouter import OpenRouter
+from agent_runtime.llm.chat_completions import OpenRouter
 from agent_runtime.messages import user_message
 from agent_runtime.ports import ModelRequest
 from tests.llm.conftest import KEY

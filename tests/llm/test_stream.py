@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_runtime.llm.stream import EventReader, StreamedCompletion, TooLong
+from agent_runtime.llm.sse import EventReader, StreamedCompletion, TooLong
 from tests.llm.server import delta
 
 

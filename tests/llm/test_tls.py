@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from agent_runtime.errors import ModelUnavailable
-from agent_runtime.llm.openrouter import OpenRouter
+from agent_runtime.llm.chat_completions import OpenRouter
+from agent_runtime.mcp import transport
 from agent_runtime.messages import user_message
+from agent_runtime.net.tls import tls_context
 from agent_runtime.ports import ModelRequest
-from agent_runtime.tls import tls_context
-from agent_runtime.tools import transport
 from tests.llm.authority import serving, write_authority
 from tests.llm.conftest import KEY
 from tests.llm.server import completion

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent_runtime.llm.body import PIECE, RequestBodies, RequestBody
-from agent_runtime.llm.wire import error_in, read_completion
+from agent_runtime.llm.request_body import PIECE, RequestBodies, RequestBody
+from agent_runtime.llm.schema import error_in, read_completion
 from agent_runtime.messages import (
     ModelAnswer,
     Tool,

@@ -7,8 +7,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent_runtime.endings import StopReason
 from agent_runtime.messages import CallState, Usage
+from agent_runtime.outcome import StopReason
 from tasks_app.models import AgentTask, Step, ToolCall
 from tasks_app.states import Status
 from tasks_app.worker import releases

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from agent_runtime.adaptation import left_out_note
-from agent_runtime.builtins import submit_report
+from agent_runtime.builtin_tools import submit_report
 from agent_runtime.messages import Tool
 from agent_runtime.prompt import NUDGE_EMPTY
 from tests.real_models.answers import ACCOUNT, APPENDED, FAILED

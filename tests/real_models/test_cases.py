@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import stamina
 
-from agent_runtime.llm.openrouter import OpenRouter
+from agent_runtime.llm.chat_completions import OpenRouter
 from agent_runtime.testing import FakeTools
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.worker.database import Database

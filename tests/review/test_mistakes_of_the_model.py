@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from agent_runtime.builtins import LOAD_SKILL, SUBMIT_REPORT
-from agent_runtime.net import AddressGuard
+from agent_runtime.builtin_tools import LOAD_SKILL, SUBMIT_REPORT
+from agent_runtime.mcp.toolset import CatalogueCache, McpTools
+from agent_runtime.net.address_guard import AddressGuard
 from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
-from agent_runtime.tools.mcp import CatalogueCache, McpTools
 from tasks_app.models import ToolCall
 from tasks_app.states import Status
 from tasks_app.worker.database import Database

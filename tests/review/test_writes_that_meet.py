@@ -10,8 +10,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from agent_runtime.llm.schema import read_completion
 from agent_runtime.llm.usage import MAX_TOKENS_COUNTED, MOST_COST
-from agent_runtime.llm.wire import read_completion
 from agent_runtime.messages import CallState, Usage
 from tasks_app.models import Step, ToolCall
 from tasks_app.operations.stop import cancel

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent_runtime.address import WebAddress
 from agent_runtime.errors import AddressRefused
+from agent_runtime.net.web_address import WebAddress
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from agent_runtime.builtins import load_skill, submit_report
-from agent_runtime.endings import Ending, StopReason
+from agent_runtime.builtin_tools import load_skill, submit_report
 from agent_runtime.limits import Limits
 from agent_runtime.loop import Action, AskModel, RunCalls, next_action
 from agent_runtime.messages import (
@@ -16,6 +15,7 @@ from agent_runtime.messages import (
     system_message,
     user_message,
 )
+from agent_runtime.outcome import Ending, StopReason
 from agent_runtime.planning import plan_calls
 from agent_runtime.prompt import GO_ON, NUDGE_EMPTY, NUDGE_REPEATS
 from agent_runtime.report import final_report

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_runtime.redaction import Redactor
+from agent_runtime.net.redaction import Redactor
 
 SECRET = 'Tr0ub4dor&3/p@ss+word="x'
 REDACTOR = Redactor(secrets=[SECRET], replacement="[removed]")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from agent_runtime.endings import Ending, StopReason
 from agent_runtime.limits import Limits
 from agent_runtime.loop import NO_COST, AskModel
 from agent_runtime.messages import ModelAnswer, Usage, system_message, user_message
+from agent_runtime.outcome import Ending, StopReason
 from agent_runtime.report import final_report
 from agent_runtime.testing import asks, says
 from agent_runtime.transcript import Transcript

@@ -15,9 +15,9 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from agent_runtime.mcp.access import ServerAccess
+from agent_runtime.mcp.toolset import CatalogueCache, McpTools
 from agent_runtime.messages import CallState
-from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.mcp import CatalogueCache, McpTools
 from tests.tools.servers import AT_HOME, call, tool_named
 
 CALLS = 20  # of the honest tenant, for each of its two times

@@ -13,10 +13,10 @@ from typing import Any, Self
 import uvicorn
 from starlette.types import ASGIApp
 
+from agent_runtime.mcp.access import ServerAccess
+from agent_runtime.mcp.toolset import CatalogueCache, McpTools
 from agent_runtime.messages import Call, CallState, Tool, ToolRequest, ToolResult
-from agent_runtime.net import AddressGuard
-from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.mcp import CatalogueCache, McpTools
+from agent_runtime.net.address_guard import AddressGuard
 
 AT_HOME = AddressGuard.of(networks=("127.0.0.0/8",))
 ANY_OBJECT: dict[str, Any] = {"type": "object"}

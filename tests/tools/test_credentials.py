@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import pytest
 
+from agent_runtime.mcp.access import ServerAccess
+from agent_runtime.mcp.toolset import CatalogueCache
 from agent_runtime.messages import CallState
-from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.mcp import CatalogueCache
 from demo.tool_server import Notes, make_app
 from tests.tools.servers import RawServer, Seen, answer, call, hang_up, head, serving, tools_of
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from agent_runtime.mcp.access import ServerAccess
+from agent_runtime.mcp.catalogue import MAX_PAGES
+from agent_runtime.mcp.response_checks import MAX_ANSWER_BYTES
 from agent_runtime.messages import CallState
-from agent_runtime.net import AddressGuard
-from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.answers import MAX_ANSWER_BYTES
-from agent_runtime.tools.catalogue import MAX_PAGES
+from agent_runtime.net.address_guard import AddressGuard
 from tests.tools.servers import (
     RawServer,
     Seen,

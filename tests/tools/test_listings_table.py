@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import structlog
 
+from agent_runtime.mcp.access import ServerAccess
+from agent_runtime.mcp.cache import CatalogueCache
 from agent_runtime.messages import CallState
-from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.cache import CatalogueCache
 from tests.tools.byte_server import JSON, OK_TEXT, error, events, exactly, http, result, rpc
 from tests.tools.servers import Handler, RawServer, Seen, call, texts, tools_of
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.messages import CallState
-from agent_runtime.tools.access import ServerAccess
 from tests.tools.byte_server import (
     EVENTS,
     JSON,

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from agent_runtime.mcp.access import ServerAccess
+from agent_runtime.mcp.toolset import CatalogueCache
 from agent_runtime.messages import CallState, Permission, Tool
-from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.mcp import CatalogueCache
 from demo.tickets import between, count_by, load_tickets
 from demo.tool_server import Notes, make_app
 from tests.tools.servers import (

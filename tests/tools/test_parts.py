@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
+from agent_runtime.mcp.argument_schema import compile_schema
+from agent_runtime.mcp.cache import CatalogueCache
+from agent_runtime.mcp.catalogue import Catalogue
+from agent_runtime.mcp.errors import Fault, NoAnswer
+from agent_runtime.mcp.json_budget import is_too_heavy
+from agent_runtime.mcp.naming import offered_names
+from agent_runtime.mcp.results import MAX_RESULT_BYTES, render_result, size_text
+from agent_runtime.mcp.schema_walk import UnusableSchema
+from agent_runtime.mcp.session import Era
 from agent_runtime.messages import CallState
-from agent_runtime.tools.cache import CatalogueCache
-from agent_runtime.tools.catalogue import Catalogue
-from agent_runtime.tools.faults import Fault, NoAnswer
-from agent_runtime.tools.naming import offered_names
-from agent_runtime.tools.results import MAX_RESULT_BYTES, render_result, size_text
-from agent_runtime.tools.schema import compile_schema
-from agent_runtime.tools.schema_walk import UnusableSchema
-from agent_runtime.tools.scrub import REMOVED, Scrubber
-from agent_runtime.tools.session import Era
-from agent_runtime.tools.weigh import is_too_heavy
+from agent_runtime.net.scrubber import REMOVED, Scrubber
 
 NO_SECRETS = Scrubber(secrets=())
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from agent_runtime.mcp.access import ServerAccess
+from agent_runtime.mcp.toolset import CatalogueCache
 from agent_runtime.messages import CallState
-from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.mcp import CatalogueCache
 from tests.tools.servers import call, tool_named, tools_of
 
 pytestmark = pytest.mark.peer

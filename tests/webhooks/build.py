@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from agent_runtime.endings import StopReason
+from agent_runtime.outcome import StopReason
 from tasks_app.models import AgentTask, WebhookDelivery, WebhookEndpoint
 from tasks_app.outbox import tell_ended
 from tasks_app.states import Status

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from agent_runtime.net import AddressGuard
+from agent_runtime.net.address_guard import AddressGuard
 from tasks_app.webhooks.sender import Sender
 from tasks_app.worker.database import Database
 

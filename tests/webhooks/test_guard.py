@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from agent_runtime.net import AddressGuard
+from agent_runtime.net.address_guard import AddressGuard
 from tasks_app.models import WebhookDelivery
 from tasks_app.states import DeliveryState
 from tasks_app.webhooks.deliveries import Message, claim_messages

@@ -10,7 +10,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from agent_runtime.endings import StopReason
+from agent_runtime.outcome import StopReason
 from tasks_app import outbox
 from tasks_app.models import AgentTask, WebhookDelivery
 from tasks_app.operations.stop import cancel

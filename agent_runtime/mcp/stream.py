@@ -10,11 +10,11 @@ from typing import NoReturn
 import httpcore2
 import httpx2
 
-from agent_runtime.tools.answers import BYTE_ORDER_MARK, MAX_ANSWER_BYTES, Body, check_session
-from agent_runtime.tools.faults import Exchange, Fault, Refused
-from agent_runtime.tools.jsonrpc import Envelope, answer_in, asked_by_server, for_sdk
-from agent_runtime.tools.sse import EVENT_END, Event, parse_event
-from agent_runtime.tools.turns import turn
+from agent_runtime.mcp.errors import Exchange, Fault, Refused
+from agent_runtime.mcp.jsonrpc import Envelope, answer_in, asked_by_server, for_sdk
+from agent_runtime.mcp.response_checks import BYTE_ORDER_MARK, MAX_ANSWER_BYTES, Body, check_session
+from agent_runtime.mcp.sse import EVENT_END, Event, parse_event
+from agent_runtime.mcp.turns import turn
 
 MAX_ANSWER_EVENTS = 5_000  # of one event stream
 

@@ -17,11 +17,11 @@ from mcp_types.version import LATEST_MODERN_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter
 
 from agent_runtime.errors import AddressRefused, CredentialNeeded
-from agent_runtime.net import AddressGuard
-from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.answers import MAX_ANSWER_BYTES
-from agent_runtime.tools.faults import Answered, Exchange, Fault, NoAnswer
-from agent_runtime.tools.transport import CappedTransport, HeaderMaps
+from agent_runtime.mcp.access import ServerAccess
+from agent_runtime.mcp.errors import Answered, Exchange, Fault, NoAnswer
+from agent_runtime.mcp.response_checks import MAX_ANSWER_BYTES
+from agent_runtime.mcp.transport import CappedTransport, HeaderMaps
+from agent_runtime.net.address_guard import AddressGuard
 
 CLIENT = types.Implementation(name="caylex-agent-tasks", version="1")
 CLOSE_SECONDS = 4.0

@@ -15,8 +15,8 @@ from enum import Enum
 import httpx2
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
+from agent_runtime.mcp.errors import ServerError
 from agent_runtime.text import clean_text
-from agent_runtime.tools.faults import ServerError
 
 MAX_REFUSAL_BYTES = 2_000  # longer bodies are not a refusal of a session
 SESSION_STATUS = (400, 401, 404, 410, 422, 503)  # 422: the Rust SDK

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 import httpcore2
 import httpx2
 
-from agent_runtime.tools.answers import Body
-from agent_runtime.tools.faults import Exchange, Fault
-from agent_runtime.tools.refusals import older_versions
-from agent_runtime.tools.sse import EVENT_END, parse_event
-from agent_runtime.tools.stream import EventStream
+from agent_runtime.mcp.errors import Exchange, Fault
+from agent_runtime.mcp.refusals import older_versions
+from agent_runtime.mcp.response_checks import Body
+from agent_runtime.mcp.sse import EVENT_END, parse_event
+from agent_runtime.mcp.stream import EventStream
 
 MAX_GREETING_BYTES = 4_000  # of a stream that may be the old transport's
 

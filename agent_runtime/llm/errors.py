@@ -14,7 +14,7 @@ from typing import Any
 
 from agent_runtime.errors import ContextTooLong, ModelFault, ModelRefused, ModelUnavailable
 from agent_runtime.llm.words import detail_of, says_too_long, window_in
-from agent_runtime.redaction import Redactor
+from agent_runtime.net.redaction import Redactor
 from agent_runtime.text import clean_text
 
 MAX_RETRY_AFTER = 900.0

@@ -10,17 +10,17 @@ from typing import Any
 import stamina
 import structlog
 
+from agent_runtime.mcp.access import ServerAccess
+from agent_runtime.mcp.cache import CatalogueCache
+from agent_runtime.mcp.catalogue import Catalogue, ListedTool, list_catalogue
+from agent_runtime.mcp.errors import AWAY, PASSING, Answered, Exchange, Fault, NoAnswer
+from agent_runtime.mcp.results import render_error, render_result
+from agent_runtime.mcp.session import Era, Session
+from agent_runtime.mcp.telling import call_failed, state_after
 from agent_runtime.messages import Permission, ToolResult
-from agent_runtime.net import AddressGuard
+from agent_runtime.net.address_guard import AddressGuard
+from agent_runtime.net.scrubber import Scrubber
 from agent_runtime.ports import ServerState
-from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.cache import CatalogueCache
-from agent_runtime.tools.catalogue import Catalogue, ListedTool, list_catalogue
-from agent_runtime.tools.faults import AWAY, PASSING, Answered, Exchange, Fault, NoAnswer
-from agent_runtime.tools.results import render_error, render_result
-from agent_runtime.tools.scrub import Scrubber
-from agent_runtime.tools.session import Era, Session
-from agent_runtime.tools.telling import call_failed, state_after
 
 LIST_SECONDS = 30.0  # for listing one server's tools, connecting included
 SHORT_TRIES = 3  # the first and two more

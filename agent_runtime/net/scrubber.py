@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agent_runtime.redaction import Redactor
+from agent_runtime.net.redaction import Redactor
 
 REMOVED = "[secret removed]"
 

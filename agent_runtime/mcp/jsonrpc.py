@@ -16,9 +16,9 @@ from typing import Any
 
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
+from agent_runtime.mcp.errors import Fault, Refused, ServerError
+from agent_runtime.mcp.json_budget import LIGHT, TooHeavy, load
 from agent_runtime.text import clean, clean_text
-from agent_runtime.tools.faults import Fault, Refused, ServerError
-from agent_runtime.tools.weigh import LIGHT, TooHeavy, load
 
 MAX_MESSAGE_CHARS = 4_000  # of an error's words
 MAX_ASKED_BYTES = 64_000  # of a request or notification of the server

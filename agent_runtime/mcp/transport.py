@@ -19,17 +19,17 @@ import httpcore2
 import httpx2
 from mcp.shared.inbound import MCP_METHOD_HEADER, mcp_param_headers
 
-from agent_runtime.address import WebAddress
 from agent_runtime.errors import AddressRefused, CredentialNeeded
-from agent_runtime.net import AddressGuard, GuardedBackend
-from agent_runtime.tls import tls_context as tls_context  # and from here to webhooks
-from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.answers import Body, Form, check_head, origin, read_answer
-from agent_runtime.tools.faults import Exchange, Fault, Refused
-from agent_runtime.tools.handshake import ask_older, begins_with_endpoint, until_answered
-from agent_runtime.tools.jsonrpc import Envelope, for_sdk
-from agent_runtime.tools.stream import EventStream
-from agent_runtime.tools.turns import turn
+from agent_runtime.mcp.access import ServerAccess
+from agent_runtime.mcp.errors import Exchange, Fault, Refused
+from agent_runtime.mcp.handshake import ask_older, begins_with_endpoint, until_answered
+from agent_runtime.mcp.jsonrpc import Envelope, for_sdk
+from agent_runtime.mcp.response_checks import Body, Form, check_head, origin, read_answer
+from agent_runtime.mcp.stream import EventStream
+from agent_runtime.mcp.turns import turn
+from agent_runtime.net.address_guard import AddressGuard, GuardedBackend
+from agent_runtime.net.tls import tls_context  # and from here to webhooks
+from agent_runtime.net.web_address import WebAddress
 
 MAX_RESUMPTIONS = 10  # times in a session that a broken event stream is taken up again
 MAX_EVENT_IDS = 1_000  # kept of a session, to know whose stream is taken up again

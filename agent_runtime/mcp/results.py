@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from agent_runtime.mcp.json_budget import Unread
 from agent_runtime.messages import CallState, ToolResult
+from agent_runtime.net.scrubber import Scrubber
 from agent_runtime.text import clean_text
-from agent_runtime.tools.scrub import Scrubber
-from agent_runtime.tools.weigh import Unread
 
 MAX_RESULT_BYTES = 200_000
 MAX_ERROR_BYTES = 4_000

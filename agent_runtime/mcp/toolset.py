@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agent_runtime.mcp.access import ServerAccess
+from agent_runtime.mcp.cache import CatalogueCache
+from agent_runtime.mcp.catalogue import ListedTool
+from agent_runtime.mcp.connection import Connection
+from agent_runtime.mcp.naming import offered_names
 from agent_runtime.messages import Call, CallState, Tool, ToolResult
-from agent_runtime.net import AddressGuard
+from agent_runtime.net.address_guard import AddressGuard
+from agent_runtime.net.scrubber import Scrubber
 from agent_runtime.ports import ServerState
-from agent_runtime.tools.access import ServerAccess
-from agent_runtime.tools.cache import CatalogueCache
-from agent_runtime.tools.catalogue import ListedTool
-from agent_runtime.tools.connection import Connection
-from agent_runtime.tools.naming import offered_names
-from agent_runtime.tools.scrub import Scrubber
 
 __all__ = ["CatalogueCache", "McpTools"]
 

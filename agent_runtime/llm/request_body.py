@@ -11,7 +11,7 @@ import httpx
 
 from agent_runtime.adaptation import NOTHING, SHORTEST_DESCRIPTION, Adaptation
 from agent_runtime.llm.adapt import adapted_messages
-from agent_runtime.llm.schemas import WireSchema, wire_schema
+from agent_runtime.llm.tool_schemas import WireSchema, wire_schema
 from agent_runtime.messages import Tool, encode, user_message
 from agent_runtime.ports import ModelRequest
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent_runtime.tools.schema_walk import UnusableSchema
-from agent_runtime.tools.weigh import Unread
+from agent_runtime.mcp.json_budget import Unread
+from agent_runtime.mcp.schema_walk import UnusableSchema
 
 MAX_NAME_CHARS = 200
 

@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from agent_runtime.tools.catalogue import Catalogue
-from agent_runtime.tools.faults import AWAY, NoAnswer
+from agent_runtime.mcp.catalogue import Catalogue
+from agent_runtime.mcp.errors import AWAY, NoAnswer
 
 MAX_AGE_SECONDS = 300.0
 MAX_KEPT = 1_000  # catalogues in a process

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from agent_runtime.errors import ModelUnavailable
-from agent_runtime.llm.stream import MAX_ANSWER_BYTES, EventReader, StreamedCompletion, TooLong
-from agent_runtime.llm.wire import error_in
+from agent_runtime.llm.schema import error_in
+from agent_runtime.llm.sse import MAX_ANSWER_BYTES, EventReader, StreamedCompletion, TooLong
 
 DRAIN_SECONDS = 0.2  # to see a stream's end after its last event, so that the connection is kept
 # A stream spends some hundred bytes on each token: the cap on what is read is wider than the

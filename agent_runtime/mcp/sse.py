@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from agent_runtime.tools.faults import Fault, Refused
-from agent_runtime.tools.jsonrpc import read
+from agent_runtime.mcp.errors import Fault, Refused
+from agent_runtime.mcp.jsonrpc import read
 
 EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r")
 _LINE_END = re.compile(rb"\r\n|\n|\r")

@@ -12,16 +12,16 @@ from typing import Any
 import structlog
 from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
 
+from agent_runtime.mcp.argument_schema import Checker, compile_schema
+from agent_runtime.mcp.errors import SENTENCES, Answered, Fault, NoAnswer
+from agent_runtime.mcp.jsonrpc import METHOD_NOT_FOUND
+from agent_runtime.mcp.results import safe_text
+from agent_runtime.mcp.schema_walk import UnusableSchema
+from agent_runtime.mcp.session import Era, Session
+from agent_runtime.mcp.tool_fields import MAX_NAME_CHARS, name_of, read_tool
+from agent_runtime.mcp.turns import turn
+from agent_runtime.net.scrubber import Scrubber
 from agent_runtime.text import clean_text
-from agent_runtime.tools.faults import SENTENCES, Answered, Fault, NoAnswer
-from agent_runtime.tools.jsonrpc import METHOD_NOT_FOUND
-from agent_runtime.tools.results import safe_text
-from agent_runtime.tools.schema import Checker, compile_schema
-from agent_runtime.tools.schema_walk import UnusableSchema
-from agent_runtime.tools.scrub import Scrubber
-from agent_runtime.tools.session import Era, Session
-from agent_runtime.tools.tool_fields import MAX_NAME_CHARS, name_of, read_tool
-from agent_runtime.tools.turns import turn
 
 MAX_PAGES = 50
 MAX_TOOLS = 2_000

@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 
 import jsonschema_rs
 
-from agent_runtime.tools.schema_walk import (
+from agent_runtime.mcp.schema_walk import (
     Parts,
     UnusableSchema,
     parts_of,

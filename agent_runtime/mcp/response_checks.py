@@ -9,16 +9,16 @@ from enum import Enum
 import httpcore2
 import httpx2
 
-from agent_runtime.tools.faults import Exchange, Fault, Refused
-from agent_runtime.tools.jsonrpc import Answer, Envelope, answer_in, read, words_of
-from agent_runtime.tools.refusals import (
+from agent_runtime.mcp.errors import Exchange, Fault, Refused
+from agent_runtime.mcp.jsonrpc import Answer, Envelope, answer_in, read, words_of
+from agent_runtime.mcp.refusals import (
     MAX_REFUSAL_BYTES,
     SessionWord,
     address,
     challenge,
     session_word,
 )
-from agent_runtime.tools.sse import events_of
+from agent_runtime.mcp.sse import events_of
 
 MAX_ANSWER_BYTES = 4_000_000  # of one answer, all its events together
 MAX_BLANK_BYTES = 64_000  # before the first byte that tells what an answer is

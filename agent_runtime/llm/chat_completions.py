@@ -18,9 +18,8 @@ import stamina
 
 from agent_runtime.adaptation import Adaptation
 from agent_runtime.errors import ModelFault, ModelUnavailable
-from agent_runtime.llm import faults, providers
+from agent_runtime.llm import errors, providers
 from agent_runtime.llm.asked import Asked, Refusal, in_own_words
-from agent_runtime.llm.body import RequestBodies
 from agent_runtime.llm.connections import (
     Connections,
     address_of,
@@ -28,12 +27,13 @@ from agent_runtime.llm.connections import (
     headers_of,
     sentence_of,
 )
-from agent_runtime.llm.receive import parse, read_answer, read_some
-from agent_runtime.llm.wire import error_in, read_completion
+from agent_runtime.llm.request_body import RequestBodies
+from agent_runtime.llm.response import parse, read_answer, read_some
+from agent_runtime.llm.schema import error_in, read_completion
 from agent_runtime.llm.words import words_of
 from agent_runtime.messages import ModelAnswer
+from agent_runtime.net.tls import tls_context
 from agent_runtime.ports import ModelRequest
-from agent_runtime.tls import tls_context
 
 TRIES = 2
 MOST_LESSONS = 8  # refusals of one request that teach something, before it is given up
@@ -70,7 +70,7 @@ class OpenRouter:
         self._headers = headers_of(api_key=api_key, referer=referer, title=title)
         self._timeouts = {"connect": CONNECT_SECONDS, "read": stall_seconds}
         self._bodies = RequestBodies(marks_cache=providers.marks_cache(host=self._url.host))
-        self._scrubber = faults.Scrubber.of(secrets=[api_key])
+        self._scrubber = errors.Scrubber.of(secrets=[api_key])
         self._connections = Connections()
         self._known: dict[str, Adaptation] = {}  # by model: what holds for all its requests
 
@@ -183,7 +183,7 @@ class OpenRouter:
             except (ValueError, RecursionError):
                 what = self._scrubber.excerpt(kind[:50]) or "no content type"
                 raise ModelUnavailable(GARBLED.format(what=what)) from None
-        status = faults.status_of_error(error)
+        status = errors.status_of_error(error)
         raise self._refusal(status, f"code {status}", error, response, asked.request)
 
     def _answer(self, body: dict[str, Any], response: httpx.Response, asked: Asked) -> ModelAnswer:
@@ -220,10 +220,10 @@ class OpenRouter:
         self, status: int, code: str, error: Any, response: httpx.Response, request: ModelRequest
     ) -> Refusal:
         words = words_of(error)
-        fault = faults.fault(
+        fault = errors.fault(
             status=status,
             code=code,
-            detail=self._scrubber.excerpt(faults.detail_of_error(error)),
+            detail=self._scrubber.excerpt(errors.detail_of_error(error)),
             model=request.model,
             retry_after=_retry_after(response),
             words=words,
@@ -254,5 +254,5 @@ def _second_try(error: Exception) -> bool | float:
 
 def _retry_after(response: httpx.Response) -> float | None:
     """Return the wait in seconds; a date counts from the `Date` of the answer, not from now."""
-    now = faults.parse_date(response.headers.get("date")) or datetime.datetime.now(datetime.UTC)
-    return faults.parse_retry_after(response.headers.get("retry-after"), now=now)
+    now = errors.parse_date(response.headers.get("date")) or datetime.datetime.now(datetime.UTC)
+    return errors.parse_retry_after(response.headers.get("retry-after"), now=now)

@@ -18,10 +18,10 @@ from typing import Any
 
 import httpcore2
 
-from agent_runtime.address import WebAddress, check_host, is_number
 from agent_runtime.errors import AddressRefused
-from agent_runtime.lookup import NotLookedUp, look_up
-from agent_runtime.networks import Address, Network, carried_by, is_metadata, is_public
+from agent_runtime.net.dns_lookup import NotLookedUp, look_up
+from agent_runtime.net.networks import Address, Network, carried_by, is_metadata, is_public
+from agent_runtime.net.web_address import WebAddress, check_host, is_number
 
 CONNECT_TRIES = 4  # addresses of one name that are tried in turn
 
