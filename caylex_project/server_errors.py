@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.loader import render_to_string
 from django.views import defaults
 
-from caylex_project.outage import is_outage
+from caylex_project.db.outage import is_outage
 from caylex_project.problem import DATABASE_RETRY_AFTER, DATABASE_UNAVAILABLE
 
 

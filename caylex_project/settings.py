@@ -10,10 +10,11 @@ from typing import Any
 
 import dj_database_url
 
-from caylex_project import VERSION, database_options
+from caylex_project import VERSION
+from caylex_project.db import options
+from caylex_project.db.pooled_connection import PooledConnection
 from caylex_project.environment import BASE_DIR, SQLITE_FILE, VAR_DIR, load_environment
 from caylex_project.logs import logging_settings
-from caylex_project.pooled import PooledConnection
 from caylex_project.private_files import private_database, private_folder
 
 ENVIRONMENT = load_environment()
@@ -112,7 +113,7 @@ def _database() -> dict[str, Any]:
         _make_sqlite_file(Path(database["NAME"]))
         database["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
-            "timeout": 20 if IN_COMMAND else database_options.WEB_SECONDS,
+            "timeout": 20 if IN_COMMAND else options.WEB_SECONDS,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
         }
         database["CONN_MAX_AGE"] = None if IN_COMMAND else 0
@@ -122,15 +123,15 @@ def _database() -> dict[str, Any]:
     if IN_COMMAND:
         database["CONN_MAX_AGE"] = None
         lease = ENVIRONMENT.caylex_lease_seconds
-        sessions = database_options.for_worker(lease=lease) if IN_WORKER else None
-        database_options.apply(database, sessions or database_options.for_command())
+        sessions = options.for_worker(lease=lease) if IN_WORKER else None
+        options.apply(database, sessions or options.for_command())
         return database
     database["CONN_MAX_AGE"] = 0
-    database_options.apply(database, database_options.for_web())
+    options.apply(database, options.for_web())
     database["OPTIONS"]["pool"] = {
         "min_size": 2,
         "max_size": WEB_CONNECTIONS,
-        "timeout": database_options.WEB_SECONDS,
+        "timeout": options.WEB_SECONDS,
         # Each request that finds none tries again; long outages make no long pauses.
         "reconnect_timeout": 2,
         "connection_class": PooledConnection,

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from django.core import checks
 from django.db import Error
 
+from caylex_project.db.server_time import database_now
 from tasks_app import health
 from tasks_app.checks import TAG
 from tasks_app.findings import EXAMPLES, Finding, Level, findings_of
 from tasks_app.health import Figures
 from tasks_app.session_findings import UNREADABLE, session_findings
-from tasks_app.worker.claim import database_now
 
 CLOCK_WARNING = 1.0  # seconds between the database's clock and ours
 

@@ -24,11 +24,11 @@ from django_q.models import OrmQ
 from agent_runtime.messages import CallState
 from caylex_project.accounts.models import Project, Tenant
 from caylex_project.accounts.pausing import projects_that_go_on, projects_that_rest
+from caylex_project.db.server_time import database_now
 from caylex_project.integrations.credentials import value_of
 from caylex_project.integrations.models import Credential
 from tasks_app.models import AgentTask, ToolCall, Worker
 from tasks_app.states import PRIORITIES, Status, WorkerState
-from tasks_app.worker.claim import database_now
 from tasks_app.worker.quarantine import QUARANTINED_AT
 
 COUNT_TO = 100_000  # no count goes on beyond this; it then means "at least"

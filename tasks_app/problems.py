@@ -12,7 +12,7 @@ from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from caylex_project.outage import is_outage
+from caylex_project.db.outage import is_outage
 from caylex_project.problem import (
     DATABASE_RETRY_AFTER,
     DATABASE_UNAVAILABLE,

@@ -7,9 +7,9 @@ import datetime
 import pytest
 from django.db import connection
 
-from caylex_project import clock as module
-from caylex_project.clock import FRESH_SECONDS, DatabaseClock
-from caylex_project.clock import clock as of_process
+from caylex_project.db import clock as module
+from caylex_project.db.clock import FRESH_SECONDS, DatabaseClock
+from caylex_project.db.clock import clock as of_process
 
 THEIRS = datetime.datetime(2026, 11, 28, 12, 0, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)

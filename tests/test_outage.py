@@ -24,7 +24,7 @@ from django.test import Client, override_settings
 from django.urls import path
 
 from caylex_project import urls
-from caylex_project.outage import is_outage
+from caylex_project.db.outage import is_outage
 
 NOT_NOW = {
     "08006": "connection failure",

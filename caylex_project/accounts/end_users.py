@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from caylex_project.accounts.models import EndUser, Project
-from caylex_project.compiled import CompiledQuery
+from caylex_project.db.compiled_query import CompiledQuery
 
 MAX_LENGTH = 254  # RFC 5321, as far as a mailbox can be delivered to
 

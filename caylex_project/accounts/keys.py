@@ -17,7 +17,7 @@ import uuid
 from typing import TypeVar
 
 from caylex_project.accounts.models import Navigator, NavigatorKey, PlatformToken, Secret, Tenant
-from caylex_project.compiled import CompiledQuery
+from caylex_project.db.compiled_query import CompiledQuery
 
 PLATFORM_TOKEN = "cpt"  # noqa: S105 - a prefix
 NAVIGATOR_KEY = "ck"

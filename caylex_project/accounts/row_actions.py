@@ -19,7 +19,7 @@ from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import AuditEntry
 from caylex_project.accounts.readonly import ReadOnlyAdmin
 from caylex_project.accounts.staff import visible_projects
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 
 MOST_ENTRIES = 20  # of the trail, on a row's page
 

@@ -23,7 +23,7 @@ from qrcode.image.svg import SvgPathImage
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.signin import WRONG_CODE, code_is_right, second_factor_of
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 
 _SALT = "second-factor"
 _PATIENCE = 900  # seconds from the page to its code

@@ -17,7 +17,7 @@ from caylex_project.accounts.models import Navigator, Project
 from caylex_project.accounts.parameters import check_form
 from caylex_project.accounts.row_actions import RowActionsAdmin
 from caylex_project.accounts.staff import visible_projects
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 from skills_app.assembly import MAX_FILE, MAX_TOTAL
 from skills_app.changes import Budget, Change, changes, skill_of
 from skills_app.kept_uploads import drop_upload, keep_upload, kept_upload

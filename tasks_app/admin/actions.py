@@ -20,7 +20,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 from tasks_app.admin.questions import Action, ReasonForm, ids_in, moment_in
 from tasks_app.operations import bulk, staff
 

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from caylex_project.accounts.staff import visible_projects
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 from tasks_app.admin.readonly import LivePageAdmin
 from tasks_app.models import BulkOperation, Worker
 from tasks_app.operations import staff

@@ -14,7 +14,7 @@ from agent_runtime.outcome import StopReason
 from caylex_project.accounts.models import Project
 from caylex_project.accounts.pausing import projects_that_go_on, projects_that_rest
 from caylex_project.accounts.staff import visible_projects
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 from caylex_project.integrations.models import Server
 from tasks_app.models import ToolCall
 from tasks_app.states import Status, WorkerState

@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 from tasks_app.admin.page import journal_context, now_context
 from tasks_app.admin.payloads import may_see_payloads, payloads_open
 from tasks_app.admin.timeline import pretty, pretty_text

@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from caylex_project.accounts.readonly import ReadOnlyAdmin
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 from tasks_app.admin.links import task_link
 from tasks_app.admin.payloads import payloads_open
 from tasks_app.admin.readonly import ReadOnlyInline

@@ -12,7 +12,7 @@ from caylex_project.accounts.admin.rows import EndUserAdmin, ProjectAdmin, Tenan
 from caylex_project.accounts.disabling import Change, disable_and_enable
 from caylex_project.accounts.models import EndUser, Project, Tenant
 from caylex_project.accounts.row_actions import RowAction
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 from tasks_app.operations.scopes import disable, enable
 
 

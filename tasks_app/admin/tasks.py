@@ -15,7 +15,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
 from caylex_project.accounts.parameters import CheckedList
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 from tasks_app.admin import live, words
 from tasks_app.admin.actions import OperatedAdmin
 from tasks_app.admin.counters import counters_of

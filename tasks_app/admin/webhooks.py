@@ -17,7 +17,7 @@ from caylex_project.accounts.audit import record
 from caylex_project.accounts.disabling import Change, disable_and_enable
 from caylex_project.accounts.readonly import ReadOnlyAdmin
 from caylex_project.accounts.row_actions import RowActionsAdmin
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 from tasks_app.admin.actions import OperatedAdmin
 from tasks_app.admin.links import task_link
 from tasks_app.admin.questions import RESEND

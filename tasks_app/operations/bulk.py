@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from caylex_project.accounts.audit import record
-from caylex_project.outage import is_outage
+from caylex_project.db.outage import is_outage
 from tasks_app.models import BulkOperation
 from tasks_app.operations import staff
 

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from caylex_project.accounts.models import Navigator
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 from tasks_app.answers import SubmitAnswer
 from tasks_app.operations.idempotency import Once, Prepared, Said, act_once, fingerprint
 from tasks_app.operations.submit import Submitted

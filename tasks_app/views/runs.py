@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 from tasks_app.openapi.runs import (
     describe_cancel,
     describe_continue,

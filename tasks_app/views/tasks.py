@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from caylex_project.accounts.keys import find_navigator_key
 from caylex_project.accounts.models import Navigator, PlatformToken
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 from tasks_app.answers import POLL_AFTER_MS, TaskAnswer
 from tasks_app.list_answers import TasksAnswer
 from tasks_app.list_parameters import read_cursor, read_filter, read_size

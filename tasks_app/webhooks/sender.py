@@ -11,7 +11,7 @@ import structlog
 from django.db import DatabaseError
 
 from agent_runtime.net.address_guard import AddressGuard
-from caylex_project.outage import is_outage
+from caylex_project.db.outage import is_outage
 from tasks_app.webhooks.deliveries import Message, Outcome, claim_messages, settle
 from tasks_app.webhooks.fair import MOST, Lane
 from tasks_app.webhooks.post import post

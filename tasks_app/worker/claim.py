@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from caylex_project.db.server_time import database_now
 from tasks_app.models import AgentTask, Event, Worker
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.due import Look, find_due, find_suspects
@@ -110,16 +111,6 @@ def cancel_requests(*, worker_id: uuid.UUID) -> list[tuple[uuid.UUID, str]]:
         worker=worker_id, cancel_requested_at__isnull=False, completed_at__isnull=True
     )
     return list(asked.values_list("id", "cancel_reason"))
-
-
-def database_now() -> datetime.datetime:
-    """Return the database's clock: leases are compared by no other."""
-    if connection.vendor != "postgresql":  # one machine, one clock
-        return datetime.datetime.now(datetime.UTC)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        moment: datetime.datetime = cursor.fetchone()[0]
-        return moment
 
 
 def _lock_worker(worker_id: uuid.UUID, now: datetime.datetime | None) -> datetime.datetime:

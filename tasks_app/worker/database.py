@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from django.db import Error, OperationalError, close_old_connections, connections
 
-from caylex_project.outage import is_outage
+from caylex_project.db.outage import is_outage
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")

@@ -19,7 +19,7 @@ import structlog
 import uvloop
 from django.db import DatabaseError
 
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 from tasks_app.operations.bulk import work_on
 from tasks_app.operations.scopes import stop_disabled
 from tasks_app.states import WorkerState

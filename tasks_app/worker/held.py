@@ -11,7 +11,7 @@ from typing import Any
 
 from agent_runtime.messages import Call, CallState, Turn
 from agent_runtime.transcript import Transcript
-from caylex_project.clock import clock as database_clock
+from caylex_project.db.clock import clock as database_clock
 from tasks_app.task_log import log_end, log_let_go
 from tasks_app.worker.claim import Claim
 from tasks_app.worker.entries import CallChange, Entry, NewCall, NewStep, Release, Stopped

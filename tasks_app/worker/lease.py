@@ -13,10 +13,10 @@ from django.db import DatabaseError, InterfaceError, close_old_connections, conn
 from django.db.models.functions import Now
 
 from caylex_project import VERSION
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
+from caylex_project.db.server_time import database_now
 from tasks_app.models import Worker
 from tasks_app.states import WorkerState
-from tasks_app.worker.claim import database_now
 from tasks_app.worker.identity import this_process
 
 log = structlog.get_logger(__name__)

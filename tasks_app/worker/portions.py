@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import structlog
 from django.db import Error
 
-from caylex_project.clock import clock
-from caylex_project.outage import is_outage
+from caylex_project.db.clock import clock
+from caylex_project.db.outage import is_outage
 
 EVERY = 1.0  # seconds between looks, when there is nothing to do
 PAUSE = 0.05  # seconds between portions, when there is

@@ -8,10 +8,10 @@ import uuid
 import structlog
 from django.db import connection, transaction
 
+from caylex_project.db.server_time import database_now
 from tasks_app.models import SCHEMA, AgentTask, Worker
 from tasks_app.states import Status, WorkerState
 from tasks_app.stopping import end_cancelled
-from tasks_app.worker.claim import database_now
 from tasks_app.worker.identity import is_corpse
 from tasks_app.worker.release import end_worker, free_tasks
 

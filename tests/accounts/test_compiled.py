@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from caylex_project.accounts.models import EndUser
-from caylex_project.compiled import CompiledQuery
+from caylex_project.db.compiled_query import CompiledQuery
 from tests.factories import EndUserFactory
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from caylex_project.db.server_time import database_now
 from tasks_app.models import AgentTask, Worker
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker import claim, engine, write
@@ -30,7 +31,7 @@ def _without_claim_fence() -> None:
     """Anybody may claim: the worker's own row and lease are not looked at."""
 
     def open_door(worker_id: uuid.UUID, now: datetime.datetime | None) -> datetime.datetime:
-        return now or claim.database_now()
+        return now or database_now()
 
     _put_in_place_of(claim, "_lock_worker", open_door)
 

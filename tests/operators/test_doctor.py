@@ -24,7 +24,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from caylex_project import VERSION
-from caylex_project.database_options import RECEIVED
+from caylex_project.db.options import RECEIVED
 from caylex_project.integrations.models import Credential
 from caylex_project.integrations.sealing import seal
 from tasks_app import diagnosis

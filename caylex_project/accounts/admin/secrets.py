@@ -18,7 +18,7 @@ from caylex_project.accounts.keys import give_secret
 from caylex_project.accounts.models import NavigatorKey, PlatformToken
 from caylex_project.accounts.row_actions import Outcome, RowAction, RowActionsAdmin
 from caylex_project.accounts.staff import visible_projects
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 
 if TYPE_CHECKING:
     BaseForm = ModelForm[Model]

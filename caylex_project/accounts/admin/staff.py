@@ -18,7 +18,7 @@ from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import StaffScope
 from caylex_project.accounts.readonly import ScopedAdmin
 from caylex_project.accounts.staff import visible_projects
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 
 if TYPE_CHECKING:
     BaseForm = forms.ModelForm[models.Model]

@@ -9,8 +9,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from caylex_project.db.server_time import database_now
 from tasks_app.operations.restore import LiveTask, Restored, after_restore
-from tasks_app.worker.claim import database_now
 
 NEXT = """\
 Next:

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 from skills_app.provisioning.apply import Provisioned
 from skills_app.provisioning.document import ProvisionRefused, read_document
 from tasks_app.provisioning import ProvisionedWebhooks, provision_all

@@ -13,7 +13,7 @@ from django.core.management.base import CommandError
 from django.db import Error, connections
 from django_q.management.commands.qcluster import Command as StockCommand
 
-from caylex_project.outage import is_outage
+from caylex_project.db.outage import is_outage
 from tasks_app import checks
 from tasks_app.health import unapplied_migrations
 from tasks_app.worker import smallcluster

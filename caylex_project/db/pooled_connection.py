@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from caylex_project.clock import clock
+from caylex_project.db.clock import clock
 
 FRESH = 1.0  # seconds for which a connection that answered is taken to be alive while it is silent
 
