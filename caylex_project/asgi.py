@@ -8,12 +8,12 @@ import django
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from caylex_project.bodylimit import RequestGuard
-from caylex_project.forwarded import TrustedProxies
-from caylex_project.hub import Hub
-from caylex_project.threaded import ThreadedDjango
-from caylex_project.waiting import Waiting
-from caylex_project.warm import warm_up
+from caylex_project.web.change_hub import Hub
+from caylex_project.web.forwarded import TrustedProxies
+from caylex_project.web.long_polling import Waiting
+from caylex_project.web.request_limits import RequestGuard
+from caylex_project.web.threaded_django import ThreadedDjango
+from caylex_project.web.warm_up import warm_up
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "caylex_project.settings")
 

@@ -51,9 +51,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "caylex_project.middleware.RequestIdMiddleware",
+    "caylex_project.web.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "caylex_project.middleware.StaticFilesMiddleware",
+    "caylex_project.web.middleware.StaticFilesMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -91,8 +91,8 @@ TEMPLATES: list[dict[str, Any]] = [
 # Of each web process. Few, because each that comes back from the database takes the interpreter
 # from another: 20 answer a fifth less. The pool has a connection for each, so that none waits.
 WEB_THREADS = 8
-# Further threads, each kind for itself: see `caylex_project/threaded.py`. "anonymous" has one,
-# since a file is read by the thread that opened it.
+# Further threads, each kind for itself: see `caylex_project/web/threaded_django.py`. "anonymous"
+# has one, since a file is read by the thread that opened it.
 WEB_SIDE_THREADS = {"anonymous": 1, "admin": 2, "sign_in": 1, "operators": 1}
 WEB_CONNECTIONS = WEB_THREADS + sum(WEB_SIDE_THREADS.values())
 

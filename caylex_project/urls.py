@@ -15,4 +15,4 @@ urlpatterns = [
     path("metrics", health_views.metrics),
 ]
 
-handler500 = "caylex_project.server_errors.server_error"
+handler500 = "caylex_project.web.server_errors.server_error"

@@ -22,7 +22,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from caylex_project.problem import JSON, PROBLEM_JSON, accepts
+from caylex_project.web.http_problem import JSON, PROBLEM_JSON, accepts
 from tasks_app.problems import BadFields, FieldError, Problem
 
 MAX_DEPTH = 64  # objects and arrays within each other

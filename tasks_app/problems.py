@@ -13,7 +13,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from caylex_project.db.outage import is_outage
-from caylex_project.problem import (
+from caylex_project.web.http_problem import (
     DATABASE_RETRY_AFTER,
     DATABASE_UNAVAILABLE,
     INTERNAL_ERROR,

@@ -12,7 +12,7 @@ MOST_FUNCTION_LINES = 60
 # Where whatever goes wrong must be caught, because nothing above could do better.
 EDGES = {
     "agent_runtime/mcp/session.py": "the SDK's own errors, at the edge to it",
-    "caylex_project/bodylimit.py": "a request that broke becomes an answer in our shape",
+    "caylex_project/web/request_limits.py": "a request that broke becomes an answer in our shape",
     "tasks_app/operations/bulk.py": "what broke is counted; the others are done",
     "tasks_app/webhooks/sender.py": "a message whose sending broke must not come round for ever",
     "tasks_app/worker/engine.py": "a task that broke is let go; a loop that broke ends the process",

@@ -186,7 +186,7 @@ def break_down(request: Any) -> Any:
 class Urls:
     """Addresses outside the API."""
 
-    handler500 = "caylex_project.server_errors.server_error"
+    handler500 = "caylex_project.web.server_errors.server_error"
     urlpatterns = [path("fail", fail), path("break", break_down)]
 
 

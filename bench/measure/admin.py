@@ -26,7 +26,7 @@ def measure(stage: Stage, *, quick: bool) -> Section:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
-    from caylex_project.warm import warm_up
+    from caylex_project.web.warm_up import warm_up
 
     warm_up()
     million()

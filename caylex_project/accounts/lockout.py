@@ -11,7 +11,7 @@ from axes.models import AccessAttempt
 from django.db.models import Sum
 from django.http import HttpRequest
 
-from caylex_project.addresses import parsed_address
+from caylex_project.web.client_addresses import parsed_address
 
 NAME_FACTOR = 10  # as many failures lock a name from everywhere as ten addresses may have
 

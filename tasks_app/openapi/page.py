@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiYamlRenderer
 
-from caylex_project.problem import PROBLEM_JSON
+from caylex_project.web.http_problem import PROBLEM_JSON
 from tasks_app.openapi.codes import CODES
 
 PROBLEM_DETAILS = {

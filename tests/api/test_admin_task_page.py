@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from caylex_project.accounts.models import EndUser, Project, StaffScope
-from caylex_project.warm import warm_up
+from caylex_project.web.warm_up import warm_up
 from tasks_app.admin.markdown import rendered
 from tasks_app.models import AgentTask, Event, Step, TaskMetadata
 from tests.api.conftest import Account

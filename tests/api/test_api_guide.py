@@ -12,7 +12,7 @@ import pytest
 import yaml
 from django.test import Client
 
-from caylex_project.problem import BY_STATUS
+from caylex_project.web.http_problem import BY_STATUS
 from tasks_app.openapi.codes import CODES
 from tasks_app.openapi.page import openapi_yaml
 

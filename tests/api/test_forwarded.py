@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from caylex_project.addresses import parsed_address
-from caylex_project.connection import CONNECTION, Connection
 from caylex_project.environment import Environment
-from caylex_project.forwarded import TrustedProxies
+from caylex_project.web.client_addresses import parsed_address
+from caylex_project.web.connection import CONNECTION, Connection
+from caylex_project.web.forwarded import TrustedProxies
 
 
 class Cycle:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from caylex_project import streaming
-from caylex_project.asking import Asker
-from caylex_project.bodylimit import Message, Scope
-from caylex_project.hub import Hub
-from caylex_project.waiting import Waiting
+from caylex_project.web import sse
+from caylex_project.web.app_client import Asker
+from caylex_project.web.change_hub import Hub
+from caylex_project.web.long_polling import Waiting
+from caylex_project.web.request_limits import Message, Scope
 
 Keys = Sequence[uuid.UUID]
 TASK = uuid.UUID("0d4c1c3e-8f6b-4f0e-9a53-1f6f6b7f2a10")
@@ -246,8 +246,8 @@ ACCEPT = "text/event-stream"
 
 
 async def test_a_silent_stream_says_that_it_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert streaming.SILENCE == 15.0
-    monkeypatch.setattr(streaming, "SILENCE", 0.001)
+    assert sse.SILENCE == 15.0
+    monkeypatch.setattr(sse, "SILENCE", 0.001)
     django = Django()
     caller = Caller(Waiting(django, hub=Hub(ByHand())), f"{PATH}/events", accept=ACCEPT)
     while caller.text.count(": nothing new\n\n") < 3:
@@ -261,7 +261,7 @@ async def test_a_silent_stream_says_that_it_is_alive(monkeypatch: pytest.MonkeyP
 async def test_a_database_that_is_away_does_not_end_a_stream(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(streaming, "AWAY", 0.001)
+    monkeypatch.setattr(sse, "AWAY", 0.001)
     django, source = Django(), ByHand()
     caller = Caller(Waiting(django, hub=Hub(source)), f"{PATH}/events", accept=ACCEPT)
     await turns()

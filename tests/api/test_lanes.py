@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from caylex_project import lanes
-from caylex_project.lanes import Busy, ClientGone, Lane
+from caylex_project.web import lanes
+from caylex_project.web.lanes import Busy, ClientGone, Lane
 
 
 class Gate:

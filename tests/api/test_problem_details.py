@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caylex_project.asgi import application
-from caylex_project.connection import CONNECTION, Connection
-from caylex_project.problem import PROBLEM_JSON, accepts
+from caylex_project.web.connection import CONNECTION, Connection
+from caylex_project.web.http_problem import PROBLEM_JSON, accepts
 from tests.api.conftest import SUBMIT, Account, Caller
 
 

@@ -11,9 +11,9 @@ from django.test import Client
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from caylex_project.bodylimit import Message, Scope
-from caylex_project.hub import Hub
-from caylex_project.waiting import Waiting
+from caylex_project.web.change_hub import Hub
+from caylex_project.web.long_polling import Waiting
+from caylex_project.web.request_limits import Message, Scope
 from tests.api.conftest import SUBMIT, Account
 from tests.api.journal import lived
 from tests.api.test_hub import PATH, ByHand

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from caylex_project import unchanged
-from caylex_project.bodylimit import Message, Scope
-from caylex_project.hub import Hub
-from caylex_project.waiting import Waiting
+from caylex_project.web import not_modified
+from caylex_project.web.change_hub import Hub
+from caylex_project.web.long_polling import Waiting
+from caylex_project.web.request_limits import Message, Scope
 from tests.api.test_hub import PATH, TASK, ByHand, Django, turns
 
 
@@ -154,7 +154,7 @@ async def test_only_a_304_is_remembered() -> None:
 async def test_after_five_seconds_the_token_is_looked_at_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert unchanged.LIFE == 5.0
+    assert not_modified.LIFE == 5.0
     backend = Backend()
     loop = asyncio.get_running_loop()
     now = loop.time()
@@ -187,7 +187,7 @@ async def test_nothing_is_said_while_nobody_listens() -> None:
 
 
 async def test_no_more_than_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unchanged, "MOST", 3)
+    monkeypatch.setattr(not_modified, "MOST", 3)
     backend = Backend()
     paths = [f"/api/v1/agent-task/{uuid.uuid4()}" for _ in range(5)]
     for path in paths:

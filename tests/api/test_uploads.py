@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from caylex_project.uploads import BodyTooLarge, BodyTooSlow, NoRoom, Receive, Uploads
+from caylex_project.web.request_bodies import BodyTooLarge, BodyTooSlow, NoRoom, Receive, Uploads
 
 
 def sender(*parts: bytes, ends: bool = True) -> Receive:

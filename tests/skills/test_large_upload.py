@@ -16,7 +16,7 @@ from django.contrib.auth.models import Group, User
 from django.urls import reverse
 
 from caylex_project.accounts.models import Project
-from caylex_project.limits import MAX_BODY, UPLOADS
+from caylex_project.web.limits import MAX_BODY, UPLOADS
 from skills_app.models import SkillBlob, SkillRevision, SkillUpload
 from skills_app.upload import MAX_UPLOAD
 from tests.api.web import Web, read_one, running_web

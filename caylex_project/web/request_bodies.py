@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from caylex_project.limits import BODY_SECONDS, MAX_BODIES, MAX_BODY
+from caylex_project.web.limits import BODY_SECONDS, MAX_BODIES, MAX_BODY
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 

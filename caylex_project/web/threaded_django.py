@@ -14,11 +14,11 @@ from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import FileResponse, HttpResponseBase
 from django.urls import set_script_prefix
 
-from caylex_project.bodylimit import answer, whole_body
-from caylex_project.connection import CONNECTION
-from caylex_project.lanes import PATIENCE, Busy, ClientGone, Lane
-from caylex_project.limits import WAIT_SECONDS
-from caylex_project.problem import DATABASE_UNAVAILABLE, OVERLOADED, RETRY_AFTER
+from caylex_project.web.connection import CONNECTION
+from caylex_project.web.http_problem import DATABASE_UNAVAILABLE, OVERLOADED, RETRY_AFTER
+from caylex_project.web.lanes import PATIENCE, Busy, ClientGone, Lane
+from caylex_project.web.limits import WAIT_SECONDS
+from caylex_project.web.request_limits import answer, whole_body
 
 PIECE = 65_536  # bytes of an answer that are sent at once: a client that is slow holds no more
 

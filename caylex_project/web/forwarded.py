@@ -6,8 +6,8 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-from caylex_project.addresses import parsed_address
-from caylex_project.connection import CONNECTION, Connection
+from caylex_project.web.client_addresses import parsed_address
+from caylex_project.web.connection import CONNECTION, Connection
 
 UNIX = "unix"  # stands for the other end of a Unix socket
 _FOR = b"x-forwarded-for"

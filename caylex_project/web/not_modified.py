@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from caylex_project.asking import REQUEST_ID, Answer, Asker
-from caylex_project.bodylimit import Scope
-from caylex_project.hub import Hub, Watch
-from caylex_project.problem import request_id_for
+from caylex_project.web.app_client import REQUEST_ID, Answer, Asker
+from caylex_project.web.change_hub import Hub, Watch
+from caylex_project.web.http_problem import request_id_for
+from caylex_project.web.request_limits import Scope
 
 LIFE = 5.0  # seconds after which Django is asked again: the token may have been revoked
 MOST = 2_000  # remembered at once; the listener looks for all of them every second

@@ -9,7 +9,7 @@ from django.template.loader import render_to_string
 from django.views import defaults
 
 from caylex_project.db.outage import is_outage
-from caylex_project.problem import DATABASE_RETRY_AFTER, DATABASE_UNAVAILABLE
+from caylex_project.web.http_problem import DATABASE_RETRY_AFTER, DATABASE_UNAVAILABLE
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:

@@ -11,9 +11,9 @@ from typing import Any
 
 from uvicorn import Config
 
-from caylex_project.bodylimit import Receive, Send
-from caylex_project.hub import Hub
-from caylex_project.protocol import GuardedProtocol
+from caylex_project.web.change_hub import Hub
+from caylex_project.web.protocol import GuardedProtocol
+from caylex_project.web.request_limits import Receive, Send
 
 _NOT_OURS = (
     "Serve this application with uvicorn: no other server applies the limits of its requests "

@@ -12,10 +12,10 @@ import random
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
-from caylex_project.asking import VERSION, Answer, Asker, asking_with
-from caylex_project.bodylimit import Scope, Send
-from caylex_project.hub import Hub, Watch
-from caylex_project.problem import JSON, PROBLEM_JSON, accept_of, accepts
+from caylex_project.web.app_client import VERSION, Answer, Asker, asking_with
+from caylex_project.web.change_hub import Hub, Watch
+from caylex_project.web.http_problem import JSON, PROBLEM_JSON, accept_of, accepts
+from caylex_project.web.request_limits import Scope, Send
 
 MEDIA_TYPE = "text/event-stream"
 SILENCE = 15.0  # seconds after which a comment says that the stream is alive

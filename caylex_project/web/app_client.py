@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from caylex_project.bodylimit import Application, Message, Scope, Send
-from caylex_project.connection import CONNECTION
+from caylex_project.web.connection import CONNECTION
+from caylex_project.web.request_limits import Application, Message, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from caylex_project.problem import (
+from caylex_project.web.http_problem import (
     Shape,
     accept_of,
     headers_of_problem,

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from caylex_project.limits import MAX_WAITING, WAIT_SECONDS, WAIT_SECONDS_IN_OUTAGE
+from caylex_project.web.limits import MAX_WAITING, WAIT_SECONDS, WAIT_SECONDS_IN_OUTAGE
 
 PATIENCE = "caylex_project.patience"  # where a scope says how many seconds its caller waits
 OUTAGE_SECONDS = 5.0  # for which the database is taken to be away after an answer of 503

@@ -12,14 +12,14 @@ import uuid
 from typing import Any
 from urllib.parse import parse_qs
 
-from caylex_project.asking import REQUEST_ID, VERSION, Answer, Asker, asking_with
-from caylex_project.bodylimit import Application, Message, Receive, Scope, Send
-from caylex_project.hub import Hub, Watch
-from caylex_project.lanes import PATIENCE
-from caylex_project.lifespan import live
-from caylex_project.limits import WAIT_SECONDS
-from caylex_project.streaming import stream, wants_stream
-from caylex_project.unchanged import Unchanged
+from caylex_project.web.app_client import REQUEST_ID, VERSION, Answer, Asker, asking_with
+from caylex_project.web.change_hub import Hub, Watch
+from caylex_project.web.lanes import PATIENCE
+from caylex_project.web.lifespan import live
+from caylex_project.web.limits import WAIT_SECONDS
+from caylex_project.web.not_modified import Unchanged
+from caylex_project.web.request_limits import Application, Message, Receive, Scope, Send
+from caylex_project.web.sse import stream, wants_stream
 
 _ID = r"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
 _TASK = re.compile(rf"/api/v1/agent-task/{_ID}(/.*)?\Z")

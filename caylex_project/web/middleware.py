@@ -11,7 +11,7 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponseBadRequest, HttpResponseBase, JsonResponse
 from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-untyped]
 
-from caylex_project.problem import (
+from caylex_project.web.http_problem import (
     HOST_NOT_ALLOWED,
     JSON,
     PROBLEM_JSON,

@@ -14,8 +14,8 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from caylex_project.connection import CONNECTION, Connection
-from caylex_project.limits import (
+from caylex_project.web.connection import CONNECTION, Connection
+from caylex_project.web.limits import (
     HEAD_SECONDS,
     LINGER,
     MAX_HEADER_LINES,
@@ -25,7 +25,7 @@ from caylex_project.limits import (
     MAX_TARGET,
     WRITE_SECONDS,
 )
-from caylex_project.wire import refusal, unframed
+from caylex_project.web.wire import refusal, unframed
 
 _SLICE = 16_384  # bytes given to the parser at once: what a limit may be exceeded by
 _OF_UPGRADES = frozenset({b"upgrade", b"http2-settings"})

@@ -14,10 +14,9 @@ from typing import Any
 
 import structlog
 
-from caylex_project.connection import CONNECTION
-from caylex_project.forwarded import TrustedProxies
-from caylex_project.limits import LINGER, MAX_BODY, UPLOADS
-from caylex_project.problem import (
+from caylex_project.web.connection import CONNECTION
+from caylex_project.web.forwarded import TrustedProxies
+from caylex_project.web.http_problem import (
     INTERNAL_ERROR,
     OVERLOADED,
     RETRY_AFTER,
@@ -29,7 +28,8 @@ from caylex_project.problem import (
     plain_problem,
     request_id_of,
 )
-from caylex_project.uploads import BodyTooLarge, BodyTooSlow, NoRoom, Uploads
+from caylex_project.web.limits import LINGER, MAX_BODY, UPLOADS
+from caylex_project.web.request_bodies import BodyTooLarge, BodyTooSlow, NoRoom, Uploads
 
 Scope = dict[str, Any]
 Message = Mapping[str, Any]

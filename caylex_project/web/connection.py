@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-CONNECTION = "caylex_project.connection"  # where a request's scope has its Connection
+CONNECTION = "caylex_project.web.connection"  # where a request's scope has its Connection
 
 
 class Request(Protocol):
