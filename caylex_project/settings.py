@@ -35,7 +35,7 @@ INSTALLED_APPS = [
     # A worker shows no pages: what registers them would load all that the web process needs.
     "django.contrib.admin.apps.SimpleAdminConfig"
     if IN_WORKER
-    else "caylex_project.admin_config.StaffAdminConfig",
+    else "caylex_project.accounts.site.apps.StaffAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -251,8 +251,8 @@ AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
-AXES_HANDLER = "caylex_project.accounts.lockout.LockoutHandler"
-AXES_CLIENT_IP_CALLABLE = "caylex_project.accounts.lockout.address_of"
+AXES_HANDLER = "caylex_project.accounts.site.lockout.LockoutHandler"
+AXES_CLIENT_IP_CALLABLE = "caylex_project.accounts.site.lockout.address_of"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = ENVIRONMENT.caylex_sign_in_attempts
 AXES_COOLOFF_TIME = datetime.timedelta(seconds=ENVIRONMENT.caylex_sign_in_lock_seconds)

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from caylex_project.accounts.second_factor import second_factor
+from caylex_project.accounts.site.second_factor import second_factor
 from tasks_app import health_views
 
 urlpatterns = [

@@ -23,7 +23,7 @@ from django_q.models import OrmQ
 
 from agent_runtime.messages import CallState
 from caylex_project.accounts.models import Project, Tenant
-from caylex_project.accounts.pausing import projects_that_go_on, projects_that_rest
+from caylex_project.accounts.suspension import projects_that_go_on, projects_that_rest
 from caylex_project.db.server_time import database_now
 from caylex_project.integrations.credentials import value_of
 from caylex_project.integrations.models import Credential

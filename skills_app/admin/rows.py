@@ -12,8 +12,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.http import content_disposition_header
 
-from caylex_project.accounts.readonly import ReadOnlyAdmin
-from caylex_project.accounts.row_actions import NotDone, Outcome, RowAction, RowActionsAdmin
+from caylex_project.accounts.admin.base import ReadOnlyAdmin
+from caylex_project.accounts.admin.row_actions import NotDone, Outcome, RowAction, RowActionsAdmin
 from skills_app.admin.upload import UploadAdmin, contents_of, project_of
 from skills_app.changes import Budget, Change, changes, skill_of
 from skills_app.models import Skill, SkillFile, SkillRevision

@@ -12,11 +12,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
+from caylex_project.accounts.admin.row_actions import RowActionsAdmin
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import Navigator, Project
-from caylex_project.accounts.parameters import check_form
-from caylex_project.accounts.row_actions import RowActionsAdmin
-from caylex_project.accounts.staff import visible_projects
+from caylex_project.accounts.site.query_params import check_form
+from caylex_project.accounts.staff_scope import visible_projects
 from caylex_project.db.clock import clock
 from skills_app.assembly import MAX_FILE, MAX_TOTAL
 from skills_app.changes import Budget, Change, changes, skill_of

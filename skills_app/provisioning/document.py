@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 
 from agent_runtime.messages import Permission
 from caylex_project.accounts.end_users import normalise_email
-from caylex_project.accounts.project_limits import ProjectLimits
+from caylex_project.accounts.limits import ProjectLimits
 from caylex_project.integrations.models import AuthKind, AuthLevel
 from caylex_project.integrations.webhooks import WebhookEvent
 from skills_app.strict_yaml import YamlRefused, load_typed

@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from caylex_project.accounts.staff import visible_projects
+from caylex_project.accounts.staff_scope import visible_projects
 from caylex_project.db.clock import clock
 from tasks_app.admin.readonly import LivePageAdmin
 from tasks_app.models import BulkOperation, Worker

@@ -12,8 +12,8 @@ from django.http import HttpRequest
 
 from agent_runtime.outcome import StopReason
 from caylex_project.accounts.models import Project
-from caylex_project.accounts.pausing import projects_that_go_on, projects_that_rest
-from caylex_project.accounts.staff import visible_projects
+from caylex_project.accounts.staff_scope import visible_projects
+from caylex_project.accounts.suspension import projects_that_go_on, projects_that_rest
 from caylex_project.db.clock import clock
 from caylex_project.integrations.models import Server
 from tasks_app.models import ToolCall

@@ -10,7 +10,7 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from caylex_project.accounts.readonly import ReadOnlyAdmin
+from caylex_project.accounts.admin.base import ReadOnlyAdmin
 
 if TYPE_CHECKING:
     BaseInline = admin.TabularInline[models.Model, models.Model]

@@ -8,7 +8,7 @@ import django_q.admin  # noqa: F401  registers its models, which are taken away 
 from django.contrib import admin
 from django.http import HttpRequest
 
-from caylex_project.accounts.readonly import ReadOnlyAdmin
+from caylex_project.accounts.admin.base import ReadOnlyAdmin
 from caylex_project.db.clock import clock
 from tasks_app.admin.links import task_link
 from tasks_app.admin.payloads import payloads_open

@@ -8,10 +8,10 @@ from typing import Any
 
 from django.contrib import admin
 
-from caylex_project.accounts.admin.rows import EndUserAdmin, ProjectAdmin, TenantAdmin
-from caylex_project.accounts.disabling import Change, disable_and_enable
+from caylex_project.accounts.admin.disabling import Change, disable_and_enable
+from caylex_project.accounts.admin.row_actions import RowAction
+from caylex_project.accounts.admin.tenants import EndUserAdmin, ProjectAdmin, TenantAdmin
 from caylex_project.accounts.models import EndUser, Project, Tenant
-from caylex_project.accounts.row_actions import RowAction
 from caylex_project.db.clock import clock
 from tasks_app.operations.scopes import disable, enable
 

@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
-from caylex_project.accounts.parameters import CheckedList
+from caylex_project.accounts.site.query_params import CheckedList
 from caylex_project.db.clock import clock
 from tasks_app.admin import live, words
 from tasks_app.admin.actions import OperatedAdmin

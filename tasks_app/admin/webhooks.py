@@ -13,10 +13,10 @@ from django.urls import reverse
 from django.utils.formats import date_format
 from django.utils.html import format_html
 
+from caylex_project.accounts.admin.base import ReadOnlyAdmin
+from caylex_project.accounts.admin.disabling import Change, disable_and_enable
+from caylex_project.accounts.admin.row_actions import RowActionsAdmin
 from caylex_project.accounts.audit import record
-from caylex_project.accounts.disabling import Change, disable_and_enable
-from caylex_project.accounts.readonly import ReadOnlyAdmin
-from caylex_project.accounts.row_actions import RowActionsAdmin
 from caylex_project.db.clock import clock
 from tasks_app.admin.actions import OperatedAdmin
 from tasks_app.admin.links import task_link

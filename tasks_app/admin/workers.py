@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.utils.html import format_html
 
-from caylex_project.accounts.row_actions import RowActionsAdmin
+from caylex_project.accounts.admin.row_actions import RowActionsAdmin
 from caylex_project.db.clock import clock
 from tasks_app.admin import words
 from tasks_app.models import AgentTask, Worker

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from django.conf import settings
 
 from agent_runtime.limits import Limits
-from caylex_project.accounts.project_limits import ProjectLimits, RunLimits
+from caylex_project.accounts.limits import ProjectLimits, RunLimits
 
 LIMITS_SCHEMA = 1
 NONE_ASKED = RunLimits()

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import transaction
 
 from agent_runtime.outcome import SENTENCES, StopReason
-from caylex_project.accounts.project_limits import RunLimits
+from caylex_project.accounts.limits import RunLimits
 from tasks_app.changes import announce
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask, Event

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import transaction
 
 from caylex_project.accounts.audit import record
-from caylex_project.accounts.staff import visible_projects
+from caylex_project.accounts.staff_scope import visible_projects
 from caylex_project.integrations.webhooks import WebhookRefused
 from tasks_app.models import AgentTask, WebhookDelivery
 from tasks_app.operations import runs, stop

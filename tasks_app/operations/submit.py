@@ -12,8 +12,8 @@ from django.conf import settings
 from django.db import transaction
 
 from caylex_project.accounts.end_users import end_user
+from caylex_project.accounts.limits import RunLimits
 from caylex_project.accounts.models import Navigator
-from caylex_project.accounts.project_limits import RunLimits
 from skills_app.operations import ResolvedSkill, resolve_skill
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from caylex_project.accounts.end_users import EmailRefused, normalise_email
-from caylex_project.accounts.project_limits import RunLimits
+from caylex_project.accounts.limits import RunLimits
 from tasks_app.operations.metadata import MAX_KEY, MAX_PAIRS, MAX_VALUE
 
 MAX_PROMPT = 100_000  # characters

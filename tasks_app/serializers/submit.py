@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from caylex_project.accounts.end_users import MAX_LENGTH
-from caylex_project.accounts.project_limits import whole
+from caylex_project.accounts.limits import whole
 from caylex_project.integrations.webhooks import WebhookEvent
 from tasks_app.operations.run_limits import NONE_ASKED
 from tasks_app.operations.submit import Submission

@@ -20,7 +20,7 @@ from django.db.models import Count, F, Window
 from django.db.models.functions import RowNumber
 
 from caylex_project.accounts.models import Project
-from caylex_project.accounts.pausing import projects_that_go_on
+from caylex_project.accounts.suspension import projects_that_go_on
 from tasks_app.models import SCHEMA, AgentTask
 from tasks_app.states import Status
 from tasks_app.worker.quarantine import QUARANTINED_AT, company

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from django.db.models import Q
 
-from caylex_project.accounts.pausing import projects_that_rest
+from caylex_project.accounts.suspension import projects_that_rest
 from caylex_project.integrations.models import ServerInstance
 from tasks_app.worker.claim import cancel_requests
 

@@ -11,9 +11,9 @@ from django.contrib.auth.models import Group, User
 from django.test import RequestFactory
 from django.utils import timezone
 
-from caylex_project.accounts.checked import CheckedAdmin
+from caylex_project.accounts.admin.checked import CheckedAdmin
 from caylex_project.accounts.models import PlatformToken, StaffScope
-from caylex_project.accounts.parameters import CheckedList
+from caylex_project.accounts.site.query_params import CheckedList
 from tests.accounts.test_admin import Browser, browser, rows, staff, text_of  # noqa: F401
 from tests.accounts.test_staff_scope import limited_to
 from tests.factories import (

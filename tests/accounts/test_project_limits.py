@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from caylex_project.accounts.project_limits import ProjectLimits
+from caylex_project.accounts.limits import ProjectLimits
 
 
 def test_what_is_set_is_kept_and_the_rest_is_no_cap() -> None:

@@ -15,7 +15,7 @@ from caylex_project.accounts.keys import (
     issue_platform_token,
 )
 from caylex_project.accounts.models import AuditEntry, StaffScope
-from caylex_project.accounts.staff import visible_projects
+from caylex_project.accounts.staff_scope import visible_projects
 from tests.accounts.test_admin import Browser, browser, text_of  # noqa: F401
 from tests.accounts.test_staff_scope import limited_to
 from tests.factories import NavigatorFactory, ProjectFactory

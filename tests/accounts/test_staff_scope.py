@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from caylex_project.accounts.models import AuditEntry, StaffScope
-from caylex_project.accounts.staff import visible_projects
+from caylex_project.accounts.staff_scope import visible_projects
 from tests.accounts.test_admin import MODELS, Browser, rows, text_of  # noqa: F401
 from tests.factories import NavigatorFactory, ProjectFactory
 

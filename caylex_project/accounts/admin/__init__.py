@@ -4,8 +4,8 @@ import django_otp.plugins.otp_totp.admin  # noqa: F401  registers a page that sh
 from django.contrib import admin
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from caylex_project.accounts.admin import rows, secrets, staff
+from caylex_project.accounts.admin import secrets, staff, tenants
 
-__all__ = ["rows", "secrets", "staff"]
+__all__ = ["secrets", "staff", "tenants"]
 
 admin.site.unregister(TOTPDevice)

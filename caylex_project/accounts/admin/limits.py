@@ -9,8 +9,8 @@ from django import forms
 from django.db import models
 from pydantic import ValidationError
 
-from caylex_project.accounts.project_limits import ProjectLimits
-from caylex_project.accounts.row_actions import Outcome, ReasonForm, RowAction
+from caylex_project.accounts.admin.row_actions import Outcome, ReasonForm, RowAction
+from caylex_project.accounts.limits import ProjectLimits
 
 _FRACTIONS = ("max_cost_usd", "timeout_seconds")
 

@@ -13,11 +13,11 @@ from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from caylex_project.accounts.admin.row_actions import Outcome, RowAction, RowActionsAdmin
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.keys import give_secret
 from caylex_project.accounts.models import NavigatorKey, PlatformToken
-from caylex_project.accounts.row_actions import Outcome, RowAction, RowActionsAdmin
-from caylex_project.accounts.staff import visible_projects
+from caylex_project.accounts.staff_scope import visible_projects
 from caylex_project.db.clock import clock
 
 if TYPE_CHECKING:

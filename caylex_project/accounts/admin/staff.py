@@ -14,10 +14,10 @@ from django.contrib.auth.models import Group, User
 from django.db import models
 from django.http import HttpRequest
 
+from caylex_project.accounts.admin.base import ScopedAdmin
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import StaffScope
-from caylex_project.accounts.readonly import ScopedAdmin
-from caylex_project.accounts.staff import visible_projects
+from caylex_project.accounts.staff_scope import visible_projects
 from caylex_project.db.clock import clock
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
 
+from caylex_project.accounts.admin.row_actions import RowActionsAdmin
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import AuditEntry
-from caylex_project.accounts.row_actions import RowActionsAdmin
 from caylex_project.db.clock import clock
 from caylex_project.integrations.credentials import (
     CredentialRefused,

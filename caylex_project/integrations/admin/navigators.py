@@ -13,9 +13,9 @@ from django.contrib import admin
 from django.forms import BoundField
 
 from agent_runtime.messages import Permission
+from caylex_project.accounts.admin.base import ReadOnlyAdmin
+from caylex_project.accounts.admin.row_actions import Outcome, RowAction, RowActionsAdmin, RowForm
 from caylex_project.accounts.models import Navigator
-from caylex_project.accounts.readonly import ReadOnlyAdmin
-from caylex_project.accounts.row_actions import Outcome, RowAction, RowActionsAdmin, RowForm
 from caylex_project.integrations.models import ServerInstance, ToolPermission
 from caylex_project.integrations.permissions import set_permissions
 

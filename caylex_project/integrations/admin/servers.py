@@ -8,10 +8,10 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 
+from caylex_project.accounts.admin.pausing import pause_and_resume
+from caylex_project.accounts.admin.row_actions import Outcome, RowAction, RowActionsAdmin, RowForm
 from caylex_project.accounts.end_users import EmailRefused, normalise_email
 from caylex_project.accounts.models import EndUser
-from caylex_project.accounts.pausing import pause_and_resume
-from caylex_project.accounts.row_actions import Outcome, RowAction, RowActionsAdmin, RowForm
 from caylex_project.db.clock import clock
 from caylex_project.integrations.listing import Listed, keep_tools, list_tools
 from caylex_project.integrations.models import AuthLevel, Server, ServerInstance

@@ -7,4 +7,4 @@ class StaffAdminConfig(AdminConfig):
     """Django's admin with our site."""
 
     default = False  # named in the settings
-    default_site = "caylex_project.accounts.site.StaffSite"
+    default_site = "caylex_project.accounts.site.site.StaffSite"

@@ -22,7 +22,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice, default_key
 from qrcode.image.svg import SvgPathImage
 
 from caylex_project.accounts.audit import record
-from caylex_project.accounts.signin import WRONG_CODE, code_is_right, second_factor_of
+from caylex_project.accounts.site.sign_in import WRONG_CODE, code_is_right, second_factor_of
 from caylex_project.db.clock import clock
 
 _SALT = "second-factor"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from caylex_project.accounts.row_actions import NotDone, Outcome, RowAction
+from caylex_project.accounts.admin.row_actions import NotDone, Outcome, RowAction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ from django.template.response import TemplateResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
-from caylex_project.accounts.parameters import MOST_SEARCHED, ParameterRefused
-from caylex_project.accounts.signin import SignInForm
+from caylex_project.accounts.site.query_params import MOST_SEARCHED, ParameterRefused
+from caylex_project.accounts.site.sign_in import SignInForm
 
 NUL_REFUSED = "The address holds a NUL character."
 

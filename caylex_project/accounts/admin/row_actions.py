@@ -15,10 +15,10 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from caylex_project.accounts.admin.base import ReadOnlyAdmin
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import AuditEntry
-from caylex_project.accounts.readonly import ReadOnlyAdmin
-from caylex_project.accounts.staff import visible_projects
+from caylex_project.accounts.staff_scope import visible_projects
 from caylex_project.db.clock import clock
 
 MOST_ENTRIES = 20  # of the trail, on a row's page

@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 
-from caylex_project.accounts.parameters import CheckedList, ParameterRefused, check_form
+from caylex_project.accounts.site.query_params import CheckedList, ParameterRefused, check_form
 
 if TYPE_CHECKING:
     BaseAdmin = admin.ModelAdmin[models.Model]

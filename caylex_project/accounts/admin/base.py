@@ -12,8 +12,8 @@ from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.text import capfirst
 
-from caylex_project.accounts.checked import CheckedAdmin
-from caylex_project.accounts.staff import visible_projects
+from caylex_project.accounts.admin.checked import CheckedAdmin
+from caylex_project.accounts.staff_scope import visible_projects
 
 
 class ScopedRawIdWidget(ForeignKeyRawIdWidget):

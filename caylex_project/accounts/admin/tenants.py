@@ -7,15 +7,15 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 
+from caylex_project.accounts.admin.base import ReadOnlyAdmin
 from caylex_project.accounts.admin.limits import (
     ProjectLimitsForm,
     TenantLimitsForm,
     limits_action,
 )
+from caylex_project.accounts.admin.pausing import pause_and_resume
+from caylex_project.accounts.admin.row_actions import RowAction, RowActionsAdmin
 from caylex_project.accounts.models import AuditEntry, EndUser, Project, Tenant
-from caylex_project.accounts.pausing import pause_and_resume
-from caylex_project.accounts.readonly import ReadOnlyAdmin
-from caylex_project.accounts.row_actions import RowAction, RowActionsAdmin
 
 
 def _pausing(of: str, **more: Any) -> tuple[RowAction, RowAction]:
