@@ -17,8 +17,8 @@ from caylex_project.accounts.models import Navigator, NavigatorKey, PlatformToke
 from caylex_project.integrations.credentials import CredentialRefused, store_credential
 from caylex_project.integrations.models import Server, ServerInstance, ToolPermission
 from caylex_project.integrations.permissions import set_permissions
-from caylex_project.integrations.servers import ServerRefused, check_server
-from caylex_project.integrations.webhooks import WebhookRefused, check_webhook_url
+from caylex_project.integrations.server_validation import ServerRefused, check_server
+from caylex_project.integrations.webhook_validation import WebhookRefused, check_webhook_url
 from skills_app.folder import load_skill
 from skills_app.models import Skill
 from skills_app.operations import store_skill

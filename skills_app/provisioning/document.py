@@ -25,7 +25,7 @@ from agent_runtime.messages import Permission
 from caylex_project.accounts.end_users import normalise_email
 from caylex_project.accounts.limits import ProjectLimits
 from caylex_project.integrations.models import AuthKind, AuthLevel
-from caylex_project.integrations.webhooks import WebhookEvent
+from caylex_project.integrations.webhook_validation import WebhookEvent
 from skills_app.strict_yaml import YamlRefused, load_typed
 
 MAX_FILE = 1_000_000  # bytes

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from agent_runtime.outcome import StopReason
-from caylex_project.integrations.webhooks import WebhookEvent
+from caylex_project.integrations.webhook_validation import WebhookEvent
 from tasks_app.answers import Answer, Moment
 from tasks_app.openapi import examples
 

@@ -15,7 +15,7 @@ from django.db import transaction
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.staff_scope import visible_projects
-from caylex_project.integrations.webhooks import WebhookRefused
+from caylex_project.integrations.webhook_validation import WebhookRefused
 from tasks_app.models import AgentTask, WebhookDelivery
 from tasks_app.operations import runs, stop
 from tasks_app.operations.enabled import ScopeDisabled

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import transaction
 
-from caylex_project.integrations.webhooks import check_webhook_url
+from caylex_project.integrations.webhook_validation import check_webhook_url
 from tasks_app.models import WebhookDelivery, WebhookEndpoint
 from tasks_app.states import DeliveryState
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from caylex_project.accounts.end_users import MAX_LENGTH
 from caylex_project.accounts.limits import whole
-from caylex_project.integrations.webhooks import WebhookEvent
+from caylex_project.integrations.webhook_validation import WebhookEvent
 from tasks_app.operations.run_limits import NONE_ASKED
 from tasks_app.operations.submit import Submission
 from tasks_app.operations.webhooks import TaskWebhook

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from caylex_project.integrations.webhooks import WebhookRefused
+from caylex_project.integrations.webhook_validation import WebhookRefused
 from tasks_app.operations.enabled import ScopeDisabled
 from tasks_app.operations.erase import NotFinished
 from tasks_app.operations.idempotency import IdempotencyKeyReused

@@ -11,7 +11,7 @@ from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.ports import ServerState
 from agent_runtime.prompt import PromptFacts, SkillEntry, system_prompt
 from caylex_project.db.clock import clock
-from caylex_project.integrations.connections import accesses_for
+from caylex_project.integrations.access import accesses_for
 from skills_app.operations import CatalogueEntry, catalogue
 from tasks_app.models import AgentTask, Step
 from tasks_app.states import Status

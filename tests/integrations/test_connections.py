@@ -11,7 +11,7 @@ from django.db import connection
 from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.messages import Permission
 from caylex_project.accounts.models import EndUser, Navigator
-from caylex_project.integrations.connections import accesses_for
+from caylex_project.integrations.access import accesses_for
 from caylex_project.integrations.credentials import (
     CredentialRefused,
     store_credential,

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from caylex_project.accounts.models import AuditEntry, Navigator
-from caylex_project.integrations.connections import accesses_for
+from caylex_project.integrations.access import accesses_for
 from caylex_project.integrations.models import ToolPermission
 from tests.accounts.test_admin import Browser, text_of
 from tests.factories import (

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from caylex_project.integrations import rotation
+from caylex_project.integrations import key_rotation
 from caylex_project.integrations.credentials import store_credential, value_of
+from caylex_project.integrations.key_rotation import rotate_credentials
 from caylex_project.integrations.models import Credential
-from caylex_project.integrations.rotation import rotate_credentials
 from caylex_project.integrations.sealing import seal, sealed_by_newest
 from tests.factories import EndUserFactory, ServerInstanceFactory
 from tests.integrations.test_sealing import NEW, OLD, ring
@@ -78,7 +78,7 @@ def test_a_rotation_killed_half_way_is_resumed(
         sealed_so_far += 1
         return seal(value, **row)
 
-    monkeypatch.setattr(rotation, "seal", seal_four_then_die)
+    monkeypatch.setattr(key_rotation, "seal", seal_four_then_die)
     with pytest.raises(Killed):
         rotate_credentials(batch=2)
     done = [sealed_by_newest(row.sealed) for row in Credential.objects.order_by("pk")]

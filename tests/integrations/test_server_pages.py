@@ -13,8 +13,8 @@ import pytest
 from django.contrib.auth.models import User
 
 from caylex_project.accounts.models import AuditEntry
-from caylex_project.integrations import listing
-from caylex_project.integrations.connections import accesses_for
+from caylex_project.integrations import tool_discovery
+from caylex_project.integrations.access import accesses_for
 from caylex_project.integrations.credentials import store_credential
 from caylex_project.integrations.models import ServerInstance
 from demo.tool_server import Notes, make_app
@@ -124,7 +124,7 @@ def test_what_stands_in_the_way_is_said_in_a_safe_sentence(tickets: str) -> None
 
 
 def test_a_server_that_stalls_or_breaks_costs_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "SECONDS", 0.5)
+    monkeypatch.setattr(tool_discovery, "SECONDS", 0.5)
     browser = staff("project admin")
 
     async def stall(_: Seen, __: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from caylex_project.integrations.models import AuthKind
-from caylex_project.integrations.servers import ServerRefused, check_server
+from caylex_project.integrations.server_validation import ServerRefused, check_server
 
 URL = "http://127.0.0.1:8902/mcp"
 

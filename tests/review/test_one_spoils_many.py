@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from caylex_project.integrations.connections import accesses_for
+from caylex_project.integrations.access import accesses_for
 from tasks_app.models import SCHEMA, AgentTask
 from tasks_app.states import Status
 from tasks_app.worker.database import Database

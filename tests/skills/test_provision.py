@@ -24,7 +24,7 @@ from caylex_project.accounts.models import (
     Project,
     Tenant,
 )
-from caylex_project.integrations.connections import accesses_for
+from caylex_project.integrations.access import accesses_for
 from caylex_project.integrations.models import Credential, Server, ServerInstance, ToolPermission
 from skills_app.models import Skill, SkillBlob, SkillRevision
 from skills_app.provisioning.apply import Provisioned

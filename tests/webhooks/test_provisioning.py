@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from caylex_project.accounts.models import Project
-from caylex_project.integrations.rotation import rotate_credentials
+from caylex_project.integrations.key_rotation import rotate_credentials
 from tasks_app.models import WebhookEndpoint, WebhookSecret
 from tasks_app.webhooks.secrets import live_secrets
 

@@ -13,8 +13,8 @@ from caylex_project.accounts.admin.row_actions import Outcome, RowAction, RowAct
 from caylex_project.accounts.end_users import EmailRefused, normalise_email
 from caylex_project.accounts.models import EndUser
 from caylex_project.db.clock import clock
-from caylex_project.integrations.listing import Listed, keep_tools, list_tools
 from caylex_project.integrations.models import AuthLevel, Server, ServerInstance
+from caylex_project.integrations.tool_discovery import Listed, keep_tools, list_tools
 
 
 class AsUserForm(RowForm):

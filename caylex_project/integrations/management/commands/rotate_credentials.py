@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from caylex_project.integrations.rotation import rotate_credentials
+from caylex_project.integrations.key_rotation import rotate_credentials
 
 
 class Command(BaseCommand):

@@ -15,7 +15,7 @@ from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.mcp.toolset import CatalogueCache, McpTools
 from agent_runtime.net.address_guard import AddressGuard
 from caylex_project.accounts.models import EndUser
-from caylex_project.integrations.connections import access_of
+from caylex_project.integrations.access import access_of
 from caylex_project.integrations.models import ServerInstance
 
 SECONDS = 6.0  # for the answer; the session's end may take as long again
