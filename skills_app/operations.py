@@ -13,10 +13,10 @@ from django.db.models import F, Max, Q, QuerySet
 from django.utils.text import slugify
 
 from caylex_project.accounts.models import Navigator, Project
-from skills_app.assets import Asset
 from skills_app.models import Skill, SkillBlob, SkillFile, SkillRevision
-from skills_app.names import normal
-from skills_app.skillmd import MAX_NAME, ParsedSkill
+from skills_app.parsing.assets import Asset
+from skills_app.parsing.names import normal
+from skills_app.parsing.skill_md import MAX_NAME, ParsedSkill
 
 ASIDE = "Files of this skill that are kept aside and that you cannot read (not text, or too large):"
 

@@ -1,5 +1,5 @@
 """The admin of skills: uploaded after a preview; every revision is kept."""
 
-from skills_app.admin import rows
+from skills_app.admin import skills
 
-__all__ = ["rows"]
+__all__ = ["skills"]

@@ -18,13 +18,13 @@ from caylex_project.accounts.models import Navigator, Project
 from caylex_project.accounts.site.query_params import check_form
 from caylex_project.accounts.staff_scope import visible_projects
 from caylex_project.db.clock import clock
-from skills_app.assembly import MAX_FILE, MAX_TOTAL
-from skills_app.changes import Budget, Change, changes, skill_of
 from skills_app.kept_uploads import drop_upload, keep_upload, kept_upload
 from skills_app.models import Skill, SkillFile, SkillRevision
 from skills_app.operations import store_skill
-from skills_app.skillmd import ParsedSkill, SkillRefused
-from skills_app.upload import MAX_UPLOAD, load_upload
+from skills_app.parsing.files import MAX_FILE, MAX_TOTAL
+from skills_app.parsing.skill_md import ParsedSkill, SkillRefused
+from skills_app.parsing.upload import MAX_UPLOAD, load_upload
+from skills_app.revision_diff import Budget, Change, changes, skill_of
 
 
 class UploadForm(forms.Form):

@@ -19,9 +19,10 @@ from caylex_project.integrations.models import Server, ServerInstance, ToolPermi
 from caylex_project.integrations.permissions import set_permissions
 from caylex_project.integrations.server_validation import ServerRefused, check_server
 from caylex_project.integrations.webhook_validation import WebhookRefused, check_webhook_url
-from skills_app.folder import load_skill
 from skills_app.models import Skill
 from skills_app.operations import store_skill
+from skills_app.parsing.folder import load_skill
+from skills_app.parsing.skill_md import ParsedSkill, SkillRefused
 from skills_app.provisioning.document import (
     CredentialPart,
     Document,
@@ -29,7 +30,6 @@ from skills_app.provisioning.document import (
     ProvisionRefused,
     ServerPart,
 )
-from skills_app.skillmd import ParsedSkill, SkillRefused
 
 OLD_SECRETS_LIVE = datetime.timedelta(hours=24)
 MAX_VALUE_FILE = 10_000  # bytes

@@ -26,7 +26,7 @@ from caylex_project.accounts.end_users import normalise_email
 from caylex_project.accounts.limits import ProjectLimits
 from caylex_project.integrations.models import AuthKind, AuthLevel
 from caylex_project.integrations.webhook_validation import WebhookEvent
-from skills_app.strict_yaml import YamlRefused, load_typed
+from skills_app.parsing.strict_yaml import YamlRefused, load_typed
 
 MAX_FILE = 1_000_000  # bytes
 MAX_MISTAKES = 50  # told at once

@@ -21,7 +21,7 @@ from caylex_project.accounts.models import AuditEntry, NavigatorKey, PlatformTok
 from caylex_project.integrations.credentials import store_credential, value_of
 from caylex_project.integrations.models import Credential, ToolPermission
 from skills_app.operations import store_skill
-from skills_app.skillmd import parse_skill
+from skills_app.parsing.skill_md import parse_skill
 from tests.factories import (
     EndUserFactory,
     NavigatorFactory,

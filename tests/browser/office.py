@@ -9,9 +9,9 @@ from caylex_project.accounts.audit import record
 from caylex_project.accounts.keys import issue_platform_token
 from caylex_project.accounts.models import NavigatorKey, StaffScope
 from caylex_project.integrations.credentials import store_credential
-from skills_app.assets import asset_of
 from skills_app.operations import store_skill
-from skills_app.skillmd import parse_skill
+from skills_app.parsing.assets import asset_of
+from skills_app.parsing.skill_md import parse_skill
 from tasks_app.models import AgentTask, BulkOperation, WebhookDelivery, WebhookEndpoint
 from tasks_app.remedies import GIVEN_UP
 from tasks_app.webhooks.secrets import make_secret

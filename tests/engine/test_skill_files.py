@@ -8,7 +8,7 @@ from agent_runtime.builtin_tools import load_skill, read_skill_file
 from agent_runtime.messages import Call, CallState, Tool, ToolRequest, ToolResult
 from agent_runtime.testing import FakeTools
 from skills_app.operations import SkillText, store_skill
-from skills_app.upload import load_upload
+from skills_app.parsing.upload import load_upload
 from tasks_app.worker.database import Database
 from tasks_app.worker.resources import _read_skill
 from tasks_app.worker.toolbox import Toolbox

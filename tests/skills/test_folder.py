@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from skills_app import assembly
-from skills_app.folder import load_skill
-from skills_app.skillmd import SkillRefused
+from skills_app.parsing import files
+from skills_app.parsing.folder import load_skill
+from skills_app.parsing.skill_md import SkillRefused
 from tests.skills.test_skillmd import skill
 
 
@@ -108,7 +108,7 @@ def test_odd_names_are_refused(place: Path) -> None:
 
 
 def test_too_many_files_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assembly, "MAX_FILES", 3)
+    monkeypatch.setattr(files, "MAX_FILES", 3)
     for number in range(3):
         (place / f"{number}.md").write_text("x")
     assert len(load_skill(place).files) == 3

@@ -18,7 +18,7 @@ from django.urls import reverse
 from caylex_project.accounts.models import Project
 from caylex_project.web.limits import MAX_BODY, UPLOADS
 from skills_app.models import SkillBlob, SkillRevision, SkillUpload
-from skills_app.upload import MAX_UPLOAD
+from skills_app.parsing.upload import MAX_UPLOAD
 from tests.api.web import Web, read_one, running_web
 from tests.factories import ProjectFactory
 from tests.skills.test_skillmd import skill

@@ -11,7 +11,6 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from caylex_project.accounts.models import Navigator, Project
-from skills_app.assets import asset_of
 from skills_app.models import Skill, SkillBlob, SkillFile, SkillRevision
 from skills_app.operations import (
     ResolvedSkill,
@@ -23,7 +22,8 @@ from skills_app.operations import (
     skill_file,
     store_skill,
 )
-from skills_app.skillmd import ParsedSkill, parse_skill
+from skills_app.parsing.assets import asset_of
+from skills_app.parsing.skill_md import ParsedSkill, parse_skill
 from tests.factories import NavigatorFactory, ProjectFactory
 from tests.skills.test_skillmd import skill
 

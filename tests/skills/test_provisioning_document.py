@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from caylex_project.environment import BASE_DIR
+from skills_app.parsing.strict_yaml import load_typed
 from skills_app.provisioning.document import (
     MAX_FILE,
     Document,
@@ -17,7 +18,6 @@ from skills_app.provisioning.document import (
     parse_document,
     read_document,
 )
-from skills_app.strict_yaml import load_typed
 
 SMALL = "tenant: acme\nproject: support\n"
 

@@ -26,7 +26,7 @@ from skills_app.kept_uploads import (
 )
 from skills_app.models import Skill, SkillFile, SkillRevision, SkillUpload
 from skills_app.operations import catalogue, skill_body, store_skill
-from skills_app.upload import load_upload
+from skills_app.parsing.upload import load_upload
 from tests.accounts.test_admin import Browser, text_of
 from tests.factories import NavigatorFactory, ProjectFactory
 from tests.skills.test_skillmd import skill

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from skills_app.skillmd import SkillRefused, parse_skill
+from skills_app.parsing.skill_md import SkillRefused, parse_skill
 
 GOOD = """---
 name: Weekly report

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skills_app.assembly import MAX_FILE, MAX_FILES
-from skills_app.skillmd import SkillRefused
-from skills_app.upload import MAX_ENTRIES, MAX_UPLOAD, load_upload
+from skills_app.parsing.files import MAX_FILE, MAX_FILES
+from skills_app.parsing.skill_md import SkillRefused
+from skills_app.parsing.upload import MAX_ENTRIES, MAX_UPLOAD, load_upload
 from tests.skills.test_skillmd import skill
 
 Entry = tuple[str | zipfile.ZipInfo, bytes]

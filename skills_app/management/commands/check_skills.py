@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from skills_app.checking import CheckedSkill, check_skills
+from skills_app.parsing.checking import CheckedSkill, check_skills
 
 
 class Command(BaseCommand):

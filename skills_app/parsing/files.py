@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from skills_app.assets import Asset, asset_of
-from skills_app.names import check_together, normal
-from skills_app.skillmd import MAX_SKILL_MD, ParsedSkill, SkillRefused, fit_text, parse_skill
+from skills_app.parsing.assets import Asset, asset_of
+from skills_app.parsing.names import check_together, normal
+from skills_app.parsing.skill_md import (
+    MAX_SKILL_MD,
+    ParsedSkill,
+    SkillRefused,
+    fit_text,
+    parse_skill,
+)
 
 SKILL_MD = "SKILL.md"
 SKILL_MDS = (SKILL_MD, "skill.md")  # the standard's reader takes either; the first goes first

@@ -15,10 +15,10 @@ from django.utils.http import content_disposition_header
 from caylex_project.accounts.admin.base import ReadOnlyAdmin
 from caylex_project.accounts.admin.row_actions import NotDone, Outcome, RowAction, RowActionsAdmin
 from skills_app.admin.upload import UploadAdmin, contents_of, project_of
-from skills_app.changes import Budget, Change, changes, skill_of
 from skills_app.models import Skill, SkillFile, SkillRevision
 from skills_app.operations import use_revision
-from skills_app.skillmd import ParsedSkill
+from skills_app.parsing.skill_md import ParsedSkill
+from skills_app.revision_diff import Budget, Change, changes, skill_of
 
 MOST_REVISIONS = 20  # on a skill's page, each compared with the one before it
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from skills_app.strict_yaml import NotYaml, load_text
+from skills_app.parsing.strict_yaml import NotYaml, load_text
 
 MOST_ENTRIES = 200  # that are looked at one by one
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from skills_app.assembly import SKILL_MDS
-from skills_app.folder import load_skill
-from skills_app.skillmd import ParsedSkill, SkillRefused
-from skills_app.upload import MAX_UPLOAD, load_upload
+from skills_app.parsing.files import SKILL_MDS
+from skills_app.parsing.folder import load_skill
+from skills_app.parsing.skill_md import ParsedSkill, SkillRefused
+from skills_app.parsing.upload import MAX_UPLOAD, load_upload
 
 _PASSED_OVER = (".git", "node_modules")  # as the standard's guide for clients says
 

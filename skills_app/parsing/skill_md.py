@@ -13,9 +13,9 @@ import frontmatter
 from django.utils.text import slugify
 from frontmatter.default_handlers import YAMLHandler
 
-from skills_app.assets import Asset
-from skills_app.strict_yaml import YamlRefused
-from skills_app.unquoted import load_frontmatter
+from skills_app.parsing.assets import Asset
+from skills_app.parsing.strict_yaml import YamlRefused
+from skills_app.parsing.unquoted import load_frontmatter
 
 MAX_SKILL_MD = 200_000  # characters of SKILL.md
 MAX_FRONTMATTER = 20_000

@@ -12,9 +12,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 
-from skills_app.assembly import MAX_FILES, MAX_TOTAL, SKILL_MD, SKILL_MDS, assemble, skill_md
-from skills_app.names import check_path, check_printable
-from skills_app.skillmd import ParsedSkill, SkillRefused, parse_skill
+from skills_app.parsing.files import MAX_FILES, MAX_TOTAL, SKILL_MD, SKILL_MDS, assemble, skill_md
+from skills_app.parsing.names import check_path, check_printable
+from skills_app.parsing.skill_md import ParsedSkill, SkillRefused, parse_skill
 
 MAX_UPLOAD = MAX_TOTAL + 1_000_000  # bytes: the largest skill as a ZIP that does not compress
 MAX_ENTRIES = 4 * MAX_FILES  # files and folders, those that are left out included

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from skills_app.skillmd import SkillRefused
+from skills_app.parsing.skill_md import SkillRefused
 
 MAX_DEPTH = 8  # folders within folders
 MAX_PATH = 200  # characters

@@ -7,9 +7,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from skills_app.assembly import SKILL_MDS, assemble, skill_md
-from skills_app.names import check_depth, check_path
-from skills_app.skillmd import ParsedSkill, SkillRefused, parse_skill
+from skills_app.parsing.files import SKILL_MDS, assemble, skill_md
+from skills_app.parsing.names import check_depth, check_path
+from skills_app.parsing.skill_md import ParsedSkill, SkillRefused, parse_skill
 
 
 def load_skill(path: Path) -> ParsedSkill:

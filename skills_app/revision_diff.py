@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from skills_app.assets import Asset
 from skills_app.models import SkillBlob, SkillFile, SkillRevision
-from skills_app.skillmd import ParsedSkill
+from skills_app.parsing.assets import Asset
+from skills_app.parsing.skill_md import ParsedSkill
 
 MOST_SHOWN = 400  # lines of a difference
 PAGE = 3_000_000  # units that the differences on one page may cost; about a second
