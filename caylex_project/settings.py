@@ -28,6 +28,7 @@ IN_COMMAND = os.path.basename(sys.argv[0]) == "manage.py"
 IN_WORKER = IN_COMMAND and sys.argv[1:2] == ["qcluster"]
 
 INSTALLED_APPS = [
+    "caylex_project.control",
     "tasks_app",  # before django_q: its qcluster command is the one that runs
     "skills_app",
     "caylex_project.integrations",

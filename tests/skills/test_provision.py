@@ -24,12 +24,12 @@ from caylex_project.accounts.models import (
     Project,
     Tenant,
 )
+from caylex_project.control.provisioning.apply import Provisioned
+from caylex_project.control.provisioning.apply import provision as apply_document
+from caylex_project.control.provisioning.document import parse_document
 from caylex_project.integrations.access import accesses_for
 from caylex_project.integrations.models import Credential, Server, ServerInstance, ToolPermission
 from skills_app.models import Skill, SkillBlob, SkillRevision
-from skills_app.provisioning.apply import Provisioned
-from skills_app.provisioning.apply import provision as apply_document
-from skills_app.provisioning.document import parse_document
 from tests.skills.test_skillmd import skill
 
 pytestmark = pytest.mark.django_db

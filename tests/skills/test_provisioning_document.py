@@ -9,15 +9,15 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from caylex_project.environment import BASE_DIR
-from skills_app.parsing.strict_yaml import load_typed
-from skills_app.provisioning.document import (
+from caylex_project.control.provisioning.document import (
     MAX_FILE,
     Document,
     ProvisionRefused,
     parse_document,
     read_document,
 )
+from caylex_project.environment import BASE_DIR
+from skills_app.parsing.strict_yaml import load_typed
 
 SMALL = "tenant: acme\nproject: support\n"
 

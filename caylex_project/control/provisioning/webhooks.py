@@ -1,4 +1,4 @@
-"""What provisioning makes of webhooks, beside what `skills_app.provisioning` makes."""
+"""What provisioning makes of webhooks, beside what `caylex_project.control.provisioning` makes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from django.db import transaction
 
-from skills_app.provisioning.apply import Provisioned, provision
-from skills_app.provisioning.document import Document
+from caylex_project.control.provisioning.apply import Provisioned, provision
+from caylex_project.control.provisioning.document import Document
 from tasks_app.models import WebhookEndpoint, WebhookSecret
 from tasks_app.webhooks.secrets import make_secret, rotate_secret
 

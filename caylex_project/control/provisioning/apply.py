@@ -14,6 +14,13 @@ from agent_runtime.messages import Permission
 from caylex_project.accounts.end_users import end_user
 from caylex_project.accounts.keys import issue_navigator_key, issue_platform_token
 from caylex_project.accounts.models import Navigator, NavigatorKey, PlatformToken, Project, Tenant
+from caylex_project.control.provisioning.document import (
+    CredentialPart,
+    Document,
+    OnError,
+    ProvisionRefused,
+    ServerPart,
+)
 from caylex_project.integrations.credentials import CredentialRefused, store_credential
 from caylex_project.integrations.models import Server, ServerInstance, ToolPermission
 from caylex_project.integrations.permissions import set_permissions
@@ -23,13 +30,6 @@ from skills_app.models import Skill
 from skills_app.operations import store_skill
 from skills_app.parsing.folder import load_skill
 from skills_app.parsing.skill_md import ParsedSkill, SkillRefused
-from skills_app.provisioning.document import (
-    CredentialPart,
-    Document,
-    OnError,
-    ProvisionRefused,
-    ServerPart,
-)
 
 OLD_SECRETS_LIVE = datetime.timedelta(hours=24)
 MAX_VALUE_FILE = 10_000  # bytes

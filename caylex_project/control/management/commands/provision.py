@@ -9,10 +9,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from caylex_project.control.provisioning.apply import Provisioned
+from caylex_project.control.provisioning.document import ProvisionRefused, read_document
+from caylex_project.control.provisioning.webhooks import ProvisionedWebhooks, provision_all
 from caylex_project.db.clock import clock
-from skills_app.provisioning.apply import Provisioned
-from skills_app.provisioning.document import ProvisionRefused, read_document
-from tasks_app.provisioning import ProvisionedWebhooks, provision_all
 
 _MADE_BEFORE = "made before; it is not shown again (--rotate-keys makes a new one)"
 
