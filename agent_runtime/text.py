@@ -15,9 +15,17 @@ TOO_DEEP = "[nested too deep]"
 
 _HALF = "\ud800-\udfff"  # one half of a character outside the basic plane
 _CONTROL = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # all but tab, line feed, carriage return
+LINE_CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"  # in a pattern: line breaks and all controls
+CONTROL_REFUSED = "Line breaks and other control characters are not allowed here."
+_LINE_CONTROL = re.compile(f"[{LINE_CONTROLS}]")
 _UNFIT = re.compile(f"[{_CONTROL}{_HALF}]")
 _HALVES = re.compile(f"[{_HALF}]")
 _CONTROLS = re.compile(f"[{_CONTROL}]")
+
+
+def holds_control_characters(text: str) -> bool:
+    """Tell whether the text holds line breaks or other control characters."""
+    return _LINE_CONTROL.search(text) is not None
 
 
 def clean_text(text: str) -> str:

@@ -165,13 +165,13 @@ Q_CLUSTER = {
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["tasks_app.parsers.StrictJSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "tasks_app.parsers.JSONAlone",
-    "DEFAULT_AUTHENTICATION_CLASSES": ["tasks_app.authentication.PlatformTokenAuthentication"],
+    "DEFAULT_PARSER_CLASSES": ["tasks_app.api.json_parser.StrictJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "tasks_app.api.json_parser.JSONAlone",
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tasks_app.api.authentication.PlatformTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "tasks_app.problems.handle",
+    "EXCEPTION_HANDLER": "tasks_app.api.errors.handle",
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
 }
@@ -191,13 +191,13 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         {"name": "Webhooks", "description": "What the service sends."},
     ],
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "PREPROCESSING_HOOKS": ["tasks_app.openapi.page.without_slash_forms"],
+    "PREPROCESSING_HOOKS": ["tasks_app.api.openapi.docs_page.without_slash_forms"],
     # pydantic names its enumerations itself
     "POSTPROCESSING_HOOKS": [
-        "tasks_app.openapi.page.with_problem_details",
-        "tasks_app.openapi.webhooks.with_webhooks",
-        "tasks_app.openapi.plain.without_defaults",
-        "tasks_app.openapi.plain.with_shared_errors",
+        "tasks_app.api.openapi.docs_page.with_problem_details",
+        "tasks_app.api.openapi.webhooks.with_webhooks",
+        "tasks_app.api.openapi.plain.without_defaults",
+        "tasks_app.api.openapi.plain.with_shared_errors",
     ],
 }
 

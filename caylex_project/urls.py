@@ -9,7 +9,7 @@ from tasks_app import health_views
 urlpatterns = [
     path("admin/second-factor/", admin.site.admin_view(second_factor), name="second_factor"),
     path("admin/", admin.site.urls),
-    path("api/", include("tasks_app.urls")),
+    path("api/", include("tasks_app.api.urls")),
     path("healthz", health_views.healthz),
     path("readyz", health_views.readyz),
     path("metrics", health_views.metrics),

@@ -11,8 +11,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.http import Http404
 
+from agent_runtime.text import CONTROL_REFUSED, holds_control_characters
 from tasks_app.operations import stop
-from tasks_app.serializers.fields import CONTROL_REFUSED, holds_control_characters
 from tasks_app.states import TERMINAL, Status
 
 

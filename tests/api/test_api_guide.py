@@ -13,17 +13,17 @@ import yaml
 from django.test import Client
 
 from caylex_project.web.http_problem import BY_STATUS
-from tasks_app.openapi.codes import CODES
-from tasks_app.openapi.page import openapi_yaml
+from tasks_app.api.openapi.docs_page import openapi_yaml
+from tasks_app.api.openapi.error_codes import CODES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUIDE = (ROOT / "docs" / "api.md").read_text()
 MAKERS = {"Problem", "Plain", "FieldError", "_refused"}
 SOURCES = [
-    *(ROOT / "caylex_project").glob("*.py"),
-    *(ROOT / "tasks_app").glob("*.py"),
-    *(ROOT / "tasks_app" / "serializers").glob("*.py"),
-    *(ROOT / "tasks_app" / "views").glob("*.py"),
+    path
+    for package in ("caylex_project", "tasks_app")
+    for path in (ROOT / package).rglob("*.py")
+    if not {"migrations", "openapi"} & set(path.parts)
 ]
 
 description: dict[str, Any] = yaml.safe_load(openapi_yaml())

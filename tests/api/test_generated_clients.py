@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from tasks_app.api.openapi.docs_page import openapi_yaml
 from tasks_app.models import AgentTask
-from tasks_app.openapi.page import openapi_yaml
 from tests.api.conftest import Account, make_account
 from tests.api.web import Web, running_web
 from tests.worker_processes.cluster import database_url

@@ -19,18 +19,18 @@ from pydantic import BaseModel
 from schemathesis.generation import GenerationMode
 
 from caylex_project import VERSION
-from tasks_app.answers import EventsAnswer, ProblemAnswer, SubmitAnswer, TaskAnswer
-from tasks_app.list_answers import TasksAnswer
-from tasks_app.openapi.webhooks import WebhookMessage
-from tasks_app.serializers.changes import (
+from tasks_app.api.openapi.webhooks import WebhookMessage
+from tasks_app.api.requests.changes import (
     CancelRequest,
     ContinueRequest,
     MetadataRequest,
     RerunRequest,
     RetryRequest,
 )
-from tasks_app.serializers.submit import SubmitRequest
-from tasks_app.session_answers import TraceAnswer, TranscriptAnswer
+from tasks_app.api.requests.submit import SubmitRequest
+from tasks_app.api.responses.sessions import TraceAnswer, TranscriptAnswer
+from tasks_app.api.responses.task_list import TasksAnswer
+from tasks_app.api.responses.tasks import EventsAnswer, ProblemAnswer, SubmitAnswer, TaskAnswer
 from tests.api.conftest import Account, Caller
 from tests.api.journal import lived
 from tests.api.test_poll import ended, make_task

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tasks_app.api.errors import BadFields, Problem
+from tasks_app.api.json_parser import MAX_DEPTH, MAX_ELEMENTS, read_object
 from tasks_app.models import AgentTask
-from tasks_app.parsers import MAX_DEPTH, MAX_ELEMENTS, read_object
-from tasks_app.problems import BadFields, Problem
 from tests.api.conftest import Caller
 
 

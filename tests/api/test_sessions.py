@@ -10,8 +10,8 @@ import pytest
 from django.utils import timezone
 
 from agent_runtime.messages import CallState
+from tasks_app.api.openapi.sessions import TRACE, TRANSCRIPT
 from tasks_app.models import AgentTask, Event
-from tasks_app.openapi.sessions import TRACE, TRANSCRIPT
 from tests.api.conftest import SUBMIT, Account, Caller
 from tests.api.journal import lived
 from tests.api.test_poll import make_task

@@ -12,8 +12,8 @@ import pytest
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from tasks_app.api.openapi.webhooks import EndedTask, WebhookMessage
 from tasks_app.models import WebhookDelivery
-from tasks_app.openapi.webhooks import EndedTask, WebhookMessage
 from tasks_app.states import DeliveryState
 from tasks_app.webhooks import sender
 from tasks_app.webhooks.body import MAX_BODY, body_of

@@ -7,7 +7,7 @@ import uuid
 
 from rest_framework.request import Request
 
-from tasks_app.problems import BadFields, FieldError
+from tasks_app.api.errors import BadFields, FieldError
 
 _WHOLE = re.compile(r"[0-9]{1,10}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 from pydantic import Field, JsonValue
 from pydantic_core import PydanticCustomError
 
+from agent_runtime.text import CONTROL_REFUSED, LINE_CONTROLS, holds_control_characters
 from caylex_project.accounts.end_users import EmailRefused, normalise_email
 from caylex_project.accounts.limits import RunLimits
 from tasks_app.operations.metadata import MAX_KEY, MAX_PAIRS, MAX_VALUE
@@ -17,15 +17,9 @@ MAX_PROMPT = 100_000  # characters
 # The parser refuses NUL in any text; the description has to say so field by field.
 NO_NUL: dict[str, JsonValue] = {"pattern": r"^[^\x00]*$"}
 NOT_BLANK: dict[str, JsonValue] = {"pattern": r"^[^\x00]*[^\x00\s][^\x00]*$"}
-_CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-_CONTROL = re.compile(f"[{_CONTROLS}]")
-ONE_LINE: dict[str, JsonValue] = {"pattern": rf"^[^{_CONTROLS}]*[^{_CONTROLS}\s][^{_CONTROLS}]*$"}
-CONTROL_REFUSED = "Line breaks and other control characters are not allowed here."
-
-
-def holds_control_characters(text: str) -> bool:
-    """Tell whether the text holds line breaks or other control characters."""
-    return _CONTROL.search(text) is not None
+ONE_LINE: dict[str, JsonValue] = {
+    "pattern": rf"^[^{LINE_CONTROLS}]*[^{LINE_CONTROLS}\s][^{LINE_CONTROLS}]*$"
+}
 
 
 def one_line(text: str | None) -> str | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app.answers import EventsAnswer
+from tasks_app.api.openapi.events import describe_events
+from tasks_app.api.query_params import whole_number
+from tasks_app.api.responses.tasks import EventsAnswer
+from tasks_app.api.views.base import VERSION_HEADER, APIBase, task_id_of, task_not_found
 from tasks_app.events import read_events
-from tasks_app.openapi.events import describe_events
-from tasks_app.parameters import whole_number
-from tasks_app.views.base import VERSION_HEADER, APIBase, task_id_of, task_not_found
 
 DEFAULT_LIMIT = 100
 MOST_EVENTS = 500  # in one page

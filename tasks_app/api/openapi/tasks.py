@@ -6,9 +6,8 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from tasks_app.answers import SubmitAnswer
-from tasks_app.openapi import examples
-from tasks_app.openapi.shared import (
+from tasks_app.api.openapi import examples
+from tasks_app.api.openapi.shared import (
     ALWAYS,
     IDEMPOTENCY_KEY,
     KEY_REUSED,
@@ -25,7 +24,8 @@ from tasks_app.openapi.shared import (
     replayed,
     task_shown,
 )
-from tasks_app.serializers.submit import SubmitRequest
+from tasks_app.api.requests.submit import SubmitRequest
+from tasks_app.api.responses.tasks import SubmitAnswer
 
 _SUBMIT: dict[str, Any] = {
     "operation_id": "submitAgentTask",

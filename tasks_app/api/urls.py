@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from tasks_app.openapi.page import docs, openapi
-from tasks_app.views.base import UnknownView
-from tasks_app.views.events import EventsView
-from tasks_app.views.runs import CancelView, ContinueView, RerunView, RetryView
-from tasks_app.views.sessions import TraceView, TranscriptView
-from tasks_app.views.tasks import TasksView, TaskView
+from tasks_app.api.openapi.docs_page import docs, openapi
+from tasks_app.api.views.base import UnknownView
+from tasks_app.api.views.events import EventsView
+from tasks_app.api.views.runs import CancelView, ContinueView, RerunView, RetryView
+from tasks_app.api.views.sessions import TraceView, TranscriptView
+from tasks_app.api.views.tasks import TasksView, TaskView
 
 tasks = TasksView.as_view()
 task = TaskView.as_view()

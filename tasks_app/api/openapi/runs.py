@@ -8,9 +8,8 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel
 
-from tasks_app.answers import SubmitAnswer
-from tasks_app.openapi import examples
-from tasks_app.openapi.shared import (
+from tasks_app.api.openapi import examples
+from tasks_app.api.openapi.shared import (
     ALWAYS,
     IDEMPOTENCY_KEY,
     KEY_REUSED,
@@ -28,7 +27,13 @@ from tasks_app.openapi.shared import (
     replayed,
     task_shown,
 )
-from tasks_app.serializers.changes import CancelRequest, ContinueRequest, RerunRequest, RetryRequest
+from tasks_app.api.requests.changes import (
+    CancelRequest,
+    ContinueRequest,
+    RerunRequest,
+    RetryRequest,
+)
+from tasks_app.api.responses.tasks import SubmitAnswer
 
 
 def _described(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tasks_app.openapi.sessions import describe_trace, describe_transcript
-from tasks_app.parameters import uuid_of, whole_number
-from tasks_app.problems import BadFields, FieldError, Problem
-from tasks_app.session_answers import TraceAnswer, TranscriptAnswer
+from tasks_app.api.errors import BadFields, FieldError, Problem
+from tasks_app.api.openapi.sessions import describe_trace, describe_transcript
+from tasks_app.api.query_params import uuid_of, whole_number
+from tasks_app.api.responses.sessions import TraceAnswer, TranscriptAnswer
+from tasks_app.api.views.base import APIBase, task_id_of, task_not_found
 from tasks_app.traces import read_trace
 from tasks_app.transcript_pages import Place, read_transcript
-from tasks_app.views.base import APIBase, task_id_of, task_not_found
 
 DEFAULT_LIMIT = 50
 MOST_ON_A_PAGE = 100

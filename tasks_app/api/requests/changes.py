@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from tasks_app.operations.stop import MAX_REASON
-from tasks_app.serializers.fields import (
+from tasks_app.api.requests.fields import (
     ONE_LINE,
     Changes,
     Instruction,
@@ -15,6 +14,7 @@ from tasks_app.serializers.fields import (
     one_line,
     pairs_schema,
 )
+from tasks_app.operations.stop import MAX_REASON
 
 Reason = Annotated[
     str,

@@ -23,7 +23,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from caylex_project.web.http_problem import JSON, PROBLEM_JSON, accepts
-from tasks_app.problems import BadFields, FieldError, Problem
+from tasks_app.api.errors import BadFields, FieldError, Problem
 
 MAX_DEPTH = 64  # objects and arrays within each other
 MAX_DIGITS = 100  # of a whole number; reading a longer one takes quadratic time

@@ -6,9 +6,8 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from tasks_app.list_answers import TasksAnswer
-from tasks_app.openapi import examples
-from tasks_app.openapi.shared import (
+from tasks_app.api.openapi import examples
+from tasks_app.api.openapi.shared import (
     ALWAYS,
     NO_TASK,
     REQUEST_ID_HEADER,
@@ -18,7 +17,8 @@ from tasks_app.openapi.shared import (
     problem,
     task_shown,
 )
-from tasks_app.serializers.changes import MetadataRequest
+from tasks_app.api.requests.changes import MetadataRequest
+from tasks_app.api.responses.task_list import TasksAnswer
 from tasks_app.states import Status
 
 _ITEM: dict[str, Any] = {

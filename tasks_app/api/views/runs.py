@@ -8,24 +8,24 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from caylex_project.db.clock import clock
-from tasks_app.openapi.runs import (
+from tasks_app.api.openapi.runs import (
     describe_cancel,
     describe_continue,
     describe_rerun,
     describe_retry,
 )
-from tasks_app.operations.run_limits import NONE_ASKED
-from tasks_app.operations.runs import check_rerun, continue_task, rerun_checked, retry
-from tasks_app.operations.stop import cancel
-from tasks_app.serializers.changes import (
+from tasks_app.api.requests.changes import (
     CancelRequest,
     ContinueRequest,
     RerunRequest,
     RetryRequest,
 )
-from tasks_app.serializers.reading import read_body
-from tasks_app.views.base import APIBase, task_id_of
-from tasks_app.views.once import changed_once, once_of, submitted_once
+from tasks_app.api.requests.validation import read_body
+from tasks_app.api.views.base import APIBase, task_id_of
+from tasks_app.api.views.once import changed_once, once_of, submitted_once
+from tasks_app.operations.run_limits import NONE_ASKED
+from tasks_app.operations.runs import check_rerun, continue_task, rerun_checked, retry
+from tasks_app.operations.stop import cancel
 
 
 class CancelView(APIBase):

@@ -9,10 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from caylex_project.accounts.end_users import MAX_LENGTH
 from caylex_project.accounts.limits import whole
 from caylex_project.integrations.webhook_validation import WebhookEvent
-from tasks_app.operations.run_limits import NONE_ASKED
-from tasks_app.operations.submit import Submission
-from tasks_app.operations.webhooks import TaskWebhook
-from tasks_app.serializers.fields import (
+from tasks_app.api.requests.fields import (
     NO_NUL,
     Instruction,
     Limits,
@@ -22,6 +19,9 @@ from tasks_app.serializers.fields import (
     pairs_schema,
     supported,
 )
+from tasks_app.operations.run_limits import NONE_ASKED
+from tasks_app.operations.submit import Submission
+from tasks_app.operations.webhooks import TaskWebhook
 from tasks_app.states import PRIORITIES
 
 MAX_EVENTS = 10  # named for one webhook; there are three, and doubles do no harm

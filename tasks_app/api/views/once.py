@@ -12,12 +12,12 @@ from rest_framework.response import Response
 
 from caylex_project.accounts.models import Navigator
 from caylex_project.db.clock import clock
-from tasks_app.answers import SubmitAnswer
+from tasks_app.api.errors import Problem
+from tasks_app.api.operation_errors import refusals_answered
+from tasks_app.api.responses.tasks import SubmitAnswer
+from tasks_app.api.views.base import BASE
 from tasks_app.operations.idempotency import Once, Prepared, Said, act_once, fingerprint
 from tasks_app.operations.submit import Submitted
-from tasks_app.problems import Problem
-from tasks_app.views.base import BASE
-from tasks_app.views.refusals import refusals_answered
 
 REPLAYED = {"Idempotent-Replayed": "true"}
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")

@@ -12,9 +12,9 @@ from rest_framework.views import APIView
 
 from caylex_project.accounts.models import PlatformToken
 from tasks_app import queries
-from tasks_app.answers import TaskAnswer
-from tasks_app.parameters import refuse_nul, uuid_of
-from tasks_app.problems import Problem
+from tasks_app.api.errors import Problem
+from tasks_app.api.query_params import refuse_nul, uuid_of
+from tasks_app.api.responses.tasks import TaskAnswer
 
 BASE = "/api/v1"
 VERSION_HEADER = "X-Task-Version"  # for the layer that waits for changes: it goes no further

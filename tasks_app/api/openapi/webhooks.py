@@ -9,8 +9,8 @@ from pydantic import Field
 
 from agent_runtime.outcome import StopReason
 from caylex_project.integrations.webhook_validation import WebhookEvent
-from tasks_app.answers import Answer, Moment
-from tasks_app.openapi import examples
+from tasks_app.api.openapi import examples
+from tasks_app.api.responses.tasks import Answer, Moment
 
 
 class EndedTask(Answer):

@@ -6,8 +6,8 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from tasks_app.openapi import examples
-from tasks_app.openapi.shared import (
+from tasks_app.api.openapi import examples
+from tasks_app.api.openapi.shared import (
     ALWAYS,
     NO_TASK,
     REQUEST_ID_HEADER,
@@ -16,7 +16,7 @@ from tasks_app.openapi.shared import (
     described,
     problem,
 )
-from tasks_app.session_answers import TraceAnswer, TranscriptAnswer
+from tasks_app.api.responses.sessions import TraceAnswer, TranscriptAnswer
 
 _CALL_ID = "3a1f0c52-7b1d-4f6e-8a55-90c1d2e3f4a5"
 _STEP_ID = "9d2b7c11-0f3e-4a8c-b6d4-5e7f8a9b0c1d"

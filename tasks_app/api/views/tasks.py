@@ -12,24 +12,24 @@ from rest_framework.response import Response
 from caylex_project.accounts.keys import find_navigator_key
 from caylex_project.accounts.models import Navigator, PlatformToken
 from caylex_project.db.clock import clock
-from tasks_app.answers import POLL_AFTER_MS, TaskAnswer
-from tasks_app.list_answers import TasksAnswer
-from tasks_app.list_parameters import read_cursor, read_filter, read_size
+from tasks_app.api.errors import Problem
+from tasks_app.api.list_params import read_cursor, read_filter, read_size
+from tasks_app.api.openapi.lists import describe_change, describe_delete, describe_list
+from tasks_app.api.openapi.tasks import describe_poll, describe_submit
+from tasks_app.api.operation_errors import refusals_answered
+from tasks_app.api.query_params import whole_number
+from tasks_app.api.requests.changes import MetadataRequest
+from tasks_app.api.requests.submit import SubmitRequest
+from tasks_app.api.requests.validation import read_body
+from tasks_app.api.responses.task_list import TasksAnswer
+from tasks_app.api.responses.tasks import POLL_AFTER_MS, TaskAnswer
+from tasks_app.api.views.base import VERSION_HEADER, APIBase, task_id_of
+from tasks_app.api.views.once import key_of, once_of, submitted_once
 from tasks_app.listing import list_tasks
-from tasks_app.openapi.lists import describe_change, describe_delete, describe_list
-from tasks_app.openapi.tasks import describe_poll, describe_submit
 from tasks_app.operations.erase import erase
 from tasks_app.operations.metadata import change_metadata
 from tasks_app.operations.submit import submit_checked
 from tasks_app.operations.webhooks import check_webhook
-from tasks_app.parameters import whole_number
-from tasks_app.problems import Problem
-from tasks_app.serializers.changes import MetadataRequest
-from tasks_app.serializers.reading import read_body
-from tasks_app.serializers.submit import SubmitRequest
-from tasks_app.views.base import VERSION_HEADER, APIBase, task_id_of
-from tasks_app.views.once import key_of, once_of, submitted_once
-from tasks_app.views.refusals import refusals_answered
 
 MOST_WAIT = 60  # seconds
 PATH = "/agent-task"

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from caylex_project.accounts.keys import find_platform_token
 from caylex_project.accounts.models import PlatformToken
 from caylex_project.db.clock import clock
-from tasks_app.problems import Problem
+from tasks_app.api.errors import Problem
 
 _BEARER = re.compile(rb"bearer +([\x21-\x7e]+) *\Z", re.IGNORECASE)  # RFC 6750, section 2.1
 

@@ -12,7 +12,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiYamlRenderer
 
 from caylex_project.web.http_problem import PROBLEM_JSON
-from tasks_app.openapi.codes import CODES
+from tasks_app.api.openapi.error_codes import CODES
 
 PROBLEM_DETAILS = {
     "description": "An error as RFC 9457 has it, for who sends `Accept: application/problem+json`.",

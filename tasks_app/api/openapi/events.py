@@ -7,9 +7,8 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from tasks_app.answers import EventsAnswer
-from tasks_app.openapi import examples
-from tasks_app.openapi.shared import (
+from tasks_app.api.openapi import examples
+from tasks_app.api.openapi.shared import (
     ALWAYS,
     NO_TASK,
     REQUEST_ID_HEADER,
@@ -17,6 +16,7 @@ from tasks_app.openapi.shared import (
     bad_parameter,
     described,
 )
+from tasks_app.api.responses.tasks import EventsAnswer
 
 _CALL = {
     "run_number": 1,

@@ -8,10 +8,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from agent_runtime.messages import CallState
-from tasks_app.answers import Answer, Moment
+from tasks_app.api.errors import Problem
+from tasks_app.api.json_parser import read_object
+from tasks_app.api.responses.tasks import Answer, Moment
 from tasks_app.models import ToolCall
-from tasks_app.parsers import read_object
-from tasks_app.problems import Problem
 from tasks_app.states import Status
 from tasks_app.traces import CallGroup, TracePage
 from tasks_app.transcript_pages import MessageType, Said, TranscriptPage

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from caylex_project.integrations.webhook_validation import WebhookRefused
+from tasks_app.api.errors import BadFields, FieldError, Problem
+from tasks_app.api.views.base import task_not_found
 from tasks_app.operations.enabled import ScopeDisabled
 from tasks_app.operations.erase import NotFinished
 from tasks_app.operations.idempotency import IdempotencyKeyReused
@@ -14,8 +16,6 @@ from tasks_app.operations.metadata import TooManyPairs
 from tasks_app.operations.pending import TooManyPending
 from tasks_app.operations.runs import ContinueRefused, RerunRefused, RetryRefused
 from tasks_app.operations.submit import SkillNotFound
-from tasks_app.problems import BadFields, FieldError, Problem
-from tasks_app.views.base import task_not_found
 
 PENDING_RETRY_AFTER = 5  # seconds; a place is free as soon as a worker takes a task
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tasks_app.problems import BadFields, FieldError
+from tasks_app.api.errors import BadFields, FieldError
 
 Body = TypeVar("Body", bound=BaseModel)
 

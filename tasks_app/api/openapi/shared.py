@@ -8,8 +8,8 @@ from typing import Any, TypeVar, cast
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
-from tasks_app.answers import ProblemAnswer, TaskAnswer
-from tasks_app.openapi import examples
+from tasks_app.api.openapi import examples
+from tasks_app.api.responses.tasks import ProblemAnswer, TaskAnswer
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -17,7 +17,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 class PlatformTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[misc]
     """How the platform access token is described."""
 
-    target_class = "tasks_app.authentication.PlatformTokenAuthentication"
+    target_class = "tasks_app.api.authentication.PlatformTokenAuthentication"
     name = "platformToken"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
