@@ -3,6 +3,7 @@
 What staff can do with tasks and messages: see `actions` and `bulk`.
 """
 
-from tasks_app.admin import bulk, rows, scopes, tasks, webhooks, workers
+from tasks_app.admin import bulk_operations, scopes, steps, webhooks, workers
+from tasks_app.admin.tasks import admin
 
-__all__ = ["bulk", "rows", "scopes", "tasks", "webhooks", "workers"]
+__all__ = ["admin", "bulk_operations", "scopes", "steps", "webhooks", "workers"]

@@ -18,9 +18,9 @@ from caylex_project.accounts.admin.disabling import Change, disable_and_enable
 from caylex_project.accounts.admin.row_actions import RowActionsAdmin
 from caylex_project.accounts.audit import record
 from caylex_project.db.clock import clock
-from tasks_app.admin.actions import OperatedAdmin
+from tasks_app.admin.action_forms import RESEND
+from tasks_app.admin.bulk_actions import OperatedAdmin
 from tasks_app.admin.links import task_link
-from tasks_app.admin.questions import RESEND
 from tasks_app.models import WebhookDelivery, WebhookEndpoint, WebhookSecret
 from tasks_app.operations.webhooks import disable_endpoint, enable_endpoint
 from tasks_app.states import DeliveryState

@@ -10,7 +10,7 @@ from django.utils.html import format_html
 
 from caylex_project.accounts.admin.row_actions import RowActionsAdmin
 from caylex_project.db.clock import clock
-from tasks_app.admin import words
+from tasks_app.admin.tasks import formatting
 from tasks_app.models import AgentTask, Worker
 from tasks_app.states import WorkerState
 
@@ -55,7 +55,7 @@ class WorkerAdmin(RowActionsAdmin):
         left = (worker.lease_until - clock.now()).total_seconds()
         age = max(0.0, settings.ENVIRONMENT.caylex_lease_seconds - left)
         late = "; its lease has ended" if left <= 0 else ""
-        return f"{words.duration(round(age))} ago{late}"
+        return f"{formatting.duration(round(age))} ago{late}"
 
     def shown_of(self, row: Worker) -> dict[str, Any]:
         """The tasks that it holds now."""

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from caylex_project.accounts.models import AuditEntry
-from tasks_app.admin import payloads
+from tasks_app.admin.tasks import payloads
 from tasks_app.models import AgentTask, Event, Step, ToolCall, WebhookDelivery
 from tests.api.conftest import Account
 from tests.api.test_admin_actions import FAILED, LIST, change_page, rows, staff, trail

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from caylex_project.accounts.models import EndUser, Project, StaffScope
 from caylex_project.web.warm_up import warm_up
-from tasks_app.admin.markdown import rendered
+from tasks_app.admin.tasks.markdown import rendered
 from tasks_app.models import AgentTask, Event, Step, TaskMetadata
 from tests.api.conftest import Account
 from tests.api.test_admin_actions import COMPLETED, FAILED, LIST, change_page, staff

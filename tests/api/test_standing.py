@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent_runtime.outcome import StopReason
-from tasks_app.admin.words import told
+from tasks_app.admin.tasks.formatting import told
 from tasks_app.queries import TaskView
 from tasks_app.standing import Code, Standing, Surroundings, sentence, standing_of
 from tasks_app.states import Status, WorkerState

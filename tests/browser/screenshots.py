@@ -47,7 +47,7 @@ def _seed() -> dict[str, str]:
     from django.utils import timezone
 
     from caylex_project.accounts.audit import record
-    from tasks_app.admin.payloads import LOOK
+    from tasks_app.admin.tasks.payloads import LOOK
     from tests.browser.office import furnish
     from tests.browser.scene import Scene
 

@@ -11,8 +11,8 @@ from django.core.cache import cache
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncHour
 
-from tasks_app.admin import words
-from tasks_app.admin.filters import pending, resting
+from tasks_app.admin.tasks import formatting
+from tasks_app.admin.tasks.filters import pending, resting
 from tasks_app.states import Status
 
 COUNT_TO = 1000  # no count goes on beyond this
@@ -81,11 +81,11 @@ def counters_of(tasks: QuerySet[Any], *, now: datetime.datetime) -> tuple[list[C
         ),
         Counter(
             name="Oldest queued",
-            value=words.duration(int(waited)) if oldest else "–",
+            value=formatting.duration(int(waited)) if oldest else "–",
             query="status=queued",
             alarming=waited > 60,
         ),
-        Counter(name="Spent today", value=words.money(spent or None), query="ended=24h"),
+        Counter(name="Spent today", value=formatting.money(spent or None), query="ended=24h"),
     ], _bars(hours, now)
 
 

@@ -14,7 +14,7 @@ from django.urls import URLPattern, path, reverse
 
 from caylex_project.accounts.staff_scope import visible_projects
 from caylex_project.db.clock import clock
-from tasks_app.admin.readonly import LivePageAdmin
+from tasks_app.admin.base import LivePageAdmin
 from tasks_app.models import BulkOperation, Worker
 from tasks_app.operations import staff
 from tasks_app.states import WorkerState

@@ -13,11 +13,11 @@ from django.utils.safestring import SafeString
 
 from agent_runtime.outcome import StopReason
 from caylex_project.accounts.models import AuditEntry
-from tasks_app.admin import words
-from tasks_app.admin.curl import poll_command, submit_command
-from tasks_app.admin.markdown import rendered
-from tasks_app.admin.payloads import may_see_payloads, payloads_open
-from tasks_app.admin.timeline import Timeline, timeline_of, tools_of
+from tasks_app.admin.tasks import formatting
+from tasks_app.admin.tasks.curl import poll_command, submit_command
+from tasks_app.admin.tasks.markdown import rendered
+from tasks_app.admin.tasks.payloads import may_see_payloads, payloads_open
+from tasks_app.admin.tasks.timeline import Timeline, timeline_of, tools_of
 from tasks_app.models import AgentTask, Step, Worker
 from tasks_app.queries import view_of
 from tasks_app.remedies import REMEDIES, cause_of
@@ -48,7 +48,7 @@ def now_context(request: HttpRequest, task: AgentTask, *, now: datetime.datetime
         "reruns": list(reruns[:MOST_RERUNS]),
         "version": f"{task.sequence}-{task.status}",
         "ended": Status(task.status).terminal,
-        "sentence": words.told(standing if payloads else without_payload(standing)),
+        "sentence": formatting.told(standing if payloads else without_payload(standing)),
         "error": task.error if payloads else "",
         "remedy": _remedy(task),
         "last_step": _last_step(task) if task.error else None,
@@ -153,15 +153,15 @@ def _tiles(task: AgentTask, now: datetime.datetime) -> list[Tile]:
     return [
         Tile(name="Steps", value=str(task.steps_completed), more=_of(limits.get("max_steps"))),
         Tile(name="Tool calls", value=str(task.tool_calls_made), more=_of(most_calls)),
-        Tile(name="Queued", value=words.duration(round(max(0, queued), 1))),
+        Tile(name="Queued", value=formatting.duration(round(max(0, queued), 1))),
         Tile(
             name="Ran",
-            value=words.duration(round(max(0, ran), 1)) if begun else "–",
-            more=_of(limits.get("timeout_seconds"), words.duration),
+            value=formatting.duration(round(max(0, ran), 1)) if begun else "–",
+            more=_of(limits.get("timeout_seconds"), formatting.duration),
         ),
         Tile(name="Tokens in", value=f"{task.input_tokens:,}", more=tokens),
         Tile(name="Tokens out", value=f"{task.output_tokens:,}"),
-        Tile(name="Cost", value=words.money(task.cost_usd), more=_of(cost, words.money)),
+        Tile(name="Cost", value=formatting.money(task.cost_usd), more=_of(cost, formatting.money)),
         Tile(name="Run", value=str(task.run_number), more=f"{task.attempt} failed tries"),
         Tile(name="Model", value=task.model),
         *_worker_tile(task, now),

@@ -10,9 +10,9 @@ from django.http import HttpRequest
 
 from caylex_project.accounts.admin.base import ReadOnlyAdmin
 from caylex_project.db.clock import clock
+from tasks_app.admin.base import ReadOnlyInline
 from tasks_app.admin.links import task_link
-from tasks_app.admin.payloads import payloads_open
-from tasks_app.admin.readonly import ReadOnlyInline
+from tasks_app.admin.tasks.payloads import payloads_open
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 
 # A view-only user could run any function from there, and a schedule is code execution.

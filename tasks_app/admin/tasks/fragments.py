@@ -11,9 +11,9 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from caylex_project.db.clock import clock
-from tasks_app.admin.page import journal_context, now_context
-from tasks_app.admin.payloads import may_see_payloads, payloads_open
-from tasks_app.admin.timeline import pretty, pretty_text
+from tasks_app.admin.tasks.page import journal_context, now_context
+from tasks_app.admin.tasks.payloads import may_see_payloads, payloads_open
+from tasks_app.admin.tasks.timeline import pretty, pretty_text
 from tasks_app.models import AgentTask, Step, ToolCall
 
 _OF_TASK = (

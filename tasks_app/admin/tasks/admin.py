@@ -16,20 +16,20 @@ from django.utils.html import format_html
 
 from caylex_project.accounts.site.query_params import CheckedList
 from caylex_project.db.clock import clock
-from tasks_app.admin import live, words
-from tasks_app.admin.actions import OperatedAdmin
-from tasks_app.admin.counters import counters_of
-from tasks_app.admin.filters import FILTERS
-from tasks_app.admin.page import (
+from tasks_app.admin.action_forms import CANCEL, OF_TASKS, RETRY
+from tasks_app.admin.base import LivePageAdmin
+from tasks_app.admin.bulk_actions import OperatedAdmin
+from tasks_app.admin.tasks import formatting, fragments
+from tasks_app.admin.tasks.counters import counters_of
+from tasks_app.admin.tasks.filters import FILTERS
+from tasks_app.admin.tasks.page import (
     addresses,
     commands,
     journal_context,
     now_context,
 )
-from tasks_app.admin.payloads import may_see_payloads, open_payloads
-from tasks_app.admin.questions import CANCEL, OF_TASKS, RETRY
-from tasks_app.admin.readonly import LivePageAdmin
-from tasks_app.admin.search import HELP, search
+from tasks_app.admin.tasks.payloads import may_see_payloads, open_payloads
+from tasks_app.admin.tasks.search import HELP, search
 from tasks_app.models import AgentTask
 
 LINE = 120  # characters of a prompt in the list
@@ -185,7 +185,7 @@ class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
     def live_view(self, request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
         """The parts of the page that change."""
         task = self._task(request, task_id)
-        return live.fragment(request, task, self.offers(request, task))
+        return fragments.fragment(request, task, self.offers(request, task))
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -197,13 +197,13 @@ class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
 
     def download_view(self, request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
         """The task as a file."""
-        return live.whole_task(request, self._task(request, task_id))
+        return fragments.whole_task(request, self._task(request, task_id))
 
     def payload_view(self, request: HttpRequest, part: str, pk: uuid.UUID) -> HttpResponse:
         """One payload as a file."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return live.payload(request, self.get_queryset(request), part, pk)
+        return fragments.payload(request, self.get_queryset(request), part, pk)
 
     def _task(self, request: HttpRequest, task_id: Any) -> AgentTask:
         if not self.has_view_permission(request):
@@ -240,7 +240,9 @@ class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
         """How long ago it was submitted."""
         past = (clock.now() - task.created_at).total_seconds()
         return format_html(
-            '<time datetime="{}">{}</time>', task.created_at.isoformat(), words.duration(int(past))
+            '<time datetime="{}">{}</time>',
+            task.created_at.isoformat(),
+            formatting.duration(int(past)),
         )
 
     @admin.display(description="Took")
@@ -249,7 +251,7 @@ class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
         if task.started_at is None:
             return "–"
         seconds = ((task.completed_at or clock.now()) - task.started_at).total_seconds()
-        return words.duration(round(max(0.0, seconds), 1))
+        return formatting.duration(round(max(0.0, seconds), 1))
 
     @admin.display(description="Steps")
     def steps(self, task: AgentTask) -> int:
@@ -259,4 +261,4 @@ class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
     @admin.display(description="Cost")
     def cost(self, task: AgentTask) -> str:
         """What was told of it."""
-        return words.money(task.cost_usd)
+        return formatting.money(task.cost_usd)

@@ -14,7 +14,7 @@ from django.db.models import Count, Exists, OuterRef, Prefetch, QuerySet
 from django.urls import reverse
 
 from agent_runtime.messages import CallState, text_of
-from tasks_app.admin import words
+from tasks_app.admin.tasks import formatting
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 
 STEPS_A_PAGE = 50
@@ -159,7 +159,7 @@ class _Scale:
         seconds = max(0.0, ((ended or self.now) - began).total_seconds())
         left = min(99.0, max(0.0, (began - self.start).total_seconds() / self.total * 100))
         width = min(100 - left, max(1.0, seconds / self.total * 100))
-        return words.duration(round(seconds, 1)), round(left, 2), round(width, 2)
+        return formatting.duration(round(seconds, 1)), round(left, 2), round(width, 2)
 
 
 def _rows_of(step: Step, scale: _Scale, payloads: bool, attempt: int) -> Iterator[Row]:
@@ -177,7 +177,7 @@ def _rows_of(step: Step, scale: _Scale, payloads: bool, attempt: int) -> Iterato
         attempt=str(attempt),
         time=time,
         tokens=f"{tokens[0]:,} in, {tokens[1]:,} out" if any(tokens) else "",
-        cost=words.money(usage["cost_usd"]) if usage.get("cost_usd") is not None else "",
+        cost=formatting.money(usage["cost_usd"]) if usage.get("cost_usd") is not None else "",
         left=left,
         width=width,
         payloads=tuple(_of_step(step)) if payloads else (),
@@ -225,7 +225,7 @@ def _payload(title: str, text: str, row: Step | ToolCall, part: str) -> Payload:
     return Payload(
         title=title,
         text=raw[:MOST_SHOWN].decode(errors="ignore"),
-        size=words.size(len(raw)),
+        size=formatting.size(len(raw)),
         cut=len(raw) > MOST_SHOWN,
         address=reverse(name, args=[part, row.pk]),
     )

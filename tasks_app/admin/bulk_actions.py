@@ -21,7 +21,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from caylex_project.db.clock import clock
-from tasks_app.admin.questions import Action, ReasonForm, ids_in, moment_in
+from tasks_app.admin.action_forms import Action, ReasonForm, ids_in, moment_in
 from tasks_app.operations import bulk, staff
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from django.urls import reverse
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import AuditEntry
 from caylex_project.db.clock import clock
-from tasks_app.admin.questions import ReasonForm
+from tasks_app.admin.action_forms import ReasonForm
 from tasks_app.models import AgentTask
 
 LOOK = "look at payloads"
