@@ -1,7 +1,7 @@
 from django.apps import AppConfig
 from django.core import checks
 
-from tasks_app.checks import TAG, check_workers
+from tasks_app.monitoring.system_checks import TAG, check_workers
 
 
 class TasksConfig(AppConfig):

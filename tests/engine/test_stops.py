@@ -15,8 +15,8 @@ from agent_runtime.messages import Call, CallState, ToolRequest
 from agent_runtime.testing import FakeTools, ScriptedModel, says
 from caylex_project.accounts.models import Project, Tenant
 from skills_app.operations import SkillText
-from tasks_app.health import read_figures
 from tasks_app.models import AgentTask, Event
+from tasks_app.monitoring.stats import read_figures
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
 from tasks_app.worker.engine import LOOK_EVERY

@@ -11,8 +11,8 @@ from django.db import connections
 from django.test import override_settings
 
 from caylex_project import VERSION
-from tasks_app import health
 from tasks_app.models import Worker
+from tasks_app.monitoring import stats
 from tests.factories import WorkerFactory
 
 TOKEN = "a-token-for-metrics-0123456789"
@@ -21,9 +21,9 @@ TOKEN = "a-token-for-metrics-0123456789"
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
     """Let each test ask for the migrations anew."""
-    health._migrated.clear()
+    stats._migrated.clear()
     yield
-    health._migrated.clear()
+    stats._migrated.clear()
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ from caylex_project import VERSION
 from caylex_project.db.options import RECEIVED
 from caylex_project.integrations.models import Credential
 from caylex_project.integrations.sealing import seal
-from tasks_app import diagnosis
 from tasks_app.models import AgentTask, Worker
+from tasks_app.monitoring import diagnose
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.identity import this_machine
 from tests.factories import (
@@ -291,7 +291,7 @@ def test_clocks_that_surely_differ(
     error: float,
     expected: int | None,
 ) -> None:
-    monkeypatch.setattr(diagnosis, "_clock_offset", lambda: (offset, error))
+    monkeypatch.setattr(diagnose, "_clock_offset", lambda: (offset, error))
     if expected is None:
         assert found() == (0, {})
         return

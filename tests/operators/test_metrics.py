@@ -16,8 +16,8 @@ from django.utils import timezone
 from django_q.models import OrmQ
 from prometheus_client.parser import text_string_to_metric_families
 
-from tasks_app import health, metrics
 from tasks_app.models import AgentTask, Worker
+from tasks_app.monitoring import metrics, stats
 from tasks_app.states import Status, WorkerState
 from tests.factories import AgentTaskFactory, EndUserFactory, NavigatorFactory, WorkerFactory
 from tests.operators.conftest import TOKEN
@@ -159,7 +159,7 @@ def test_it_tells_what_the_last_hour_s_tasks_have_used(with_token: None, db: Non
 def test_counts_stop_at_their_caps(
     with_token: None, db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "COUNT_TO", 2)
+    monkeypatch.setattr(stats, "COUNT_TO", 2)
     monkeypatch.setattr(metrics, "RECENT_TASKS", 3)
     for _ in range(4):
         AgentTaskFactory.create(steps_completed=1)
@@ -286,9 +286,9 @@ def test_no_query_of_a_scrape_or_of_readiness_walks_through_the_tasks(db: None) 
     over, tenants = 6000, 3
     fill(over=over, tenants=tenants)
     with CaptureQueriesContext(connection) as queries:
-        figures = health.read_figures()
+        figures = stats.read_figures()
         metrics.read_recent(now=figures.at)
-        assert health.is_ready()
+        assert stats.is_ready()
 
     assert (figures.due, figures.waiting, figures.quarantined) == (3, 3, 3)
     assert (figures.running, figures.stranded, figures.stopping) == (6, 0, 3)
@@ -303,7 +303,7 @@ def test_no_query_of_a_scrape_or_of_readiness_walks_through_the_tasks(db: None) 
 def test_the_number_of_queries_does_not_depend_on_what_there_is(db: None) -> None:
     def count() -> int:
         with CaptureQueriesContext(connection) as queries:
-            health.read_figures()
+            stats.read_figures()
         return len(queries)
 
     AgentTaskFactory.create()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks_app import metrics
+from tasks_app.monitoring import metrics
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs" / "monitoring.md").read_text()
@@ -16,8 +16,8 @@ def finding_codes() -> set[str]:
     """Return the codes as the sources write them."""
     return {
         str(keyword.value.value)
-        for name in ("findings", "diagnosis")
-        for node in ast.walk(ast.parse((ROOT / "tasks_app" / f"{name}.py").read_text()))
+        for name in ("findings", "diagnose")
+        for node in ast.walk(ast.parse((ROOT / "tasks_app/monitoring" / f"{name}.py").read_text()))
         if isinstance(node, ast.Call)
         for keyword in node.keywords
         if keyword.arg == "code" and isinstance(keyword.value, ast.Constant)

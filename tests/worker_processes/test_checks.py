@@ -10,8 +10,8 @@ from django.core import checks
 from django.core.management import get_commands, load_command_class
 from django.test import override_settings
 
-from tasks_app.checks import TAG
 from tasks_app.management.commands.qcluster import Command
+from tasks_app.monitoring.system_checks import TAG
 
 
 def found() -> list[str | None]:

@@ -10,9 +10,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from tasks_app.diagnosis import Diagnosis, examine
-from tasks_app.findings import Finding, Level
-from tasks_app.health import Figures, WorkerView
+from tasks_app.monitoring.diagnose import Diagnosis, examine
+from tasks_app.monitoring.findings import Finding, Level
+from tasks_app.monitoring.stats import Figures, WorkerView
 
 _WORDS = {
     Level.NOTE: "Note",

@@ -14,8 +14,8 @@ from django.db import Error, connections
 from django_q.management.commands.qcluster import Command as StockCommand
 
 from caylex_project.db.outage import is_outage
-from tasks_app import checks
-from tasks_app.health import unapplied_migrations
+from tasks_app.monitoring import system_checks
+from tasks_app.monitoring.stats import unapplied_migrations
 from tasks_app.worker import smallcluster
 from tasks_app.worker.supervisor import Supervisor
 
@@ -34,7 +34,7 @@ class Command(StockCommand):  # type: ignore[misc]
 
     help = "Runs the workers: CAYLEX_WORKERS processes, each with an engine of its own."
 
-    requires_system_checks = [checks.TAG]
+    requires_system_checks = [system_checks.TAG]
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until told to stop."""

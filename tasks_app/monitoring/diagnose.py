@@ -10,11 +10,11 @@ from django.core import checks
 from django.db import Error
 
 from caylex_project.db.server_time import database_now
-from tasks_app import health
-from tasks_app.checks import TAG
-from tasks_app.findings import EXAMPLES, Finding, Level, findings_of
-from tasks_app.health import Figures
-from tasks_app.session_findings import UNREADABLE, session_findings
+from tasks_app.monitoring import stats
+from tasks_app.monitoring.findings import EXAMPLES, Finding, Level, findings_of
+from tasks_app.monitoring.session_findings import UNREADABLE, session_findings
+from tasks_app.monitoring.stats import Figures
+from tasks_app.monitoring.system_checks import TAG
 
 CLOCK_WARNING = 1.0  # seconds between the database's clock and ours
 
@@ -46,12 +46,12 @@ def examine() -> Diagnosis:
         findings += sessions
         if any(each.code == UNREADABLE for each in sessions):
             return Diagnosis(findings=_worst_first(findings))
-        missing = health.unapplied_migrations()
+        missing = stats.unapplied_migrations()
         if missing:
             findings.append(_not_migrated(missing))
         else:
             offset, error = _clock_offset()
-            figures = health.read_figures()
+            figures = stats.read_figures()
             findings += [*_clock(offset, error), *findings_of(figures)]
     except Error as error_of_database:
         findings.append(_database_away(error_of_database))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from tasks_app import health
-from tasks_app.health import COUNT_TO, Figures, WorkerView
+from tasks_app.monitoring import stats
+from tasks_app.monitoring.stats import COUNT_TO, Figures, WorkerView
 from tasks_app.worker.identity import is_corpse
 
 OVERDUE_WARNING = 30.0  # seconds that a task is due without being claimed
@@ -69,7 +69,7 @@ def _workers(figures: Figures) -> Iterator[Finding]:
             code="no_worker",
             what="No worker claims tasks: " + _instead(figures.workers),
             advice=AFTER_RESTORE
-            if health.all_tenants_are_paused()
+            if stats.all_tenants_are_paused()
             else "Start `manage.py qcluster`, or look in its log for why it ended. After a restore "
             "of the database run `manage.py after_restore` first.",
         )
@@ -90,7 +90,7 @@ def _workers(figures: Figures) -> Iterator[Finding]:
             what=f"The workers run different versions: {', '.join(versions)}.",
             advice="During a deploy this passes. Otherwise a machine was left out: update it.",
         )
-    died = health.died_since(figures.at - HOUR).count()
+    died = stats.died_since(figures.at - HOUR).count()
     if died:
         yield Finding(
             level=Level.WARNING,
@@ -130,7 +130,7 @@ def _overdue(figures: Figures) -> Iterator[Finding]:
             "Workers have places and do not claim: look in their logs for a loop that lags, for "
             "database errors, and for tasks written by a newer version."
         )
-    oldest = health.oldest_due_tasks(figures.at)[:EXAMPLES]
+    oldest = stats.oldest_due_tasks(figures.at)[:EXAMPLES]
     yield Finding(
         level=_by(figures.oldest_due_seconds, critical=OVERDUE_CRITICAL),
         code="tasks_overdue",
@@ -149,7 +149,7 @@ def _are_full(workers: Collection[WorkerView]) -> bool:
 
 def _stranded(figures: Figures) -> Iterator[Finding]:
     if figures.stranded:
-        stranded = health.stranded_tasks(figures.at).values_list("pk", flat=True)[:EXAMPLES]
+        stranded = stats.stranded_tasks(figures.at).values_list("pk", flat=True)[:EXAMPLES]
         yield Finding(
             level=Level.WARNING if figures.alive else Level.CRITICAL,
             code="tasks_stranded",
@@ -162,7 +162,7 @@ def _stranded(figures: Figures) -> Iterator[Finding]:
 
 def _stopping(figures: Figures) -> Iterator[Finding]:
     limit = figures.at - datetime.timedelta(seconds=STOP_SECONDS)
-    overdue = health.stopping_tasks().filter(cancel_requested_at__lte=limit)
+    overdue = stats.stopping_tasks().filter(cancel_requested_at__lte=limit)
     rows = list(overdue.only("cancel_requested_at").order_by("cancel_requested_at")[:EXAMPLES])
     if rows and rows[0].cancel_requested_at:
         longest = (figures.at - rows[0].cancel_requested_at).total_seconds()
@@ -186,7 +186,7 @@ def _stopping(figures: Figures) -> Iterator[Finding]:
 
 def _quarantined(figures: Figures) -> Iterator[Finding]:
     if figures.quarantined:
-        worst = health.quarantined_tasks().order_by("-crashes", "-next_attempt_at")[:EXAMPLES]
+        worst = stats.quarantined_tasks().order_by("-crashes", "-next_attempt_at")[:EXAMPLES]
         yield Finding(
             level=Level.WARNING,
             code="tasks_quarantined",
@@ -201,7 +201,7 @@ def _quarantined(figures: Figures) -> Iterator[Finding]:
 def _waiting(figures: Figures) -> Iterator[Finding]:
     if not figures.waiting:
         return
-    for reason, count, attempts in health.waiting_reasons(figures.at)[:REASONS_SHOWN]:
+    for reason, count, attempts in stats.waiting_reasons(figures.at)[:REASONS_SHOWN]:
         if not reason:
             continue
         yield Finding(
@@ -225,7 +225,7 @@ def _doorbell(figures: Figures) -> Iterator[Finding]:
 
 
 def _in_doubt(figures: Figures) -> Iterator[Finding]:
-    calls = health.in_doubt(figures.at - DAY).order_by("-completed_at")
+    calls = stats.in_doubt(figures.at - DAY).order_by("-completed_at")
     lost = calls[:COUNT_TO].count()
     if lost:
         tasks = calls.values_list("step__task", flat=True)[:EXAMPLES]
@@ -241,7 +241,7 @@ def _in_doubt(figures: Figures) -> Iterator[Finding]:
 
 
 def _credentials() -> Iterator[Finding]:
-    lost = health.unopenable_credentials()
+    lost = stats.unopenable_credentials()
     if lost:
         yield Finding(
             level=Level.WARNING,

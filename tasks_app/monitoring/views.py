@@ -13,8 +13,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from tasks_app.health import is_ready
-from tasks_app.metrics import scrape
+from tasks_app.monitoring.metrics import scrape
+from tasks_app.monitoring.stats import is_ready
 
 _PLAIN = "text/plain; charset=utf-8"
 

@@ -18,8 +18,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tasks_app.health import Figures, read_figures
 from tasks_app.models import AgentTask
+from tasks_app.monitoring.stats import Figures, read_figures
 from tasks_app.states import Status, WorkerState
 
 RECENT = datetime.timedelta(hours=1)

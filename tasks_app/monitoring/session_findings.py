@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from django.db import connection
 
 from caylex_project.db.options import ASSUMED, RECEIVED
-from tasks_app.findings import Finding, Level
+from tasks_app.monitoring.findings import Finding, Level
 
 UNREADABLE = "session_settings"  # with these the rest cannot be read, or not be relied on
 _DURABLE = "synchronous_commit"

@@ -1,0 +1,4 @@
+"""Health, metrics, the doctor and the system checks.
+
+Imports everything of `tasks_app` but `api` and `admin`.
+"""
