@@ -16,8 +16,8 @@ EDGES = {
     "tasks_app/operations/bulk.py": "what broke is counted; the others are done",
     "tasks_app/webhooks/sender.py": "a message whose sending broke must not come round for ever",
     "tasks_app/worker/engine.py": "a task that broke is let go; a loop that broke ends the process",
-    "tasks_app/worker/journal.py": "whatever a write raises, the driver that waits has to hear",
-    "tasks_app/worker/supervisor.py": "a child that broke ends with a code",
+    "tasks_app/worker/journal/journal.py": "the driver that waits gets whatever a write raises",
+    "tasks_app/worker/process/supervisor.py": "a child that broke ends with a code",
 }
 
 

@@ -48,7 +48,7 @@ def _claims(section: Section, *, rounds: int) -> None:
 
     from tasks_app.models import AgentTask, Worker
     from tasks_app.states import Status
-    from tasks_app.worker.claim import SLICE, claim_due
+    from tasks_app.worker.claiming.claim import SLICE, claim_due
 
     later = timezone.now() + datetime.timedelta(days=2)
     worker = Worker.objects.create(

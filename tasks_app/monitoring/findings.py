@@ -11,7 +11,7 @@ from django.conf import settings
 
 from tasks_app.monitoring import stats
 from tasks_app.monitoring.stats import COUNT_TO, Figures, WorkerView
-from tasks_app.worker.identity import is_corpse
+from tasks_app.worker.process.identity import is_corpse
 
 OVERDUE_WARNING = 30.0  # seconds that a task is due without being claimed
 OVERDUE_CRITICAL = 300.0

@@ -29,7 +29,7 @@ from caylex_project.integrations.credentials import value_of
 from caylex_project.integrations.models import Credential
 from tasks_app.models import AgentTask, ToolCall, Worker
 from tasks_app.states import PRIORITIES, Status, WorkerState
-from tasks_app.worker.quarantine import QUARANTINED_AT
+from tasks_app.worker.claiming.quarantine import QUARANTINED_AT
 
 COUNT_TO = 100_000  # no count goes on beyond this; it then means "at least"
 REASONS_OF = 10_000  # how many waiting tasks are read for their reasons

@@ -25,8 +25,7 @@ from tasks_app.operations.scopes import stop_disabled
 from tasks_app.states import WorkerState
 from tasks_app.task_log import log_start
 from tasks_app.webhooks.sender import Sender
-from tasks_app.worker import portions, retention, sweep
-from tasks_app.worker.claim import (
+from tasks_app.worker.claiming.claim import (
     MOST_SLICE,
     SLICE,
     Claim,
@@ -36,12 +35,13 @@ from tasks_app.worker.claim import (
     claims_of,
 )
 from tasks_app.worker.database import DatabaseAway
-from tasks_app.worker.drive import Driver
-from tasks_app.worker.held import Held
-from tasks_app.worker.journal import Fenced
-from tasks_app.worker.lease import Heartbeat, register, set_draining
-from tasks_app.worker.notices import read_notices
-from tasks_app.worker.release import end_worker, free_broken
+from tasks_app.worker.execution.active_task import Held
+from tasks_app.worker.execution.control import read_notices
+from tasks_app.worker.execution.driver import Driver
+from tasks_app.worker.journal.journal import Fenced
+from tasks_app.worker.maintenance import batches, retention, sweep
+from tasks_app.worker.maintenance.reclaim import end_worker, free_broken
+from tasks_app.worker.process.lease import Heartbeat, register, set_draining
 from tasks_app.worker.resources import Resources
 
 log = structlog.get_logger(__name__)
@@ -166,8 +166,8 @@ class Engine:
             _retire(resources),
             self._heed_notices(resources, worker_id),
             sender.run(self._draining),
-            portions.work(work_on, resources.database.run, self._draining),
-            portions.work(stop_disabled, resources.database.run, self._draining),
+            batches.work(work_on, resources.database.run, self._draining),
+            batches.work(stop_disabled, resources.database.run, self._draining),
         )
         helpers = [asyncio.create_task(duty) for duty in duties]
         for helper in helpers:

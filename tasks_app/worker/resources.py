@@ -16,15 +16,15 @@ from agent_runtime.ports import Model
 from caylex_project.environment import Environment
 from skills_app.operations import SkillText, skill_body, skill_file
 from tasks_app.transcripts import transcript_of
-from tasks_app.worker.claim import Claim
+from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.database import Database
-from tasks_app.worker.held import Held
-from tasks_app.worker.journal import Journal
-from tasks_app.worker.notices import Board
-from tasks_app.worker.reader import Reader
-from tasks_app.worker.rebuild import Record, fixed_prompt, revision_of
-from tasks_app.worker.tell import Teller
-from tasks_app.worker.toolbox import Toolbox
+from tasks_app.worker.execution.active_task import Held
+from tasks_app.worker.execution.change_notifier import Teller
+from tasks_app.worker.execution.control import Board
+from tasks_app.worker.execution.loader import Reader
+from tasks_app.worker.execution.rebuild import Record, fixed_prompt, revision_of
+from tasks_app.worker.execution.toolbox import Toolbox
+from tasks_app.worker.journal.journal import Journal
 
 USER_DISABLED = "The end user was disabled."
 

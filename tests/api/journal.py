@@ -11,9 +11,9 @@ from agent_runtime.messages import CallState, Usage
 from agent_runtime.outcome import StopReason
 from tasks_app.models import AgentTask
 from tasks_app.states import Status
-from tasks_app.worker.claim import claim_due
-from tasks_app.worker.entries import CallChange, Entry, NewCall, NewStep, Release
-from tasks_app.worker.write import write_entries
+from tasks_app.worker.claiming.claim import claim_due
+from tasks_app.worker.journal.entries import CallChange, Entry, NewCall, NewStep, Release
+from tasks_app.worker.journal.write import write_entries
 from tests.api.conftest import Account
 from tests.api.test_poll import make_task
 from tests.engine.build import a_worker

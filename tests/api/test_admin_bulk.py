@@ -17,8 +17,8 @@ from caylex_project.accounts import audit
 from caylex_project.accounts.models import AuditEntry, StaffScope
 from tasks_app.models import AgentTask, BulkOperation, WebhookDelivery, WebhookEndpoint
 from tasks_app.operations import bulk, staff
-from tasks_app.worker import portions as duty
 from tasks_app.worker.database import Database
+from tasks_app.worker.maintenance import batches as duty
 from tests.api.conftest import Account
 from tests.api.test_admin_actions import (
     COMPLETED,

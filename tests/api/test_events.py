@@ -16,7 +16,7 @@ from tasks_app.models import AgentTask, Event
 from tasks_app.operations.runs import retry
 from tasks_app.operations.stop import cancel
 from tasks_app.states import Status
-from tasks_app.worker.entries import Release
+from tasks_app.worker.journal.entries import Release
 from tests.api.conftest import SUBMIT, Account, Caller
 from tests.api.journal import WHOLE, a_call, a_step, claim, commit, lived
 from tests.api.test_poll import make_task

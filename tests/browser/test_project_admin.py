@@ -15,8 +15,8 @@ from caylex_project.integrations.credentials import store_credential, value_of
 from caylex_project.integrations.models import Credential
 from skills_app.operations import skill_body, store_skill
 from skills_app.parsing.skill_md import parse_skill
-from tasks_app.worker.claim import claim_due
-from tasks_app.worker.rebuild import fixed_prompt, read_record, revision_of
+from tasks_app.worker.claiming.claim import claim_due
+from tasks_app.worker.execution.rebuild import fixed_prompt, read_record, revision_of
 from tests.browser.scene import Scene
 from tests.browser.test_stories import address, sign_in, violations  # noqa: F401
 from tests.engine.build import a_worker

@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from tasks_app.models import AgentTask, Worker
 from tasks_app.states import Status, WorkerState
-from tasks_app.worker.quarantine import FATAL_AT
-from tasks_app.worker.release import end_worker
+from tasks_app.worker.claiming.quarantine import FATAL_AT
+from tasks_app.worker.maintenance.reclaim import end_worker
 from tests.chaos.databases import Postgresql, Sqlite
 from tests.chaos.doorbells import lose_knocks, repeat_knocks
 from tests.chaos.faults import ANYWHERE, ON_POSTGRESQL, ON_SQLITE, Fault, Kind

@@ -16,8 +16,10 @@ from typing import Any
 from caylex_project.db.server_time import database_now
 from tasks_app.models import AgentTask, Worker
 from tasks_app.states import Status, WorkerState
-from tasks_app.worker import claim, engine, write
+from tasks_app.worker import engine
+from tasks_app.worker.claiming import claim
 from tasks_app.worker.engine import Engine, install
+from tasks_app.worker.journal import write
 
 __all__ = ["FENCES", "Engine", "install"]
 

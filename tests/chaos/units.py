@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks_app.worker import identity
+from tasks_app.worker.process import identity
 from tests.fork_server import ROOT
 from tests.worker_processes.cluster import children_of, started_at
 

@@ -15,13 +15,13 @@ from skills_app.operations import SkillText
 from tasks_app.models import AgentTask, Worker
 from tasks_app.states import WorkerState
 from tasks_app.transcripts import transcript_of
-from tasks_app.worker.claim import Claim, claim_due
+from tasks_app.worker.claiming.claim import Claim, claim_due
 from tasks_app.worker.database import Database
-from tasks_app.worker.drive import Driver
-from tasks_app.worker.held import Held
-from tasks_app.worker.journal import Journal
-from tasks_app.worker.rebuild import fixed_prompt, read_record
-from tasks_app.worker.toolbox import Toolbox
+from tasks_app.worker.execution.active_task import Held
+from tasks_app.worker.execution.driver import Driver
+from tasks_app.worker.execution.rebuild import fixed_prompt, read_record
+from tasks_app.worker.execution.toolbox import Toolbox
+from tasks_app.worker.journal.journal import Journal
 from tests.factories import AgentTaskFactory
 
 LIMITS = {"schema": 1, "max_steps": 50, "max_tool_calls": None, "timeout_seconds": 3600}

@@ -26,11 +26,11 @@ from tasks_app.remedies import BROKE, FATAL
 from tasks_app.states import Status, WorkerState
 from tasks_app.stopping import end_failed
 from tasks_app.transcripts import steps_of, transcript_of
-from tasks_app.worker.claim import Claim
+from tasks_app.worker.claiming.claim import Claim
+from tasks_app.worker.claiming.quarantine import FATAL_AT
 from tasks_app.worker.database import Database
-from tasks_app.worker.quarantine import FATAL_AT
-from tasks_app.worker.release import end_worker, free_broken
-from tasks_app.worker.sweep import sweep
+from tasks_app.worker.maintenance.reclaim import end_worker, free_broken
+from tasks_app.worker.maintenance.sweep import sweep
 from tests.engine.build import LIMITS, a_task, a_worker, claim_all, claimed_task, drive
 from tests.factories import StepFactory, ToolCallFactory
 

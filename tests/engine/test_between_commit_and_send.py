@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
 from tasks_app.models import AgentTask, Event, ToolCall
 from tasks_app.states import Status
-from tasks_app.worker.claim import Claim
+from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.database import Database
-from tasks_app.worker.drive import Driver
-from tasks_app.worker.entries import Entry, Landed
-from tasks_app.worker.held import Held
-from tasks_app.worker.journal import Journal
-from tasks_app.worker.write import write_entries
+from tasks_app.worker.execution.active_task import Held
+from tasks_app.worker.execution.driver import Driver
+from tasks_app.worker.journal.entries import Entry, Landed
+from tasks_app.worker.journal.journal import Journal
+from tasks_app.worker.journal.write import write_entries
 from tests.engine.build import a_driver, claimed_task, take
 
 TWO_CALLS = asks(("fake__write", {"n": 1}), ("fake__write", {"n": 2}))

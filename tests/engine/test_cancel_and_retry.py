@@ -15,8 +15,8 @@ from tasks_app.models import AgentTask, Event, ToolCall
 from tasks_app.operations import locked, runs, stop
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
-from tasks_app.worker.journal import Fenced, Journal
-from tasks_app.worker.sweep import sweep
+from tasks_app.worker.journal.journal import Fenced, Journal
+from tasks_app.worker.maintenance.sweep import sweep
 from tests.engine.build import a_driver, a_task, a_worker, claim_all, claimed_task, drive, take
 from tests.factories import TenantFactory
 
@@ -103,7 +103,7 @@ async def test_a_model_call_in_flight_is_aborted(database: Database) -> None:
 async def test_calls_on_the_wire_get_a_moment_and_are_then_named_for_what_they_are(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks_app.worker.calls.LAST_MOMENT", 0.05)
+    monkeypatch.setattr("tasks_app.worker.execution.tool_calls.LAST_MOMENT", 0.05)
     task, claim = await database.run(claimed_task)
     tools: FakeTools
 

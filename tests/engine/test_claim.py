@@ -11,7 +11,7 @@ from django.utils import timezone
 from caylex_project.accounts.models import Tenant
 from tasks_app.models import Event
 from tasks_app.states import Status, WorkerState
-from tasks_app.worker.claim import LeaseLost, claim_due
+from tasks_app.worker.claiming.claim import LeaseLost, claim_due
 from tests.engine.build import a_task, a_worker, claim_all
 from tests.factories import ProjectFactory, TenantFactory
 

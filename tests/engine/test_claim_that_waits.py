@@ -9,8 +9,8 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from tasks_app.models import Worker
-from tasks_app.worker import sweep
-from tasks_app.worker.lease import renew
+from tasks_app.worker.maintenance import sweep
+from tasks_app.worker.process.lease import renew
 from tests.engine.build import a_task, a_worker, claim_all
 from tests.faults.own_server import locked
 from tests.worker_processes.cluster import database_url, eventually

@@ -19,10 +19,10 @@ from tasks_app.operations.locked import locked_task
 from tasks_app.operations.stop import cancel
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
-from tasks_app.worker.entries import CallChange, Stopped
-from tasks_app.worker.journal import Journal
-from tasks_app.worker.notices import read_notices
-from tasks_app.worker.write import write_entries
+from tasks_app.worker.execution.control import read_notices
+from tasks_app.worker.journal.entries import CallChange, Stopped
+from tasks_app.worker.journal.journal import Journal
+from tasks_app.worker.journal.write import write_entries
 from tests.engine.build import a_driver, a_task, a_worker, claim_all, claimed_task, drive, take
 from tests.engine.test_journal import a_call, a_step, an_entry
 

@@ -14,12 +14,12 @@ from agent_runtime.messages import ToolResult
 from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.states import Status, WorkerState
-from tasks_app.worker.claim import Claim
+from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.database import Database
-from tasks_app.worker.entries import Entry, Landed
-from tasks_app.worker.journal import Fenced, Journal
-from tasks_app.worker.release import end_worker
-from tasks_app.worker.write import write_entries
+from tasks_app.worker.journal.entries import Entry, Landed
+from tasks_app.worker.journal.journal import Fenced, Journal
+from tasks_app.worker.journal.write import write_entries
+from tasks_app.worker.maintenance.reclaim import end_worker
 from tests.engine.build import LIMITS, a_driver, a_worker, claim_all, claimed_task, drive
 
 SEARCH_THEN_REPORT = (asks(("fake__search", {"q": 1})), says("Found it."))

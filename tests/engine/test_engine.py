@@ -21,11 +21,11 @@ from tasks_app.models import AgentTask, WebhookDelivery, Worker
 from tasks_app.operations import stop
 from tasks_app.states import DeliveryState, Status, WorkerState
 from tasks_app.worker import engine as module
-from tasks_app.worker import sweep
-from tasks_app.worker.claim import Claim, claim_due
+from tasks_app.worker.claiming.claim import Claim, claim_due
 from tasks_app.worker.database import Database
 from tasks_app.worker.engine import Engine
-from tasks_app.worker.journal import Journal
+from tasks_app.worker.journal.journal import Journal
+from tasks_app.worker.maintenance import sweep
 from tasks_app.worker.resources import Resources
 from tests.engine.build import a_task, copies
 from tests.engine.conftest import Heard

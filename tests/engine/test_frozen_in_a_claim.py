@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from tasks_app.models import AgentTask, Event, Worker
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.database import Database, DatabaseAway
-from tasks_app.worker.sweep import sweep
+from tasks_app.worker.maintenance.sweep import sweep
 from tests.engine.build import a_task
 from tests.worker_processes.cluster import eventually, running_cluster
 

@@ -15,11 +15,11 @@ from agent_runtime.messages import CallState, Usage
 from agent_runtime.outcome import StopReason
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.states import Status
-from tasks_app.worker.claim import Claim
+from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.database import Database
-from tasks_app.worker.entries import CallChange, Entry, NewCall, NewStep, Release
-from tasks_app.worker.journal import BATCH, Fenced, Journal
-from tasks_app.worker.write import write_entries
+from tasks_app.worker.journal.entries import CallChange, Entry, NewCall, NewStep, Release
+from tasks_app.worker.journal.journal import BATCH, Fenced, Journal
+from tasks_app.worker.journal.write import write_entries
 from tests.engine.build import a_task, a_worker, claim_all, claimed_task
 
 pytestmark = pytest.mark.django_db(transaction=True)

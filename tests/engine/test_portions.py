@@ -7,14 +7,14 @@ from collections.abc import Callable
 import pytest
 from django.db import InterfaceError, OperationalError, ProgrammingError
 
-from tasks_app.worker import portions
+from tasks_app.worker.maintenance import batches
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError, ProgrammingError])
 async def test_a_database_that_fails_ends_no_duty(
     monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    monkeypatch.setattr(portions, "EVERY", 0.0)
+    monkeypatch.setattr(batches, "EVERY", 0.0)
     draining = asyncio.Event()
     looks: list[datetime.datetime] = []
 
@@ -29,5 +29,5 @@ async def test_a_database_that_fails_ends_no_duty(
         return function(now=now)
 
     async with asyncio.timeout(5):
-        await portions.work(next_portion, run_unit, draining)
+        await batches.work(next_portion, run_unit, draining)
     assert len(looks) == 2

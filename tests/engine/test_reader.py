@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tasks_app.models import AgentTask
-from tasks_app.worker import reader
-from tasks_app.worker.claim import MOST_SLICE, Claim
+from tasks_app.worker.claiming.claim import MOST_SLICE, Claim
 from tasks_app.worker.database import Database
-from tasks_app.worker.journal import Fenced
-from tasks_app.worker.rebuild import Record, read_records
+from tasks_app.worker.execution import loader
+from tasks_app.worker.execution.rebuild import Record, read_records
+from tasks_app.worker.journal.journal import Fenced
 from tests.engine.build import a_task, a_worker, claim_all
 from tests.factories import StepFactory
 
@@ -27,7 +27,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(claims))
         return read_records(claims)
 
-    monkeypatch.setattr(reader, "read_records", counted)
+    monkeypatch.setattr(loader, "read_records", counted)
     return sizes
 
 
@@ -48,7 +48,7 @@ async def test_tasks_that_are_asked_for_together_are_read_together(
     database: Database, batches: list[int]
 ) -> None:
     claims = await database.run(claims_of(3))
-    reading = reader.Reader(database)
+    reading = loader.Reader(database)
     records = await asyncio.gather(*map(reading.read, claims))
     assert [record.task.id for record in records] == [claim.task_id for claim in claims]
     assert batches == [3]
@@ -58,14 +58,14 @@ async def test_tasks_that_are_asked_for_together_are_read_together(
 
 async def test_a_reading_is_of_one_slice_at_most(database: Database, batches: list[int]) -> None:
     claims = await database.run(claims_of(MOST_SLICE + 2))
-    await asyncio.gather(*map(reader.Reader(database).read, claims))
+    await asyncio.gather(*map(loader.Reader(database).read, claims))
     assert sorted(batches) == [2, MOST_SLICE]
 
 
 async def test_a_task_of_somebody_else_drops_out_alone(database: Database) -> None:
     mine, lost = await database.run(claims_of(2))
     stale = replace(lost, epoch=lost.epoch - 1)
-    reading = reader.Reader(database)
+    reading = loader.Reader(database)
     found, fenced = await asyncio.gather(
         reading.read(mine), reading.read(stale), return_exceptions=True
     )
@@ -84,7 +84,7 @@ async def test_each_has_its_own_steps(database: Database) -> None:
 
 async def test_who_gives_up_waiting_takes_nobody_along(database: Database) -> None:
     claims = await database.run(claims_of(2))
-    reading = reader.Reader(database)
+    reading = loader.Reader(database)
     first, second = (asyncio.create_task(reading.read(claim)) for claim in claims)
     await asyncio.sleep(0)
     first.cancel()

@@ -24,8 +24,8 @@ from tasks_app.models import (
     Worker,
 )
 from tasks_app.states import WorkerState
-from tasks_app.worker import retention
-from tasks_app.worker.retention import retire
+from tasks_app.worker.maintenance import retention
+from tasks_app.worker.maintenance.retention import retire
 from tests.factories import (
     AgentTaskFactory,
     EventFactory,

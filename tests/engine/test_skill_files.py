@@ -10,8 +10,8 @@ from agent_runtime.testing import FakeTools
 from skills_app.operations import SkillText, store_skill
 from skills_app.parsing.upload import load_upload
 from tasks_app.worker.database import Database
+from tasks_app.worker.execution.toolbox import Toolbox
 from tasks_app.worker.resources import _read_skill
-from tasks_app.worker.toolbox import Toolbox
 from tests.factories import ProjectFactory
 from tests.skills.test_upload import GOOD, packed
 

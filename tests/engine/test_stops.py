@@ -20,9 +20,9 @@ from tasks_app.monitoring.stats import read_figures
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
 from tasks_app.worker.engine import LOOK_EVERY
-from tasks_app.worker.notices import Board, read_notices
+from tasks_app.worker.execution.control import Board, read_notices
+from tasks_app.worker.execution.toolbox import Toolbox
 from tasks_app.worker.resources import USER_DISABLED
-from tasks_app.worker.toolbox import Toolbox
 from tests.engine.build import a_task, a_worker
 from tests.engine.test_engine import StartEngine, eventually, start, status_of  # noqa: F401
 from tests.factories import ServerInstanceFactory

@@ -11,11 +11,11 @@ from django.utils import timezone
 
 from tasks_app.models import AgentTask, Event, Worker
 from tasks_app.states import Status, WorkerState
-from tasks_app.worker.claim import LeaseLost
-from tasks_app.worker.identity import this_process
-from tasks_app.worker.lease import Heartbeat, register, renew
-from tasks_app.worker.release import end_worker
-from tasks_app.worker.sweep import sweep
+from tasks_app.worker.claiming.claim import LeaseLost
+from tasks_app.worker.maintenance.reclaim import end_worker
+from tasks_app.worker.maintenance.sweep import sweep
+from tasks_app.worker.process.identity import this_process
+from tasks_app.worker.process.lease import Heartbeat, register, renew
 from tests.engine.build import a_task, a_worker, claim_all
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -15,13 +15,13 @@ from tasks_app.changes import CHANNEL, MOST_IDS, announce, announced
 from tasks_app.operations.runs import retry
 from tasks_app.operations.stop import cancel
 from tasks_app.states import WorkerState
-from tasks_app.worker import tell as module
 from tasks_app.worker.database import Database
-from tasks_app.worker.entries import Entry, NewStep
-from tasks_app.worker.journal import Fenced, Journal
-from tasks_app.worker.release import end_worker
+from tasks_app.worker.execution import change_notifier as module
+from tasks_app.worker.execution.change_notifier import Teller
+from tasks_app.worker.journal.entries import Entry, NewStep
+from tasks_app.worker.journal.journal import Fenced, Journal
+from tasks_app.worker.maintenance.reclaim import end_worker
 from tasks_app.worker.resources import Resources
-from tasks_app.worker.tell import Teller
 from tests.engine.build import a_task, claimed_task
 from tests.engine.conftest import Heard
 from tests.worker_processes.cluster import PATIENCE

@@ -10,11 +10,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from tasks_app.worker import engine, journal, sweep
-from tasks_app.worker.claim import claim_due
+from tasks_app.worker import engine
+from tasks_app.worker.claiming.claim import claim_due
 from tasks_app.worker.engine import Engine, install
-from tasks_app.worker.lease import register
-from tasks_app.worker.release import end_worker
+from tasks_app.worker.journal import journal
+from tasks_app.worker.maintenance import sweep
+from tasks_app.worker.maintenance.reclaim import end_worker
+from tasks_app.worker.process.lease import register
 from tests.failpoints.switch import Failpoints, Moment
 
 __all__ = ["DIED", "Engine", "install"]

@@ -24,12 +24,12 @@ from tasks_app.operations import runs, stop
 from tasks_app.operations.submit import Submission
 from tasks_app.operations.submit import submit as submit_task
 from tasks_app.states import Status, WorkerState
-from tasks_app.worker.claim import Claim
+from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.database import Database
-from tasks_app.worker.journal import Journal
-from tasks_app.worker.release import end_worker
-from tasks_app.worker.sweep import sweep
-from tasks_app.worker.write import write_entries
+from tasks_app.worker.journal.journal import Journal
+from tasks_app.worker.journal.write import write_entries
+from tasks_app.worker.maintenance.reclaim import end_worker
+from tasks_app.worker.maintenance.sweep import sweep
 from tests.engine.build import a_driver, a_worker, claim_all, take
 from tests.failpoints.switch import Failpoints, Killed
 

@@ -11,8 +11,9 @@ import os
 from agent_runtime.llm.chat_completions import OpenRouter
 from agent_runtime.messages import ModelAnswer
 from agent_runtime.ports import ModelRequest
-from tasks_app.worker import releases, supervisor
 from tasks_app.worker.engine import Engine, install
+from tasks_app.worker.journal import outcomes
+from tasks_app.worker.process import supervisor
 
 __all__ = ["Engine", "install"]
 
@@ -30,7 +31,7 @@ class PoisonedModel(OpenRouter):
 
 
 def _shorten_waits(seconds: float) -> None:
-    setattr(releases, "WAITS", (seconds,))  # noqa: B010
+    setattr(outcomes, "WAITS", (seconds,))  # noqa: B010
 
 
 def _shorten_pauses(seconds: float) -> None:

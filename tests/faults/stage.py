@@ -33,7 +33,7 @@ from caylex_project.accounts.models import Navigator
 from tasks_app.models import SCHEMA, AgentTask, Event, Step, ToolCall, Worker
 from tasks_app.operations.submit import Submission, submit
 from tasks_app.states import TERMINAL, Status, WorkerState
-from tasks_app.worker.claim import claim_due
+from tasks_app.worker.claiming.claim import claim_due
 from tests.factories import NavigatorFactory, ServerInstanceFactory, WorkerFactory
 from tests.faults.ledger import Ledger
 from tests.llm.server import Pause, Recorded, Reply, ScriptedModel, ask, say

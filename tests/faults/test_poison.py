@@ -6,7 +6,7 @@ import pytest
 
 from tasks_app.models import Event, Worker
 from tasks_app.remedies import FATAL
-from tasks_app.worker.quarantine import FATAL_AT, QUARANTINED_AT
+from tasks_app.worker.claiming.quarantine import FATAL_AT, QUARANTINED_AT
 from tests.faults.engine import KILLED
 from tests.faults.stage import Stage, settled, small_clusters
 from tests.worker_processes.cluster import running_cluster

@@ -11,9 +11,9 @@ from agent_runtime.messages import CallState, Usage
 from agent_runtime.outcome import StopReason
 from tasks_app.models import AgentTask, Step, ToolCall
 from tasks_app.states import Status
-from tasks_app.worker import releases
-from tasks_app.worker.claim import Claim
-from tasks_app.worker.entries import CallChange, Entry, NewCall, NewStep, Release
+from tasks_app.worker.claiming.claim import Claim
+from tasks_app.worker.journal import outcomes
+from tasks_app.worker.journal.entries import CallChange, Entry, NewCall, NewStep, Release
 
 COMPLETED = Release(
     status=Status.COMPLETED,
@@ -31,9 +31,9 @@ CANCELLED = Release(
 )
 WAITING = Release(status=Status.PENDING, event="waiting", wait=5.0, reason="Busy.")
 WAYS_OUT = {
-    "handed back": releases.handed_back(),
+    "handed back": outcomes.handed_back(),
     "waiting": WAITING,
-    "failed": releases.failed("Add credit."),
+    "failed": outcomes.failed("Add credit."),
     "cancelled": CANCELLED,
     "completed": COMPLETED,
 }
@@ -81,7 +81,7 @@ class Hand:
             step=_step(self.run_number, self.index + 1, now),
             calls=calls,
             sent_calls=sum(state is CallState.STARTED for state in states),
-            release=releases.handed_back() if draining else None,
+            release=outcomes.handed_back() if draining else None,
         )
 
     def results(self, *, now: datetime.datetime, many: int) -> Entry:

@@ -25,13 +25,13 @@ from caylex_project.accounts.models import Tenant
 from tasks_app.models import AgentTask, Worker
 from tasks_app.operations import runs, stop, submit
 from tasks_app.states import Status, WorkerState
-from tasks_app.worker.claim import Claim, LeaseLost, claim_due, claim_quarantined
-from tasks_app.worker.entries import Entry, Stopped
-from tasks_app.worker.lease import set_draining
-from tasks_app.worker.quarantine import FATAL_AT, QUARANTINED_AT, company
-from tasks_app.worker.release import end_worker
-from tasks_app.worker.sweep import CANCEL_SECONDS, sweep
-from tasks_app.worker.write import write_entries
+from tasks_app.worker.claiming.claim import Claim, LeaseLost, claim_due, claim_quarantined
+from tasks_app.worker.claiming.quarantine import FATAL_AT, QUARANTINED_AT, company
+from tasks_app.worker.journal.entries import Entry, Stopped
+from tasks_app.worker.journal.write import write_entries
+from tasks_app.worker.maintenance.reclaim import end_worker
+from tasks_app.worker.maintenance.sweep import CANCEL_SECONDS, sweep
+from tasks_app.worker.process.lease import set_draining
 from tests.factories import NavigatorFactory, WorkerFactory
 from tests.model.hands import WAYS_OUT, Hand
 from tests.model.rows import LIVING, Rows, check_change, check_rows, read_rows

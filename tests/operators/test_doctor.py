@@ -30,7 +30,7 @@ from caylex_project.integrations.sealing import seal
 from tasks_app.models import AgentTask, Worker
 from tasks_app.monitoring import diagnose
 from tasks_app.states import Status, WorkerState
-from tasks_app.worker.identity import this_machine
+from tasks_app.worker.process.identity import this_machine
 from tests.factories import (
     AgentTaskFactory,
     ServerInstanceFactory,

@@ -8,9 +8,9 @@ import pytest
 from django.utils import timezone
 
 from tasks_app.states import WorkerState
-from tasks_app.worker import lease
-from tasks_app.worker.lease import Heartbeat
-from tasks_app.worker.release import end_worker
+from tasks_app.worker.maintenance.reclaim import end_worker
+from tasks_app.worker.process import lease
+from tasks_app.worker.process.lease import Heartbeat
 from tests.engine.build import a_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)

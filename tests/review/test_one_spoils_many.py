@@ -11,8 +11,8 @@ from caylex_project.integrations.access import accesses_for
 from tasks_app.models import SCHEMA, AgentTask
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
-from tasks_app.worker.reader import Reader
-from tasks_app.worker.sweep import sweep
+from tasks_app.worker.execution.loader import Reader
+from tasks_app.worker.maintenance.sweep import sweep
 from tests.engine.build import a_task, a_worker, claim_all
 
 
@@ -27,7 +27,7 @@ async def test_a_task_that_cannot_be_read_fails_alone(
             raise ZeroDivisionError
         return accesses_for(project=project, **values)
 
-    monkeypatch.setattr("tasks_app.worker.rebuild.accesses_for", broken)
+    monkeypatch.setattr("tasks_app.worker.execution.rebuild.accesses_for", broken)
     found = await asyncio.gather(*map(Reader(database).read, claims), return_exceptions=True)
     broke = [
         c.task_id for c, each in zip(claims, found, strict=True) if isinstance(each, Exception)

@@ -13,9 +13,9 @@ from tasks_app.models import AgentTask, ToolCall
 from tasks_app.operations import runs
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
-from tasks_app.worker.entries import Entry
-from tasks_app.worker.journal import Journal
-from tasks_app.worker.release import free_broken
+from tasks_app.worker.journal.entries import Entry
+from tasks_app.worker.journal.journal import Journal
+from tasks_app.worker.maintenance.reclaim import free_broken
 from tests.engine.build import a_driver, a_worker, claim_all, claimed_task, drive, take
 
 TWO_CALLS = asks(("fake__write", {"n": 1}), ("fake__write", {"n": 2}))

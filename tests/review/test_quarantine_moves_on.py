@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
 from tasks_app.states import Status
-from tasks_app.worker.claim import claim_quarantined
+from tasks_app.worker.claiming.claim import claim_quarantined
 from tasks_app.worker.database import Database
 from tests.engine.build import a_driver, a_task, a_worker, claim_all, drive
 

@@ -9,8 +9,8 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from tasks_app.worker.database import Database
-from tasks_app.worker.entries import Entry
-from tasks_app.worker.journal import Journal
+from tasks_app.worker.journal.entries import Entry
+from tasks_app.worker.journal.journal import Journal
 
 pytestmark = pytest.mark.postgresql
 

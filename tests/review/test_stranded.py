@@ -14,8 +14,8 @@ from agent_runtime.testing import ScriptedModel
 from tasks_app.models import AgentTask
 from tasks_app.states import Status
 from tasks_app.worker import engine as module
-from tasks_app.worker import rebuild
 from tasks_app.worker.engine import Engine
+from tasks_app.worker.execution import rebuild
 from tasks_app.worker.resources import Resources
 from tests.engine.build import a_task
 

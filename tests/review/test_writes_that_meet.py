@@ -16,8 +16,8 @@ from agent_runtime.messages import CallState, Usage
 from tasks_app.models import Step, ToolCall
 from tasks_app.operations.stop import cancel
 from tasks_app.states import Status, WorkerState
-from tasks_app.worker.release import end_worker
-from tasks_app.worker.write import write_entries
+from tasks_app.worker.journal.write import write_entries
+from tasks_app.worker.maintenance.reclaim import end_worker
 from tests.engine.build import claimed_task
 from tests.engine.test_journal import a_call, a_step, an_entry
 

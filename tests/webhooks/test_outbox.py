@@ -16,9 +16,9 @@ from tasks_app.models import AgentTask, WebhookDelivery
 from tasks_app.operations.stop import cancel
 from tasks_app.states import Status
 from tasks_app.stopping import end_failed
-from tasks_app.worker.entries import Release
-from tasks_app.worker.releases import failed
-from tasks_app.worker.write import write_entries
+from tasks_app.worker.journal.entries import Release
+from tasks_app.worker.journal.outcomes import failed
+from tasks_app.worker.journal.write import write_entries
 from tests.engine.build import a_task, claimed_task
 from tests.webhooks.build import COMPLETED, an_endpoint, the_end
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from django.db import connection
 
-from tasks_app.worker import identity
+from tasks_app.worker.process import identity
 from tests import fork_server
 from tests.fork_server import Process
 

@@ -16,7 +16,7 @@ from django_q.signing import SignedPackage
 from django_q.tasks import async_task
 
 from tasks_app.doorbell import FUNCTION, knock
-from tasks_app.worker.broker import CHANNEL, KNOCKS_AS_ONE, Doorbell, Message
+from tasks_app.worker.process.broker import CHANNEL, KNOCKS_AS_ONE, Doorbell, Message
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -254,7 +254,9 @@ def test_cut_connections_are_said_once_and_mended(
     go.set()
     during, after = other.result()
     assert [*during, *after] == [str(TASK)]
-    said = [each.message for each in caplog.records if each.name == "tasks_app.worker.broker"]
+    said = [
+        each.message for each in caplog.records if each.name == "tasks_app.worker.process.broker"
+    ]
     assert [each.partition(":")[0] for each in said] == [
         "The queue's database failed in dequeue",
         "The queue's database is back.",

@@ -16,7 +16,7 @@ from tests.worker_processes.cluster import Cluster, eventually
 
 PREPARE = """
 import logging, os, signal, sys, time
-from tasks_app.worker import supervisor
+from tasks_app.worker.process import supervisor
 
 logging.basicConfig(level="INFO", stream=sys.stderr, format="%(message)s")
 forks = []

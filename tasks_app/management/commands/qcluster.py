@@ -16,8 +16,8 @@ from django_q.management.commands.qcluster import Command as StockCommand
 from caylex_project.db.outage import is_outage
 from tasks_app.monitoring import system_checks
 from tasks_app.monitoring.stats import unapplied_migrations
-from tasks_app.worker import smallcluster
-from tasks_app.worker.supervisor import Supervisor
+from tasks_app.worker.process import worker_process
+from tasks_app.worker.process.supervisor import Supervisor
 
 QUARANTINE = "quarantine"  # a queue in which nobody knocks: that worker looks by itself
 
@@ -45,7 +45,7 @@ class Command(StockCommand):  # type: ignore[misc]
         environment = settings.ENVIRONMENT
 
         def child(orders_fd: int, *, quarantine: bool = False) -> int:
-            return smallcluster.run(
+            return worker_process.run(
                 orders_fd=orders_fd,
                 queue_name=QUARANTINE if quarantine else queue_name,
                 drain_seconds=environment.caylex_drain_seconds,
@@ -54,7 +54,7 @@ class Command(StockCommand):  # type: ignore[misc]
             )
 
         # What the parent has loaded is shared by all; the collector must not touch it.
-        smallcluster.engine_module()
+        worker_process.engine_module()
         connections.close_all()
         gc.collect()
         gc.freeze()

@@ -16,8 +16,8 @@ from skills_app.operations import CatalogueEntry, catalogue
 from tasks_app.models import AgentTask, Step
 from tasks_app.states import Status
 from tasks_app.transcripts import steps_of
-from tasks_app.worker.claim import Claim
-from tasks_app.worker.journal import Fenced
+from tasks_app.worker.claiming.claim import Claim
+from tasks_app.worker.journal.journal import Fenced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

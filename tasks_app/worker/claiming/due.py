@@ -23,7 +23,7 @@ from caylex_project.accounts.models import Project
 from caylex_project.accounts.suspension import projects_that_go_on
 from tasks_app.models import SCHEMA, AgentTask
 from tasks_app.states import Status
-from tasks_app.worker.quarantine import QUARANTINED_AT, company
+from tasks_app.worker.claiming.quarantine import QUARANTINED_AT, company
 
 CAP = "max_concurrent_tasks"  # a key of the limits of a tenant or project
 USER_CAP = "max_concurrent_tasks_per_user"  # of a project

@@ -13,8 +13,8 @@ from django.db import connection, transaction
 from caylex_project.db.server_time import database_now
 from tasks_app.models import AgentTask, Event, Worker
 from tasks_app.states import Status, WorkerState
-from tasks_app.worker.due import Look, find_due, find_suspects
-from tasks_app.worker.rooms import within_limits
+from tasks_app.worker.claiming.concurrency import within_limits
+from tasks_app.worker.claiming.due import Look, find_due, find_suspects
 
 SLICE = 16  # tasks in the first claim, so that the workers share what is due
 MOST_SLICE = 128  # where claims come back full, each takes twice as many as the one before

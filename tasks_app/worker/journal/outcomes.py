@@ -11,7 +11,7 @@ from agent_runtime.report import facts_of, failed_report, final_report
 from agent_runtime.transcript import Transcript
 from tasks_app.remedies import BROKE, GIVEN_UP
 from tasks_app.states import Status
-from tasks_app.worker.entries import Release
+from tasks_app.worker.journal.entries import Release
 
 WAITS = (5.0, 15.0, 60.0, 300.0)  # seconds before the attempts after the first; the last repeats
 JITTER = 0.2  # share by which a wait is longer or shorter, so that the waiting do not march

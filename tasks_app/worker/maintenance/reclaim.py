@@ -13,9 +13,9 @@ from tasks_app.models import AgentTask, Event, Worker
 from tasks_app.remedies import FATAL
 from tasks_app.states import Status, WorkerState
 from tasks_app.stopping import end_failed
-from tasks_app.worker.claim import Claim
-from tasks_app.worker.quarantine import FATAL_AT
-from tasks_app.worker.releases import after_defect
+from tasks_app.worker.claiming.claim import Claim
+from tasks_app.worker.claiming.quarantine import FATAL_AT
+from tasks_app.worker.journal.outcomes import after_defect
 
 
 def end_worker(

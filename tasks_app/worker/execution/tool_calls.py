@@ -8,9 +8,9 @@ from typing import Any
 
 from agent_runtime.limits import MAX_PARALLEL_CALLS
 from agent_runtime.messages import Call, CallState, ToolResult
-from tasks_app.worker import releases
-from tasks_app.worker.entries import Stopped
-from tasks_app.worker.held import Held
+from tasks_app.worker.execution.active_task import Held
+from tasks_app.worker.journal import outcomes
+from tasks_app.worker.journal.entries import Stopped
 
 OUT_OF_TIME = "The run's time limit was reached before an answer came."
 STOPPED = "The task was stopped before an answer came."
@@ -65,7 +65,7 @@ async def run_calls(held: Held, calls: Sequence[Call], *, draining: Callable[[],
             for call in starting:
                 call.state = CallState.STARTED
             handing_back = bool(planned) and not running and draining()
-            release = releases.handed_back() if handing_back else None
+            release = outcomes.handed_back() if handing_back else None
             try:
                 await held.commit_calls([*ended, *starting], release=release)
             except Stopped as stopped:

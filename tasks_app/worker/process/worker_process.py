@@ -33,7 +33,7 @@ from django_q.signals import post_spawn
 from django_q.worker import worker
 
 from tasks_app import doorbell
-from tasks_app.worker.supervisor import EXIT_ABORTED, STOP_SIGNALS, Order, Signals
+from tasks_app.worker.process.supervisor import EXIT_ABORTED, STOP_SIGNALS, Order, Signals
 
 logger = logging.getLogger(__name__)
 

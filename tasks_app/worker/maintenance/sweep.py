@@ -12,8 +12,8 @@ from caylex_project.db.server_time import database_now
 from tasks_app.models import SCHEMA, AgentTask, Worker
 from tasks_app.states import Status, WorkerState
 from tasks_app.stopping import end_cancelled
-from tasks_app.worker.identity import is_corpse
-from tasks_app.worker.release import end_worker, free_tasks
+from tasks_app.worker.maintenance.reclaim import end_worker, free_tasks
+from tasks_app.worker.process.identity import is_corpse
 
 EVERY = 2.0  # seconds
 CANCEL_SECONDS = datetime.timedelta(seconds=2)  # what an owner has to end a cancelled task

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import structlog
 
 from tasks_app.worker.database import Database
-from tasks_app.worker.entries import Entry, Landed
-from tasks_app.worker.write import write_entries
+from tasks_app.worker.journal.entries import Entry, Landed
+from tasks_app.worker.journal.write import write_entries
 
 BATCH = 64  # tasks in one flush
 FLIGHTS = 2  # flushes under way at once, so that they overlap on disk

@@ -11,7 +11,7 @@ from caylex_project.db.server_time import database_now
 from skills_app.kept_uploads import drop_old_uploads
 from tasks_app.models import AgentTask, BulkOperation, IdempotencyKey, Worker
 from tasks_app.states import WorkerState
-from tasks_app.worker.sweep import alone
+from tasks_app.worker.maintenance.sweep import alone
 
 EVERY = 60.0  # seconds between looks, when there is nothing more to delete
 PAUSE = 1.0  # seconds between portions, when there is

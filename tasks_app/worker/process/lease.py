@@ -17,7 +17,7 @@ from caylex_project.db.clock import clock
 from caylex_project.db.server_time import database_now
 from tasks_app.models import Worker
 from tasks_app.states import WorkerState
-from tasks_app.worker.identity import this_process
+from tasks_app.worker.process.identity import this_process
 
 log = structlog.get_logger(__name__)
 

@@ -14,10 +14,10 @@ from agent_runtime.outcome import Ending, StopReason
 from agent_runtime.planning import plan_calls
 from agent_runtime.ports import Model, ModelRequest
 from tasks_app.stopping import NOT_SENT
-from tasks_app.worker import releases
-from tasks_app.worker.calls import resolve_doubts, run_calls, take_back
-from tasks_app.worker.entries import Release, Stopped
-from tasks_app.worker.held import Held
+from tasks_app.worker.execution.active_task import Held
+from tasks_app.worker.execution.tool_calls import resolve_doubts, run_calls, take_back
+from tasks_app.worker.journal import outcomes
+from tasks_app.worker.journal.entries import Release, Stopped
 
 CLOSING_SECONDS = 60.0  # what the last call for the report may take, whatever the limits say
 
@@ -65,13 +65,13 @@ class Driver:
                         held, action.calls, draining=lambda: self._lets_go(held)
                     )
                 case Ending():
-                    await held.let_go(releases.ended(action, held.transcript))
+                    await held.let_go(outcomes.ended(action, held.transcript))
                     let_go = True
             if let_go:
                 return
             if self.one_turn and held.sequence != began and not _open_calls(held):
                 break
-        await held.let_go(releases.handed_back(), attempt=held.attempt)
+        await held.let_go(outcomes.handed_back(), attempt=held.attempt)
 
     def _lets_go(self, held: Held) -> bool:
         """Tell whether nothing new is to be begun with the task here and now."""
@@ -85,7 +85,7 @@ class Driver:
         if calls:
             held.transcript.settle()
         reason = held.cancelling.result()
-        await held.commit_calls(calls, release=releases.cancelled(held.transcript, reason=reason))
+        await held.commit_calls(calls, release=outcomes.cancelled(held.transcript, reason=reason))
 
     async def _settle_doubts(self, held: Held) -> None:
         turn = held.transcript.turn
@@ -168,11 +168,11 @@ class Driver:
         """Return how the commit of this turn lets the task go, if it does."""
         after = next_action(held.transcript, now=held.time)
         if isinstance(after, Ending):
-            return releases.ended(after, held.transcript)
+            return outcomes.ended(after, held.transcript)
         if not self._lets_go(held):
             return None
         take_back(turn.open_calls)
-        return releases.handed_back()
+        return outcomes.handed_back()
 
     async def _after_fault(self, held: Held, action: AskModel, fault: ModelFault) -> bool:
         """Let the task go after a fault of the model, unless only its own time was up.
@@ -182,15 +182,15 @@ class Driver:
         """
         ending = _ending_of(action, fault)
         if ending is not None:
-            await held.let_go(releases.ended(ending, held.transcript))
+            await held.let_go(outcomes.ended(ending, held.transcript))
             return True
         if held.time >= held.transcript.deadline:
             return False
         attempt = held.attempt + 1
-        release = releases.after_fault(fault, attempt=attempt, max_attempts=self.max_attempts)
+        release = outcomes.after_fault(fault, attempt=attempt, max_attempts=self.max_attempts)
         if self._lets_go(held) and not release.status.terminal:
             release = replace(release, event="handed_back")
-        await held.let_go(releases.with_account(release, held.transcript), attempt=attempt)
+        await held.let_go(outcomes.with_account(release, held.transcript), attempt=attempt)
         return True
 
 

@@ -15,7 +15,7 @@ from django.db.models import Q
 
 from caylex_project.accounts.suspension import projects_that_rest
 from caylex_project.integrations.models import ServerInstance
-from tasks_app.worker.claim import cancel_requests
+from tasks_app.worker.claiming.claim import cancel_requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

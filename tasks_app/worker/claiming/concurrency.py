@@ -10,7 +10,7 @@ from django.db.models import Count
 from caylex_project.accounts.models import EndUser, Project, Tenant
 from tasks_app.models import AgentTask
 from tasks_app.states import Status
-from tasks_app.worker.due import Due
+from tasks_app.worker.claiming.due import Due
 
 _SCOPES: Mapping[str, type[Tenant] | type[Project] | type[EndUser]] = {
     "tenant": Tenant,

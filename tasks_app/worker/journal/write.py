@@ -20,8 +20,8 @@ from django.utils.dateparse import parse_datetime
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.outbox import TELL, tell_ended
 from tasks_app.states import Status
-from tasks_app.worker.entries import Entry, Landed, Stopped
-from tasks_app.worker.rows import Row, Rows, rows_of
+from tasks_app.worker.journal.entries import Entry, Landed, Stopped
+from tasks_app.worker.journal.rows import Row, Rows, rows_of
 
 # What SQLite's way sets to the entry's value, and adds the entry's value to.
 _SET = (

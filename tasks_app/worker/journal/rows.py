@@ -14,7 +14,7 @@ from typing import Any
 
 from agent_runtime.messages import CallState, Usage
 from tasks_app.states import Status
-from tasks_app.worker.entries import CallChange, Entry, NewCall, NewStep, Release
+from tasks_app.worker.journal.entries import CallChange, Entry, NewCall, NewStep, Release
 
 Row = dict[str, Any]
 

@@ -7,10 +7,10 @@ import itertools
 import uuid
 from collections.abc import Mapping, Sequence
 
-from tasks_app.worker.claim import MOST_SLICE, Claim
+from tasks_app.worker.claiming.claim import MOST_SLICE, Claim
 from tasks_app.worker.database import Database
-from tasks_app.worker.journal import Fenced
-from tasks_app.worker.rebuild import Record, read_records
+from tasks_app.worker.execution.rebuild import Record, read_records
+from tasks_app.worker.journal.journal import Fenced
 
 Records = Mapping[uuid.UUID, Record | BaseException]
 

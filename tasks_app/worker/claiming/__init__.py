@@ -1,0 +1,4 @@
+"""Claims: which tasks are due, fairness, concurrency limits and quarantine.
+
+Imports `process` and `database`; not `journal`.
+"""
