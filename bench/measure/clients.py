@@ -86,7 +86,7 @@ def _woken(tasks: list[uuid.UUID], clients: list[socket.socket]) -> list[float]:
     """Cancel the tasks one by one; return the milliseconds until each one's client hears of it."""
     from django.utils import timezone
 
-    from tasks_app.operations.stop import cancel
+    from tasks_app.operations.cancel import cancel
 
     took = []
     for task, client in zip(tasks, clients, strict=True):

@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.http import Http404
 
 from agent_runtime.text import CONTROL_REFUSED, holds_control_characters
-from tasks_app.operations import stop
+from tasks_app.operations import cancel
 from tasks_app.states import TERMINAL, Status
 
 
@@ -25,7 +25,7 @@ class ReasonForm(forms.Form):
     """Why it is done."""
 
     reason = forms.CharField(
-        max_length=stop.MAX_REASON,
+        max_length=cancel.MAX_REASON,
         validators=[_on_one_line],
         help_text="Stands in the audit trail, and in the report of a task that is cancelled.",
     )

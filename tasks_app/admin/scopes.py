@@ -13,7 +13,7 @@ from caylex_project.accounts.admin.row_actions import RowAction
 from caylex_project.accounts.admin.tenants import EndUserAdmin, ProjectAdmin, TenantAdmin
 from caylex_project.accounts.models import EndUser, Project, Tenant
 from caylex_project.db.clock import clock
-from tasks_app.operations.scopes import disable, enable
+from tasks_app.operations.disabling import disable, enable
 
 
 def _actions(**more: Any) -> tuple[RowAction, RowAction]:

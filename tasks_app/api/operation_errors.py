@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from caylex_project.integrations.webhook_validation import WebhookRefused
 from tasks_app.api.errors import BadFields, FieldError, Problem
 from tasks_app.api.views.base import task_not_found
+from tasks_app.operations.delete import NotFinished
 from tasks_app.operations.enabled import ScopeDisabled
-from tasks_app.operations.erase import NotFinished
 from tasks_app.operations.idempotency import IdempotencyKeyReused
 from tasks_app.operations.locked import TaskNotFound
 from tasks_app.operations.metadata import TooManyPairs

@@ -14,14 +14,14 @@ from tasks_app.changes import announce
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask, Event
 from tasks_app.operations.enabled import check_enabled
-from tasks_app.operations.locked import found_task, locked_task
-from tasks_app.operations.pending import check_pending
-from tasks_app.operations.run_limits import (
+from tasks_app.operations.limits import (
     NONE_ASKED,
     limits_as_json,
     next_limits,
     resolve_limits,
 )
+from tasks_app.operations.locked import found_task, locked_task
+from tasks_app.operations.pending import check_pending
 from tasks_app.operations.submit import Submission, Submitted, submit_checked
 from tasks_app.operations.webhooks import TaskWebhook, check_webhook
 from tasks_app.states import Status, check_transition

@@ -17,7 +17,7 @@ from caylex_project.accounts.audit import record
 from caylex_project.accounts.staff_scope import visible_projects
 from caylex_project.integrations.webhook_validation import WebhookRefused
 from tasks_app.models import AgentTask, WebhookDelivery
-from tasks_app.operations import runs, stop
+from tasks_app.operations import cancel, runs
 from tasks_app.operations.enabled import ScopeDisabled
 from tasks_app.operations.locked import TaskNotFound, locked_task
 from tasks_app.operations.pending import TooManyPending
@@ -83,7 +83,7 @@ def _resend(
 
 
 def _cancel(task_id: uuid.UUID, reason: str, now: datetime.datetime) -> Made:
-    if not stop.cancel(task_id=task_id, tenant_id=None, reason=reason, now=now):
+    if not cancel.cancel(task_id=task_id, tenant_id=None, reason=reason, now=now):
         raise NotDone("What has ended cannot be cancelled.")
     return {}
 

@@ -18,9 +18,9 @@ from skills_app.operations import ResolvedSkill, resolve_skill
 from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask
 from tasks_app.operations.enabled import check_enabled
+from tasks_app.operations.limits import NONE_ASKED, limits_as_json, resolve_limits
 from tasks_app.operations.metadata import index_metadata
 from tasks_app.operations.pending import check_pending
-from tasks_app.operations.run_limits import NONE_ASKED, limits_as_json, resolve_limits
 from tasks_app.operations.webhooks import TaskWebhook, check_webhook
 from tasks_app.states import Status
 

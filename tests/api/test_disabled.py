@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from caylex_project.accounts.models import AuditEntry, EndUser, Project, Tenant
 from tasks_app.models import AgentTask
-from tasks_app.operations.scopes import PORTION, disable, enable, stop_disabled
+from tasks_app.operations.disabling import PORTION, disable, enable, stop_disabled
 from tasks_app.states import Status
 from tasks_app.webhooks.deliveries import claim_messages
 from tests.api.conftest import Caller

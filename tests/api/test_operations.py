@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 
 from agent_runtime.limits import Limits
-from tasks_app.operations.run_limits import NONE_ASKED, limits_as_json, resolve_limits
+from tasks_app.operations.limits import NONE_ASKED, limits_as_json, resolve_limits
 from tasks_app.operations.submit import choose_model
 
 

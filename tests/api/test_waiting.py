@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from caylex_project.accounts.models import Project
 from tasks_app.models import AgentTask
+from tasks_app.operations.cancel import cancel
 from tasks_app.operations.runs import retry
-from tasks_app.operations.stop import cancel
 from tests.api.conftest import SUBMIT, Account, make_account
 from tests.api.journal import ENDING, a_step, claim, commit, lived
 from tests.api.test_poll import make_task

@@ -21,10 +21,10 @@ from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
 from tasks_app.facts import facts_of_rows
 from tasks_app.models import AgentTask, ToolCall
 from tasks_app.operations import runs
-from tasks_app.operations.stop import cancel
+from tasks_app.operations.cancel import cancel
+from tasks_app.operations.terminate import end_failed
 from tasks_app.remedies import BROKE, FATAL
 from tasks_app.states import Status, WorkerState
-from tasks_app.stopping import end_failed
 from tasks_app.transcripts import steps_of, transcript_of
 from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.claiming.quarantine import FATAL_AT

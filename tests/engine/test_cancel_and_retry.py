@@ -12,7 +12,8 @@ from django.utils import timezone
 from agent_runtime.errors import ModelRefused
 from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
 from tasks_app.models import AgentTask, Event, ToolCall
-from tasks_app.operations import locked, runs, stop
+from tasks_app.operations import cancel as stop
+from tasks_app.operations import locked, runs
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
 from tasks_app.worker.journal.journal import Fenced, Journal

@@ -15,8 +15,8 @@ from django.utils import timezone
 from agent_runtime.messages import CallState
 from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
 from tasks_app.models import AgentTask, Event, Step, ToolCall
+from tasks_app.operations.cancel import cancel
 from tasks_app.operations.locked import locked_task
-from tasks_app.operations.stop import cancel
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
 from tasks_app.worker.execution.control import read_notices

@@ -18,7 +18,7 @@ from agent_runtime.mcp.toolset import CatalogueCache
 from agent_runtime.net.address_guard import AddressGuard
 from agent_runtime.testing import ScriptedModel, says
 from tasks_app.models import AgentTask, WebhookDelivery, Worker
-from tasks_app.operations import stop
+from tasks_app.operations import cancel
 from tasks_app.states import DeliveryState, Status, WorkerState
 from tasks_app.worker import engine as module
 from tasks_app.worker.claiming.claim import Claim, claim_due
@@ -192,7 +192,7 @@ def test_a_cancel_reaches_the_task_in_hand(start: StartEngine) -> None:
     task, model = a_task(), Hanging(())
     start(model)
     eventually(lambda: model.requests, "the model's call")
-    stop.cancel(task_id=task.id, tenant_id=None, reason="enough", now=timezone.now())
+    cancel.cancel(task_id=task.id, tenant_id=None, reason="enough", now=timezone.now())
     eventually(lambda: status_of(task) == Status.INCOMPLETE, "the cancelled task's end")
     assert task.stop_reason == "cancelled"
 

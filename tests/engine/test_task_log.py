@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from agent_runtime.errors import ModelUnavailable
 from agent_runtime.testing import ScriptedModel, says
-from tasks_app.operations.stop import cancel
+from tasks_app.operations.cancel import cancel
 from tasks_app.states import Status
 from tests.engine.build import a_task
 from tests.engine.test_engine import StartEngine, eventually, start, status_of  # noqa: F401

@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from agent_runtime.messages import Usage
 from tasks_app.changes import CHANNEL, MOST_IDS, announce, announced
+from tasks_app.operations.cancel import cancel
 from tasks_app.operations.runs import retry
-from tasks_app.operations.stop import cancel
 from tasks_app.states import WorkerState
 from tasks_app.worker.database import Database
 from tasks_app.worker.execution import change_notifier as module

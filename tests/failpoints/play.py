@@ -20,7 +20,8 @@ from agent_runtime.ports import ModelRequest
 from agent_runtime.testing import FakeTools, asks, says
 from caylex_project.accounts.models import Navigator
 from tasks_app.models import AgentTask, Worker
-from tasks_app.operations import runs, stop
+from tasks_app.operations import cancel as stop
+from tasks_app.operations import runs
 from tasks_app.operations.submit import Submission
 from tasks_app.operations.submit import submit as submit_task
 from tasks_app.states import Status, WorkerState

@@ -23,7 +23,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from caylex_project.accounts.models import Tenant
 from tasks_app.models import AgentTask, Worker
-from tasks_app.operations import runs, stop, submit
+from tasks_app.operations import cancel as stop
+from tasks_app.operations import runs, submit
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claiming.claim import Claim, LeaseLost, claim_due, claim_quarantined
 from tasks_app.worker.claiming.quarantine import FATAL_AT, QUARANTINED_AT, company

@@ -14,7 +14,7 @@ from agent_runtime.llm.schema import read_completion
 from agent_runtime.llm.usage import MAX_TOKENS_COUNTED, MOST_COST
 from agent_runtime.messages import CallState, Usage
 from tasks_app.models import Step, ToolCall
-from tasks_app.operations.stop import cancel
+from tasks_app.operations.cancel import cancel
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.journal.write import write_entries
 from tasks_app.worker.maintenance.reclaim import end_worker

@@ -14,7 +14,7 @@ from tasks_app.api.requests.fields import (
     one_line,
     pairs_schema,
 )
-from tasks_app.operations.stop import MAX_REASON
+from tasks_app.operations.cancel import MAX_REASON
 
 Reason = Annotated[
     str,

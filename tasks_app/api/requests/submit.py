@@ -19,7 +19,7 @@ from tasks_app.api.requests.fields import (
     pairs_schema,
     supported,
 )
-from tasks_app.operations.run_limits import NONE_ASKED
+from tasks_app.operations.limits import NONE_ASKED
 from tasks_app.operations.submit import Submission
 from tasks_app.operations.webhooks import TaskWebhook
 from tasks_app.states import PRIORITIES

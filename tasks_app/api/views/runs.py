@@ -23,9 +23,9 @@ from tasks_app.api.requests.changes import (
 from tasks_app.api.requests.validation import read_body
 from tasks_app.api.views.base import APIBase, task_id_of
 from tasks_app.api.views.once import changed_once, once_of, submitted_once
-from tasks_app.operations.run_limits import NONE_ASKED
+from tasks_app.operations.cancel import cancel
+from tasks_app.operations.limits import NONE_ASKED
 from tasks_app.operations.runs import check_rerun, continue_task, rerun_checked, retry
-from tasks_app.operations.stop import cancel
 
 
 class CancelView(APIBase):

@@ -13,7 +13,7 @@ from agent_runtime.messages import Call, CallState, ModelAnswer, ToolResult, Tur
 from agent_runtime.outcome import Ending, StopReason
 from agent_runtime.planning import plan_calls
 from agent_runtime.ports import Model, ModelRequest
-from tasks_app.stopping import NOT_SENT
+from tasks_app.operations.terminate import NOT_SENT
 from tasks_app.worker.execution.active_task import Held
 from tasks_app.worker.execution.tool_calls import resolve_doubts, run_calls, take_back
 from tasks_app.worker.journal import outcomes

@@ -10,9 +10,9 @@ from django.db.models import F
 
 from tasks_app.changes import announce
 from tasks_app.models import AgentTask, Event, Worker
+from tasks_app.operations.terminate import end_failed
 from tasks_app.remedies import FATAL
 from tasks_app.states import Status, WorkerState
-from tasks_app.stopping import end_failed
 from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.claiming.quarantine import FATAL_AT
 from tasks_app.worker.journal.outcomes import after_defect

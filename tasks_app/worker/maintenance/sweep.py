@@ -10,8 +10,8 @@ from django.db import connection, transaction
 
 from caylex_project.db.server_time import database_now
 from tasks_app.models import SCHEMA, AgentTask, Worker
+from tasks_app.operations.terminate import end_cancelled
 from tasks_app.states import Status, WorkerState
-from tasks_app.stopping import end_cancelled
 from tasks_app.worker.maintenance.reclaim import end_worker, free_tasks
 from tasks_app.worker.process.identity import is_corpse
 

@@ -9,8 +9,8 @@ from django.db import transaction
 
 from tasks_app.changes import announce
 from tasks_app.operations.locked import locked_task
+from tasks_app.operations.terminate import end_cancelled
 from tasks_app.states import Status
-from tasks_app.stopping import end_cancelled
 
 MAX_REASON = 500  # characters of a cancel's reason that are kept
 

@@ -16,7 +16,7 @@ from django.db.models import Q
 
 from caylex_project.accounts.models import EndUser, Project, Tenant
 from tasks_app.models import AgentTask
-from tasks_app.operations.stop import cancel
+from tasks_app.operations.cancel import cancel
 from tasks_app.states import Status
 
 Scope: TypeAlias = Tenant | Project | EndUser
