@@ -12,9 +12,9 @@ from django.db import transaction
 
 from tasks_app.models import WebhookDelivery, WebhookEndpoint
 from tasks_app.states import DeliveryState
-from tasks_app.webhooks.body import body_of
 from tasks_app.webhooks.due import find_due, write_origins
 from tasks_app.webhooks.fair import Lane, choose, in_the_way, origin_of
+from tasks_app.webhooks.payload import body_of
 from tasks_app.webhooks.secrets import live_secrets
 
 LEASE = datetime.timedelta(seconds=60)  # well above what one try may take

@@ -12,9 +12,9 @@ from django.db import DatabaseError
 
 from agent_runtime.net.address_guard import AddressGuard
 from caylex_project.db.outage import is_outage
+from tasks_app.webhooks.client import post
 from tasks_app.webhooks.deliveries import Message, Outcome, claim_messages, settle
 from tasks_app.webhooks.fair import MOST, Lane
-from tasks_app.webhooks.post import post
 
 LOOK_EVERY = 1.0  # seconds between looks at the rows
 LOOK_AGAIN = 0.05  # seconds, while there was something

@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from agent_runtime.outcome import StopReason
 from tasks_app.models import AgentTask, WebhookDelivery, WebhookEndpoint
-from tasks_app.outbox import tell_ended
 from tasks_app.states import Status
+from tasks_app.webhooks.outbox import tell_ended
 from tasks_app.worker.journal.entries import Entry, Release
 from tests.engine.build import a_task
 

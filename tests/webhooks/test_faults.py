@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tasks_app.models import WebhookDelivery
-from tasks_app.webhooks import post as post_module
-from tasks_app.webhooks.post import post
+from tasks_app.webhooks import client as post_module
+from tasks_app.webhooks.client import post
 from tasks_app.worker.database import Database
 from tests.webhooks.build import a_delivery
 from tests.webhooks.conftest import LOOPBACK, Clocked, Receiver, listening

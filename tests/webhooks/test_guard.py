@@ -15,9 +15,9 @@ from django.db import connection
 from agent_runtime.net.address_guard import AddressGuard
 from tasks_app.models import WebhookDelivery
 from tasks_app.states import DeliveryState
+from tasks_app.webhooks.client import post
 from tasks_app.webhooks.deliveries import Message, claim_messages
 from tasks_app.webhooks.fair import MOST_AN_ORIGIN, Lane
-from tasks_app.webhooks.post import post
 from tasks_app.webhooks.secrets import live_secrets, make_secret
 from tasks_app.worker.database import Database
 from tests.webhooks.build import a_delivery, more_deliveries

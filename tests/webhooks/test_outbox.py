@@ -11,11 +11,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from agent_runtime.outcome import StopReason
-from tasks_app import outbox
 from tasks_app.models import AgentTask, WebhookDelivery
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.terminate import end_failed
 from tasks_app.states import Status
+from tasks_app.webhooks import outbox
 from tasks_app.worker.journal.entries import Release
 from tasks_app.worker.journal.outcomes import failed
 from tasks_app.worker.journal.write import write_entries

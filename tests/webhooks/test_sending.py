@@ -16,8 +16,8 @@ from tasks_app.api.openapi.webhooks import EndedTask, WebhookMessage
 from tasks_app.models import WebhookDelivery
 from tasks_app.states import DeliveryState
 from tasks_app.webhooks import sender
-from tasks_app.webhooks.body import MAX_BODY, body_of
 from tasks_app.webhooks.deliveries import LEASE, WAITS, claim_messages
+from tasks_app.webhooks.payload import MAX_BODY, body_of
 from tasks_app.webhooks.secrets import make_secret, rotate_secret
 from tasks_app.worker.database import Database
 from tests.webhooks.build import a_delivery, an_endpoint
@@ -286,7 +286,7 @@ async def test_of_a_gigabyte_of_answer_nothing_is_read(
 async def test_an_answer_that_drips_ends_at_the_deadline(
     database: Database, receiver: Receiver, clocked: Clocked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks_app.webhooks.post.DEADLINE", 0.5)
+    monkeypatch.setattr("tasks_app.webhooks.client.DEADLINE", 0.5)
 
     async def drip(writer: asyncio.StreamWriter) -> None:
         for char in b"HTTP/1.1 200 OK\r\n" + b"x" * 100:

@@ -18,8 +18,8 @@ from django.db.models import F, Q, QuerySet
 from django.utils.dateparse import parse_datetime
 
 from tasks_app.models import AgentTask, Event, Step, ToolCall
-from tasks_app.outbox import TELL, tell_ended
 from tasks_app.states import Status
+from tasks_app.webhooks.outbox import TELL, tell_ended
 from tasks_app.worker.journal.entries import Entry, Landed, Stopped
 from tasks_app.worker.journal.rows import Row, Rows, rows_of
 
