@@ -19,7 +19,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "caylex_project.settings")
 
 django.setup(set_prefix=False)
 # By name, because models can be imported only after the setup.
-hub = Hub(import_string("tasks_app.listening.ChangeListener"))
+hub = Hub(import_string("tasks_app.notifications.change_listener.ChangeListener"))
 warm_up()
 application = RequestGuard(
     Waiting(ThreadedDjango(), hub=hub),

@@ -7,7 +7,7 @@ import uuid
 
 from django.db import transaction
 
-from tasks_app.changes import announce
+from tasks_app.notifications.changes import announce
 from tasks_app.operations.locked import locked_task
 from tasks_app.operations.terminate import end_cancelled
 from tasks_app.states import Status

@@ -6,7 +6,7 @@ import uuid
 
 from django.db import transaction
 
-from tasks_app.changes import announce
+from tasks_app.notifications.changes import announce
 from tasks_app.operations.locked import locked_task
 from tasks_app.states import Status
 

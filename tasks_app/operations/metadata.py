@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from django.db import transaction
 
-from tasks_app.changes import announce
 from tasks_app.models import AgentTask, TaskMetadata
+from tasks_app.notifications.changes import announce
 from tasks_app.operations.locked import locked_task
 
 MAX_PAIRS = 16

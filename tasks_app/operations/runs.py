@@ -10,9 +10,9 @@ from django.db import transaction
 
 from agent_runtime.outcome import SENTENCES, StopReason
 from caylex_project.accounts.limits import RunLimits
-from tasks_app.changes import announce
-from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask, Event
+from tasks_app.notifications.changes import announce
+from tasks_app.notifications.wakeup import knock
 from tasks_app.operations.enabled import check_enabled
 from tasks_app.operations.limits import (
     NONE_ASKED,

@@ -15,8 +15,8 @@ from caylex_project.accounts.end_users import end_user
 from caylex_project.accounts.limits import RunLimits
 from caylex_project.accounts.models import Navigator
 from skills_app.operations import ResolvedSkill, resolve_skill
-from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask
+from tasks_app.notifications.wakeup import knock
 from tasks_app.operations.enabled import check_enabled
 from tasks_app.operations.limits import NONE_ASKED, limits_as_json, resolve_limits
 from tasks_app.operations.metadata import index_metadata

@@ -20,10 +20,10 @@ import uvloop
 from django.db import DatabaseError
 
 from caylex_project.db.clock import clock
+from tasks_app.notifications.task_log import log_start
 from tasks_app.operations.bulk import work_on
 from tasks_app.operations.disabling import stop_disabled
 from tasks_app.states import WorkerState
-from tasks_app.task_log import log_start
 from tasks_app.webhooks.sender import Sender
 from tasks_app.worker.claiming.claim import (
     MOST_SLICE,

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tasks_app.events import read_events
-from tasks_app.listening import ChangeListener
+from tasks_app.notifications.change_listener import ChangeListener
 from tasks_app.queries import find_task
 from tests.api.conftest import SUBMIT, Account, make_account
 from tests.api.journal import ENDING, WHOLE, a_step, claim, commit, lived

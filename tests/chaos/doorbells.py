@@ -7,8 +7,8 @@ import random
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask
+from tasks_app.notifications.wakeup import knock
 
 REPEATED = 10
 

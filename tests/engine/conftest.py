@@ -4,7 +4,7 @@ from queue import Queue
 
 import pytest
 
-from tasks_app.listening import ChangeListener
+from tasks_app.notifications.change_listener import ChangeListener
 from tasks_app.worker.database import Database
 from tests.worker_processes.cluster import PATIENCE
 

@@ -11,7 +11,7 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from agent_runtime.messages import Usage
-from tasks_app.changes import CHANNEL, MOST_IDS, announce, announced
+from tasks_app.notifications.changes import CHANNEL, MOST_IDS, announce, announced
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.runs import retry
 from tasks_app.states import WorkerState

@@ -10,8 +10,8 @@ from django.utils import timezone
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
-from tasks_app.doorbell import knock
 from tasks_app.models import AgentTask, Event
+from tasks_app.notifications.wakeup import knock
 from tests.faults.stage import Stage, settled, until
 from tests.llm.server import Reply, UntilRequests
 from tests.worker_processes.cluster import running_cluster

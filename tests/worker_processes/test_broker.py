@@ -15,7 +15,7 @@ from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 from django_q.tasks import async_task
 
-from tasks_app.doorbell import FUNCTION, knock
+from tasks_app.notifications.wakeup import FUNCTION, knock
 from tasks_app.worker.process.broker import CHANNEL, KNOCKS_AS_ONE, Doorbell, Message
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from tasks_app.doorbell import knock
+from tasks_app.notifications.wakeup import knock
 from tests.worker_processes.cluster import Cluster, eventually
 from tests.worker_processes.conftest import StartCluster, manage
 
-KNOCK = "import uuid; from tasks_app.doorbell import knock; knock(task_id=uuid.uuid4())"
+KNOCK = "import uuid; from tasks_app.notifications.wakeup import knock; knock(task_id=uuid.uuid4())"
 STARTED = r"stub (\d+) started"
 
 
@@ -64,7 +64,7 @@ def test_a_knock_reaches_exactly_one_engine(
         settled(cluster, count)
         run_on(database, KNOCK)
         cluster.wait_for("stub .* rung")
-        cluster.wait_for("Processed 'tasks_app.doorbell.ring'")
+        cluster.wait_for("Processed 'tasks_app.notifications.wakeup.ring'")
         assert cluster.stop() == 0
         assert len([line for line in cluster.lines if " rung " in line]) == 1
 

@@ -12,7 +12,7 @@ from typing import Any
 from agent_runtime.messages import Call, CallState, Turn
 from agent_runtime.transcript import Transcript
 from caylex_project.db.clock import clock as database_clock
-from tasks_app.task_log import log_end, log_let_go
+from tasks_app.notifications.task_log import log_end, log_let_go
 from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.execution.toolbox import Toolbox
 from tasks_app.worker.journal.entries import CallChange, Entry, NewCall, NewStep, Release, Stopped

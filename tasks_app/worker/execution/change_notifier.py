@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
-from tasks_app.changes import announce
+from tasks_app.notifications.changes import announce
 from tasks_app.worker.database import Database
 
 PAUSE = 0.05  # seconds between messages

@@ -8,8 +8,8 @@ import uuid
 from django.db import transaction
 from django.db.models import F
 
-from tasks_app.changes import announce
 from tasks_app.models import AgentTask, Event, Worker
+from tasks_app.notifications.changes import announce
 from tasks_app.operations.terminate import end_failed
 from tasks_app.remedies import FATAL
 from tasks_app.states import Status, WorkerState

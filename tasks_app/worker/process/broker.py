@@ -31,7 +31,7 @@ from django_q.models import OrmQ
 from django_q.signing import BadSignature, SignedPackage
 from psycopg import Error as DriverError
 
-from tasks_app import doorbell
+from tasks_app.notifications import wakeup
 
 logger = logging.getLogger(__name__)
 
@@ -209,6 +209,6 @@ def _on_postgresql() -> bool:
 
 def _is_knock(payload: str) -> bool:
     try:
-        return bool(SignedPackage.loads(payload)["func"] == doorbell.FUNCTION)
+        return bool(SignedPackage.loads(payload)["func"] == wakeup.FUNCTION)
     except _UNREADABLE:  # whoever takes it will say so
         return False

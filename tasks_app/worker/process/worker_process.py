@@ -32,7 +32,7 @@ from django_q.cluster import Sentinel
 from django_q.signals import post_spawn
 from django_q.worker import worker
 
-from tasks_app import doorbell
+from tasks_app.notifications import wakeup
 from tasks_app.worker.process.supervisor import EXIT_ABORTED, STOP_SIGNALS, Order, Signals
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def run(
 
     def start_engine(**_: object) -> None:
         engine.start()
-        doorbell.answer(wake=engine.ring)
+        wakeup.answer(wake=engine.ring)
         ending.engine_started()
         if once:
             ending.obey(Order.DRAIN)
