@@ -23,7 +23,7 @@ DEEP = 1_000  # pages
 
 def measure(stage: Stage, *, quick: bool) -> Section:
     """Return the p95 of each question, over some repetitions."""
-    from tasks_app.listing import list_tasks
+    from tasks_app.queries.task_list import list_tasks
 
     tenant, project = million()
     section = Section(title=f"List: {TASKS:,} tasks of one tenant, pages of {PAGE}")
@@ -70,8 +70,8 @@ def _claims(section: Section, *, rounds: int) -> None:
 
 
 def _questions(tenant: uuid.UUID, project: uuid.UUID) -> dict[str, Any]:
-    from tasks_app.listing import Place, TaskFilter
     from tasks_app.models import AgentTask
+    from tasks_app.queries.task_list import Place, TaskFilter
     from tasks_app.states import Status
 
     def place(number: int) -> Place:

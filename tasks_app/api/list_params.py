@@ -14,8 +14,8 @@ from rest_framework.request import Request
 from caylex_project.accounts.end_users import EmailRefused, normalise_email
 from tasks_app.api.errors import BadFields, FieldError
 from tasks_app.api.query_params import uuid_of, whole_number
-from tasks_app.listing import Place, TaskFilter, place_of
 from tasks_app.operations.metadata import MAX_KEY, MAX_VALUE
+from tasks_app.queries.task_list import Place, TaskFilter, place_of
 from tasks_app.states import Status
 
 DEFAULT_SIZE = 20

@@ -12,9 +12,9 @@ from django.db import Error, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import Error as DriverError
 
-from tasks_app.events import RESTS, version_of
 from tasks_app.models import AgentTask
 from tasks_app.notifications.changes import CHANNEL, announced
+from tasks_app.queries.events import RESTS, version_of
 
 logger = logging.getLogger(__name__)
 

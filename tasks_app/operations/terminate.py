@@ -14,10 +14,10 @@ from django.db import transaction
 from agent_runtime.messages import CallState
 from agent_runtime.outcome import Ending, StopReason
 from agent_runtime.report import failed_report, report_from
-from tasks_app.facts import facts_of_rows
 from tasks_app.models import AgentTask, Event, ToolCall
 from tasks_app.notifications.changes import announce
 from tasks_app.notifications.task_log import log_end
+from tasks_app.queries.run_facts import facts_of_rows
 from tasks_app.states import Status, check_transition
 from tasks_app.webhooks.outbox import tell_ended
 

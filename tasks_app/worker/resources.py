@@ -15,7 +15,7 @@ from agent_runtime.net.address_guard import AddressGuard
 from agent_runtime.ports import Model
 from caylex_project.environment import Environment
 from skills_app.operations import SkillText, skill_body, skill_file
-from tasks_app.transcripts import transcript_of
+from tasks_app.queries.run_transcript import transcript_of
 from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.database import Database
 from tasks_app.worker.execution.active_task import Held

@@ -11,10 +11,10 @@ import pytest
 from django.utils import timezone
 
 from agent_runtime.messages import CallState
-from tasks_app import events
 from tasks_app.models import AgentTask, Event
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.runs import retry
+from tasks_app.queries import events
 from tasks_app.states import Status
 from tasks_app.worker.journal.entries import Release
 from tests.api.conftest import SUBMIT, Account, Caller

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 import pytest
 
 from caylex_project.accounts.models import EndUser, Project
-from tasks_app.listing import MOST_COUNTED, Place, cursor_of, place_of
 from tasks_app.models import AgentTask, TaskMetadata
+from tasks_app.queries.task_list import MOST_COUNTED, Place, cursor_of, place_of
 from tests.api.conftest import SUBMIT, Account, Caller
 from tests.api.test_poll import later, make_task, running
 

@@ -7,7 +7,7 @@ import pytest
 from agent_runtime.errors import ModelUnavailable
 from agent_runtime.llm.errors import fault
 from agent_runtime.outcome import StopReason
-from tasks_app.remedies import FATAL, REMEDIES, Cause, cause_of
+from tasks_app.failures import FATAL, REMEDIES, Cause, cause_of
 from tasks_app.worker.journal.outcomes import after_defect, after_fault
 from tests.api.conftest import Account
 from tests.api.test_admin_actions import FAILED, change_page

@@ -10,8 +10,8 @@ import pytest
 
 from agent_runtime.outcome import StopReason
 from tasks_app.admin.tasks.formatting import told
-from tasks_app.queries import TaskView
-from tasks_app.standing import Code, Standing, Surroundings, sentence, standing_of
+from tasks_app.queries.status_line import Code, Standing, Surroundings, sentence, standing_of
+from tasks_app.queries.tasks import TaskView
 from tasks_app.states import Status, WorkerState
 
 NOON = datetime.datetime(2026, 6, 18, 12, tzinfo=datetime.UTC)

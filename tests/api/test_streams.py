@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tasks_app.events import read_events
 from tasks_app.notifications.change_listener import ChangeListener
-from tasks_app.queries import find_task
+from tasks_app.queries.events import read_events
+from tasks_app.queries.tasks import find_task
 from tests.api.conftest import SUBMIT, Account, make_account
 from tests.api.journal import ENDING, WHOLE, a_step, claim, commit, lived
 from tests.api.test_poll import CREATED, make_task

@@ -12,8 +12,8 @@ from caylex_project.integrations.credentials import store_credential
 from skills_app.operations import store_skill
 from skills_app.parsing.assets import asset_of
 from skills_app.parsing.skill_md import parse_skill
+from tasks_app.failures import GIVEN_UP
 from tasks_app.models import AgentTask, BulkOperation, WebhookDelivery, WebhookEndpoint
-from tasks_app.remedies import GIVEN_UP
 from tasks_app.webhooks.secrets import make_secret
 from tests.browser.scene import Scene
 from tests.factories import (

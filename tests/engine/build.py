@@ -13,8 +13,8 @@ from agent_runtime.ports import Model
 from agent_runtime.testing import FakeTools
 from skills_app.operations import SkillText
 from tasks_app.models import AgentTask, Worker
+from tasks_app.queries.run_transcript import transcript_of
 from tasks_app.states import WorkerState
-from tasks_app.transcripts import transcript_of
 from tasks_app.worker.claiming.claim import Claim, claim_due
 from tasks_app.worker.database import Database
 from tasks_app.worker.execution.active_task import Held

@@ -18,14 +18,14 @@ from agent_runtime.errors import ModelFault, ModelRefused, ModelUnavailable
 from agent_runtime.messages import CallState, ModelAnswer, ToolResult, Usage
 from agent_runtime.report import MOST_NAMED, facts_of
 from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
-from tasks_app.facts import facts_of_rows
+from tasks_app.failures import BROKE, FATAL
 from tasks_app.models import AgentTask, ToolCall
 from tasks_app.operations import runs
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.terminate import end_failed
-from tasks_app.remedies import BROKE, FATAL
+from tasks_app.queries.run_facts import facts_of_rows
+from tasks_app.queries.run_transcript import steps_of, transcript_of
 from tasks_app.states import Status, WorkerState
-from tasks_app.transcripts import steps_of, transcript_of
 from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.claiming.quarantine import FATAL_AT
 from tasks_app.worker.database import Database

@@ -9,7 +9,7 @@ from agent_runtime.messages import ModelAnswer, Usage
 from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
 from tasks_app.models import AgentTask
 from tasks_app.operations.runs import continue_task
-from tasks_app.transcripts import steps_of, transcript_of
+from tasks_app.queries.run_transcript import steps_of, transcript_of
 from tasks_app.worker.database import Database
 from tests.engine.build import LIMITS, a_worker, claim_all, claimed_task, drive
 

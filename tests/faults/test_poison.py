@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tasks_app.failures import FATAL
 from tasks_app.models import Event, Worker
-from tasks_app.remedies import FATAL
 from tasks_app.worker.claiming.quarantine import FATAL_AT, QUARANTINED_AT
 from tests.faults.engine import KILLED
 from tests.faults.stage import Stage, settled, small_clusters

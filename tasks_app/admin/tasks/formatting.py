@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from tasks_app.standing import Code, Standing, sentence
+from tasks_app.queries.status_line import Code, Standing, sentence
 
 _AHEAD = "Waiting for a free slot for {time}, {ahead} ahead"
 _SENTENCES: Mapping[Code, str] = {

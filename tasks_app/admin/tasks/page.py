@@ -18,10 +18,10 @@ from tasks_app.admin.tasks.curl import poll_command, submit_command
 from tasks_app.admin.tasks.markdown import rendered
 from tasks_app.admin.tasks.payloads import may_see_payloads, payloads_open
 from tasks_app.admin.tasks.timeline import Timeline, timeline_of, tools_of
+from tasks_app.failures import REMEDIES, cause_of
 from tasks_app.models import AgentTask, Step, Worker
-from tasks_app.queries import view_of
-from tasks_app.remedies import REMEDIES, cause_of
-from tasks_app.standing import Surroundings, standing_of, without_payload
+from tasks_app.queries.status_line import Surroundings, standing_of, without_payload
+from tasks_app.queries.tasks import view_of
 from tasks_app.states import Status, WorkerState
 
 MOST_AHEAD = 1000  # the count goes no further

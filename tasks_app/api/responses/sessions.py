@@ -12,9 +12,9 @@ from tasks_app.api.errors import Problem
 from tasks_app.api.json_parser import read_object
 from tasks_app.api.responses.tasks import Answer, Moment
 from tasks_app.models import ToolCall
+from tasks_app.queries.trace import CallGroup, TracePage
+from tasks_app.queries.transcript import MessageType, Said, TranscriptPage
 from tasks_app.states import Status
-from tasks_app.traces import CallGroup, TracePage
-from tasks_app.transcript_pages import MessageType, Said, TranscriptPage
 
 
 class TextPart(Answer):

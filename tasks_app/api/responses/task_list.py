@@ -8,8 +8,8 @@ from pydantic import Field
 
 from agent_runtime.outcome import StopReason
 from tasks_app.api.responses.tasks import Answer, Moment, SkillReference, TaskUsage
-from tasks_app.listing import TaskPage, cursor_of
-from tasks_app.queries import TaskSummary
+from tasks_app.queries.task_list import TaskPage, cursor_of
+from tasks_app.queries.tasks import TaskSummary
 from tasks_app.states import Status
 
 

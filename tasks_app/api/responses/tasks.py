@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from agent_runtime.outcome import StopReason
-from tasks_app.events import EventPage, TaskEvent
 from tasks_app.operations.submit import Submitted
-from tasks_app.queries import TaskSummary, TaskView
-from tasks_app.standing import sentence, standing_of
+from tasks_app.queries.events import EventPage, TaskEvent
+from tasks_app.queries.status_line import sentence, standing_of
+from tasks_app.queries.tasks import TaskSummary, TaskView
 from tasks_app.states import Status
 
 POLL_AFTER_MS = 2_000

@@ -11,10 +11,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from caylex_project.accounts.models import PlatformToken
-from tasks_app import queries
 from tasks_app.api.errors import Problem
 from tasks_app.api.query_params import refuse_nul, uuid_of
 from tasks_app.api.responses.tasks import TaskAnswer
+from tasks_app.queries import tasks
 
 BASE = "/api/v1"
 VERSION_HEADER = "X-Task-Version"  # for the layer that waits for changes: it goes no further
@@ -42,9 +42,9 @@ class APIBase(APIView):
         task = self.find(task_id)
         return Response(TaskAnswer.of(task).model_dump(mode="json"), status=status)
 
-    def find(self, task_id: uuid.UUID) -> queries.TaskView:
+    def find(self, task_id: uuid.UUID) -> tasks.TaskView:
         """Return the task. Raises Problem 404 where the caller's tenant has none such."""
-        task = queries.find_task(task_id=task_id, tenant_id=self.token.tenant_id)
+        task = tasks.find_task(task_id=task_id, tenant_id=self.token.tenant_id)
         if task is None:
             raise task_not_found()
         return task

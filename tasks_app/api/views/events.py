@@ -9,7 +9,7 @@ from tasks_app.api.openapi.events import describe_events
 from tasks_app.api.query_params import whole_number
 from tasks_app.api.responses.tasks import EventsAnswer
 from tasks_app.api.views.base import VERSION_HEADER, APIBase, task_id_of, task_not_found
-from tasks_app.events import read_events
+from tasks_app.queries.events import read_events
 
 DEFAULT_LIMIT = 100
 MOST_EVENTS = 500  # in one page

@@ -10,8 +10,8 @@ from tasks_app.api.openapi.sessions import describe_trace, describe_transcript
 from tasks_app.api.query_params import uuid_of, whole_number
 from tasks_app.api.responses.sessions import TraceAnswer, TranscriptAnswer
 from tasks_app.api.views.base import APIBase, task_id_of, task_not_found
-from tasks_app.traces import read_trace
-from tasks_app.transcript_pages import Place, read_transcript
+from tasks_app.queries.trace import read_trace
+from tasks_app.queries.transcript import Place, read_transcript
 
 DEFAULT_LIMIT = 50
 MOST_ON_A_PAGE = 100

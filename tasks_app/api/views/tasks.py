@@ -25,11 +25,11 @@ from tasks_app.api.responses.task_list import TasksAnswer
 from tasks_app.api.responses.tasks import POLL_AFTER_MS, TaskAnswer
 from tasks_app.api.views.base import VERSION_HEADER, APIBase, task_id_of
 from tasks_app.api.views.once import key_of, once_of, submitted_once
-from tasks_app.listing import list_tasks
 from tasks_app.operations.delete import erase
 from tasks_app.operations.metadata import change_metadata
 from tasks_app.operations.submit import submit_checked
 from tasks_app.operations.webhooks import check_webhook
+from tasks_app.queries.task_list import list_tasks
 
 MOST_WAIT = 60  # seconds
 PATH = "/agent-task"

@@ -14,8 +14,8 @@ from caylex_project.db.clock import clock
 from caylex_project.integrations.access import accesses_for
 from skills_app.operations import CatalogueEntry, catalogue
 from tasks_app.models import AgentTask, Step
+from tasks_app.queries.run_transcript import steps_of
 from tasks_app.states import Status
-from tasks_app.transcripts import steps_of
 from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.journal.journal import Fenced
 

@@ -9,7 +9,7 @@ from agent_runtime.errors import ModelFault, ModelUnavailable
 from agent_runtime.outcome import Ending, StopReason
 from agent_runtime.report import facts_of, failed_report, final_report
 from agent_runtime.transcript import Transcript
-from tasks_app.remedies import BROKE, GIVEN_UP
+from tasks_app.failures import BROKE, GIVEN_UP
 from tasks_app.states import Status
 from tasks_app.worker.journal.entries import Release
 

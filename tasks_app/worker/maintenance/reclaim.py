@@ -8,10 +8,10 @@ import uuid
 from django.db import transaction
 from django.db.models import F
 
+from tasks_app.failures import FATAL
 from tasks_app.models import AgentTask, Event, Worker
 from tasks_app.notifications.changes import announce
 from tasks_app.operations.terminate import end_failed
-from tasks_app.remedies import FATAL
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.claiming.quarantine import FATAL_AT

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from agent_runtime.outcome import SENTENCES, StopReason
-from tasks_app.queries import TaskView
+from tasks_app.queries.tasks import TaskView
 from tasks_app.states import Status, WorkerState
 
 

@@ -19,7 +19,7 @@ from django.utils.text import slugify
 
 from caylex_project.accounts.models import EndUser
 from tasks_app.models import AgentTask, TaskMetadata
-from tasks_app.queries import TaskSummary, find_summaries
+from tasks_app.queries.tasks import TaskSummary, find_summaries
 from tasks_app.states import Status
 
 MOST_COUNTED = 1_000  # tasks; a larger total is not told

@@ -16,8 +16,8 @@ from agent_runtime.messages import CallState
 from agent_runtime.outcome import StopReason
 from caylex_project.accounts.models import Project
 from caylex_project.db.compiled_query import CompiledQuery
-from tasks_app.events import version_of
 from tasks_app.models import AgentTask, Step, ToolCall
+from tasks_app.queries.events import version_of
 from tasks_app.states import Status
 
 

@@ -16,7 +16,7 @@ from agent_runtime.messages import CallState, text_of
 from agent_runtime.report import Facts, facts_of
 from agent_runtime.transcript import Transcript
 from tasks_app.models import AgentTask, Step, ToolCall
-from tasks_app.transcripts import limits_of, turn_of, usage_of
+from tasks_app.queries.run_transcript import limits_of, turn_of, usage_of
 
 _PORTION = 1_000  # rows in memory at once
 
