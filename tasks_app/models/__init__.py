@@ -6,8 +6,8 @@ other way round. The engine's only writers are `worker.journal`, `worker.claim`,
 """
 
 from tasks_app.models.bulk import BulkOperation
-from tasks_app.models.journal import Event, Step, ToolCall
-from tasks_app.models.submissions import IdempotencyKey
+from tasks_app.models.idempotency import IdempotencyKey
+from tasks_app.models.steps import Event, Step, ToolCall
 from tasks_app.models.tasks import SCHEMA, AgentTask, TaskMetadata
 from tasks_app.models.webhooks import WebhookDelivery, WebhookEndpoint, WebhookSecret
 from tasks_app.models.workers import Worker
