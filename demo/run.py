@@ -219,7 +219,7 @@ def main() -> int:
         "workers": ["manage.py", "qcluster"],
     }
     if offline:
-        commands["model"] = ["-m", "demo.offline_model", "--port", str(model)]
+        commands["model"] = ["-m", "demo.offline_model.server", "--port", str(model)]
     base = f"http://127.0.0.1:{web}"
     with running(env, commands):
         wait_for(f"http://127.0.0.1:{tools}/mcp")

@@ -70,7 +70,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service
     )
     with (
         process("demo.tool_server", "--port", str(tools), "--token", "jane=janes-token"),
-        process("demo.offline_model", "--port", str(model)),
+        process("demo.offline_model.server", "--port", str(model)),
         running_service(keys) as service,
     ):
         wait_for(f"http://127.0.0.1:{tools}/mcp")

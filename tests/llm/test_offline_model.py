@@ -33,8 +33,8 @@ from agent_runtime.messages import (
 from agent_runtime.ports import ModelRequest
 from agent_runtime.prompt import PromptFacts, system_prompt, task_message
 from agent_runtime.transcript import RequiredSkill
-from demo.offline_model import MODEL, app
-from demo.offline_report import NOTICE
+from demo.offline_model.report import NOTICE
+from demo.offline_model.server import MODEL, app
 
 SKILL = RequiredSkill(id="0b5c7e7e-3f0f-4f9e-9d55-2a3b7d6c8e90", name="weekly-report")
 SKILL_TEXT = """# Weekly orders
@@ -345,7 +345,7 @@ def test_tool_choice_none_is_answered_in_words(base_url: str) -> None:
 
 
 def test_the_command_serves_and_says_what_it_is(unused_tcp_port: int) -> None:
-    command = [sys.executable, "-m", "demo.offline_model", "--port", str(unused_tcp_port)]
+    command = [sys.executable, "-m", "demo.offline_model.server", "--port", str(unused_tcp_port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process:

@@ -1,6 +1,6 @@
 """The offline model: a fixed policy behind the chat-completions API. NOT a language model.
 
-    python -m demo.offline_model --port 8903
+    python -m demo.offline_model.server --port 8903
 
 It lets the whole machine run without a key: it loads the skill that it is ordered to load,
 calls the reading tools that the words of the task point to, counts and groups what comes
@@ -24,8 +24,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from demo.offline_policy import Decision, decide, encoded
-from demo.offline_reading import content_text, read_conversation
+from demo.offline_model.policy import Decision, decide, encoded
+from demo.offline_model.reading import content_text, read_conversation
 
 MODEL = "offline/fixed-policy"
 DESCRIPTION = "A fixed policy that stands in where no model is configured; NOT a language model."

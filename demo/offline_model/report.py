@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from demo.offline_reading import Conversation, Days, Outcome
+from demo.offline_model.reading import Conversation, Days, Outcome
 
 NOTICE = (
     "[Written by the offline model: a fixed policy, not a language model. Every figure is "

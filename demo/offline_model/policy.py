@@ -21,8 +21,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from demo.offline_reading import Conversation, Days, Outcome, ToolSpec, words_of
-from demo.offline_report import biggest, counts_in, records_in, write_report
+from demo.offline_model.reading import Conversation, Days, Outcome, ToolSpec, words_of
+from demo.offline_model.report import biggest, counts_in, records_in, write_report
 
 LOAD_SKILL = "load_skill"
 READ_SKILL_FILE = "read_skill_file"
