@@ -16,7 +16,7 @@ from importlib import import_module
 
 from bench import machine
 from bench.figures import Section, render
-from bench.stage import Stage
+from bench.harness import Stage
 
 MEASUREMENTS = (
     *("steps", "growth", "waiting", "latency", "requests", "clients", "memory", "recovery"),
@@ -63,7 +63,7 @@ def main() -> int:
             except Exception:  # noqa: BLE001  (what the others have measured is not lost with it)
                 traceback.print_exc()
                 broken.append(name)
-        import_module("bench.ours").close()
+        import_module("bench.service").close()
     print("\n".join(lines) + render(sections))
     took = time.monotonic() - began
     busy = f"load {machine.load()}, processors busy with others {machine.busy(3):.0%}"

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from bench.harness import Stage
 from bench.processes import OURS, read_line, running, wait_until
-from bench.stage import Stage
 
 
 @contextlib.contextmanager

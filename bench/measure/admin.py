@@ -12,8 +12,8 @@ import uuid
 from typing import Any
 
 from bench.figures import Section, at_most, percentile
+from bench.harness import Stage
 from bench.million import TASKS, million
-from bench.stage import Stage
 
 STEPS = 500
 LIST = "/admin/tasks_app/agenttask/"

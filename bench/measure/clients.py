@@ -19,11 +19,11 @@ from urllib.parse import urlsplit
 
 from django.db import connection
 
-from bench import ours, web
+from bench import service, web
 from bench.figures import Section, at_most, percentile
+from bench.harness import Stage
 from bench.machine import cpu_seconds, resident_bytes
 from bench.processes import wait_until
-from bench.stage import Stage
 
 CLIENTS = 1000
 CHANGES = 40  # of so many tasks, one after the other, while all wait
@@ -35,7 +35,7 @@ def measure(stage: Stage, *, quick: bool) -> Section:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the web process inherits it
     section = Section(title=f"Clients: {CLIENTS:,} that wait, one uvicorn process")
-    tasks = ours.submit_many([ours.script(steps=1)] * CLIENTS)
+    tasks = service.submit_many([service.script(steps=1)] * CLIENTS)
     for turn, (kind, (below, accept)) in enumerate(KINDS.items()):
         with web.web_process(stage) as (address, pid):
             paths = [f"/api/v1/agent-task/{task}" for task in tasks]

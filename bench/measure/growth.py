@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from bench import ours
+from bench import service
 from bench.figures import Section, at_most, median
-from bench.stage import Stage
+from bench.harness import Stage
 
 STEPS = 210
 
@@ -18,11 +18,11 @@ STEPS = 210
 def measure(stage: Stage, *, quick: bool) -> Section:
     """Return the ratio of the medians, over some tasks."""
     early, late = [], []
-    with ours.workers(stage, count=1) as workers:
+    with service.workers(stage, count=1) as workers:
         for number in range(2 if quick else 6):
             key = f"growth{number}"
-            prompt = ours.script(steps=STEPS, ask="none", log=1, id=key)
-            ours.run_tasks(workers, [prompt])
+            prompt = service.script(steps=STEPS, ask="none", log=1, id=key)
+            service.run_tasks(workers, [prompt])
             intervals = [after - before for before, after in pairwise(stage.served("log")[key])]
             early += intervals[4:24]
             late += intervals[189:209]

@@ -13,15 +13,15 @@ import time
 import httpx
 from django.db import connection
 
-from bench import ours, web
+from bench import service, web
 from bench.figures import Section, at_most, percentile
-from bench.stage import MODEL, Stage
+from bench.harness import MODEL, Stage
 
 
 def measure(stage: Stage, *, quick: bool) -> Section:
     """Return percentiles over some runs, one at a time."""
     done, pickup, answered = [], [], []
-    with web.running_web(stage) as address, ours.workers(stage, count=1):
+    with web.running_web(stage) as address, service.workers(stage, count=1):
         with httpx.Client(base_url=address, headers=web.headers(stage)) as client:
             for number in range(10 if quick else 60):
                 time.sleep(random.uniform(0.05, 0.15))
@@ -29,7 +29,7 @@ def measure(stage: Stage, *, quick: bool) -> Section:
                 began = time.monotonic()
                 answer = client.post(
                     "/api/v1/agent-task",
-                    json=web.submission(stage, ours.script(steps=1, log=1, id=key)),
+                    json=web.submission(stage, service.script(steps=1, log=1, id=key)),
                 )
                 answered.append(time.monotonic())
                 task = answer.raise_for_status().json()["task_id"]

@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from bench.figures import Section, at_most, percentile
+from bench.harness import Stage
 from bench.million import TASKS, million
-from bench.stage import Stage
 
 PAGE = 20
 DEEP = 1_000  # pages

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bench import ours
+from bench import service
 from bench.figures import Section, at_most
+from bench.harness import Stage
 from bench.machine import own_bytes, resident_bytes
 from bench.processes import wait_until
-from bench.stage import Stage
 
 TASKS = 1000
 PADDING = "A ticket says that the printer on the third floor is out of paper again. " * 55
@@ -14,11 +14,11 @@ PADDING = "A ticket says that the printer on the third floor is out of paper aga
 
 def measure(stage: Stage, *, quick: bool) -> Section:
     """Return the process's memory while all its tasks wait for the model's second answer."""
-    with ours.workers(stage, count=1, CAYLEX_TASKS_PER_WORKER=str(TASKS)) as workers:
+    with service.workers(stage, count=1, CAYLEX_TASKS_PER_WORKER=str(TASKS)) as workers:
         idle = max(map(own_bytes, workers.pids)), max(map(resident_bytes, workers.pids))
         before = stage.served("stats")["requests"]
-        prompt = ours.script(steps=2, ask="none", delay=8) + " " + PADDING
-        tasks = ours.submit_many([prompt] * TASKS)
+        prompt = service.script(steps=2, ask="none", delay=8) + " " + PADDING
+        tasks = service.submit_many([prompt] * TASKS)
         wait_until(
             lambda: stage.served("stats")["requests"] >= before + 2 * TASKS,
             what="the second step of all",
@@ -27,7 +27,7 @@ def measure(stage: Stage, *, quick: bool) -> Section:
         held = stage.served("stats")["waiting"]
         own = max(map(own_bytes, workers.pids))
         resident = max(map(resident_bytes, workers.pids))
-        ours.wait_for(tasks)
+        service.wait_for(tasks)
     return Section(
         title=f"Memory: one worker process with {held:,} tasks in flight, 4 kB of prompt each",
         rows=[

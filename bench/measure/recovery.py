@@ -12,10 +12,10 @@ import time
 
 from django.db import connection
 
-from bench import ours
+from bench import service
 from bench.figures import Section, at_most, median
+from bench.harness import Stage
 from bench.processes import wait_until
-from bench.stage import Stage
 
 TASKS = 100
 
@@ -42,10 +42,10 @@ def measure(stage: Stage, *, quick: bool) -> Section:
 
 
 def _kill_once(stage: Stage, prefix: str) -> list[float]:
-    with ours.workers(stage, count=2):
+    with service.workers(stage, count=2):
         keys = [f"{prefix}x{number}" for number in range(TASKS)]
-        tasks = ours.submit_many(
-            [ours.script(steps=12, ask="none", delay=0.5, log=1, id=key) for key in keys]
+        tasks = service.submit_many(
+            [service.script(steps=12, ask="none", delay=0.5, log=1, id=key) for key in keys]
         )
         key_of = dict(zip(map(str, tasks), keys, strict=True))
         wait_until(
@@ -56,7 +56,7 @@ def _kill_once(stage: Stage, prefix: str) -> list[float]:
         pid, held = _busiest()
         killed = time.monotonic()
         os.kill(pid, signal.SIGKILL)
-        ours.wait_for(tasks)
+        service.wait_for(tasks)
         log = stage.served("log")
     return [min(at for at in log[key_of[task]] if at > killed) - killed for task in held]
 

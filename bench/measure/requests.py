@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from django.db import connection
 
-from bench import ours, web
+from bench import service, web
 from bench.figures import Row, Section, at_least, median
-from bench.stage import Stage
+from bench.harness import Stage
 
 
 def measure(stage: Stage, *, quick: bool) -> Section:
     """Return the medians of some rounds, each kind in turns; no worker runs."""
     rounds, seconds = (1, 2.0) if quick else (3, 4.0)
     section = Section(title="Requests: one uvicorn process, 32 connections")
-    with ours.workers(stage, count=1) as workers:
-        done = ours.submit_many([ours.script(steps=2, ask="none")] * 100)
-        ours.wait_for(done)
+    with service.workers(stage, count=1) as workers:
+        done = service.submit_many([service.script(steps=2, ask="none")] * 100)
+        service.wait_for(done)
         assert workers.pids
     polls = [f"/api/v1/agent-task/{task}" for task in done]
-    body = web.submission(stage, ours.script(steps=1))
+    body = web.submission(stage, service.script(steps=1))
     rates: dict[str, list[float]] = {"submits": [], "polls": [], "known polls": []}
     with web.running_web(stage) as address:
         web.load(stage, address, polls, seconds=1)

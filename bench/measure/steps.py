@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from bench import ours
+from bench import service
 from bench.figures import Section, at_least, at_most, median
-from bench.stage import PEERS, Stage
+from bench.harness import PEERS, Stage
 
 OURS = "ours"
 DURABLE = ("LangGraph", "DBOS")
@@ -34,7 +34,7 @@ def measure(stage: Stage, *, quick: bool) -> Section:
     """Return who made how many steps, in medians of the rounds."""
     section = Section(title="Steps: one worker process, a model that answers at once")
     found: Figures = defaultdict(lambda: defaultdict(list))
-    with ours.workers(stage, count=1) as workers:
+    with service.workers(stage, count=1) as workers:
         for name in (OURS, *PEERS):  # to be warm
             for tool in (False, True):
                 _turn(stage, workers, name, tasks=4, steps=4, tool=tool)
@@ -55,12 +55,12 @@ def measure(stage: Stage, *, quick: bool) -> Section:
 
 
 def _turn(
-    stage: Stage, workers: ours.Workers, name: str, *, tasks: int, steps: int, tool: bool
+    stage: Stage, workers: service.Workers, name: str, *, tasks: int, steps: int, tool: bool
 ) -> dict[str, float]:
     if name != OURS:
         return stage.peer(name).run(tasks=tasks, steps=steps, tool=tool)
-    prompt = ours.script(steps=steps, ask="bench__echo" if tool else "none")
-    return ours.run_tasks(workers, [prompt] * tasks, project="tools" if tool else "plain")
+    prompt = service.script(steps=steps, ask="bench__echo" if tool else "none")
+    return service.run_tasks(workers, [prompt] * tasks, project="tools" if tool else "plain")
 
 
 def _per_step(figures: dict[str, float], steps: int) -> dict[str, float]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import threading
 
-from bench import ours
+from bench import service
 from bench.figures import Section, at_most
+from bench.harness import Stage
 from bench.machine import own_bytes
-from bench.stage import Stage
 
 STEPS, DELAY = 5, 2
 IDEAL = STEPS * DELAY
@@ -19,7 +19,7 @@ IDEAL = STEPS * DELAY
 class Watch(threading.Thread):
     """Looks at the memory of processes until told to stop."""
 
-    def __init__(self, workers: ours.Workers) -> None:
+    def __init__(self, workers: service.Workers) -> None:
         super().__init__(daemon=True)
         self._workers = workers
         self._stopped = threading.Event()
@@ -40,12 +40,12 @@ def measure(stage: Stage, *, quick: bool) -> Section:
     """Return how far from the ideal, and what memory it took."""
     section = Section(title="Waiting: a model that takes 2 s, 5 steps, 2 worker processes")
     for tasks, capacity in ((1000, 500), (5000, 2500)):
-        with ours.workers(stage, count=2, CAYLEX_TASKS_PER_WORKER=str(capacity)) as workers:
+        with service.workers(stage, count=2, CAYLEX_TASKS_PER_WORKER=str(capacity)) as workers:
             before = stage.served("stats")["requests"]
             watch = Watch(workers)
             watch.start()
-            prompt = ours.script(steps=STEPS, ask="none", delay=DELAY)
-            figures = ours.run_tasks(workers, [prompt] * tasks)
+            prompt = service.script(steps=STEPS, ask="none", delay=DELAY)
+            figures = service.run_tasks(workers, [prompt] * tasks)
             watch.stop()
             stats = stage.served("stats")
         asked = stats["requests"] - before

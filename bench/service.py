@@ -12,9 +12,9 @@ from typing import Any
 
 from django.db import connection, connections
 
+from bench.harness import MODEL, Stage
 from bench.machine import children_of, cpu_seconds, resident_bytes
 from bench.processes import OURS, running, wait_until
-from bench.stage import MODEL, Stage
 
 QUARANTINE = 1  # the process that `qcluster` keeps besides, for tasks that kill workers
 LIMITS = {

@@ -45,7 +45,7 @@ class Stage:
     def __enter__(self) -> Stage:
         self._start_postgresql()
         server = self._ends.enter_context(
-            running(sys.executable, "-m", "bench.scripted", log=self.log)
+            running(sys.executable, "-m", "bench.scripted_server", log=self.log)
         )
         self.server = f"http://127.0.0.1:{int(read_line(server, what='the scripted server'))}"
         self._set_environment()

@@ -1,6 +1,6 @@
 """One fast process that plays the model and the tool server, by a script in the prompt.
 
-    python -m bench.scripted            # prints the port that it listens on, then serves
+    python -m bench.scripted_server            # prints the port that it listens on, then serves
 
 Raw asyncio and as little parsing as will do, so that what is measured is the client.
 
