@@ -22,14 +22,14 @@ from caylex_project.integrations.credentials import store_credential, value_of
 from caylex_project.integrations.models import Credential, ToolPermission
 from skills_app.operations import store_skill
 from skills_app.parsing.skill_md import parse_skill
-from tests.factories import (
+from tests.skills.test_provision import dump
+from tests.skills.test_skillmd import skill
+from tests.support.factories import (
     EndUserFactory,
     NavigatorFactory,
     ServerInstanceFactory,
     TenantFactory,
 )
-from tests.skills.test_provision import dump
-from tests.skills.test_skillmd import skill
 
 pytestmark = pytest.mark.django_db
 SECRET = "planted-s3cret-1"

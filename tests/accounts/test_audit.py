@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.models import AuditEntry
-from tests.factories import ProjectFactory
+from tests.support.factories import ProjectFactory
 
 pytestmark = pytest.mark.django_db
 

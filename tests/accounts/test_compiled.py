@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from caylex_project.accounts.models import EndUser
 from caylex_project.db.compiled_query import CompiledQuery
-from tests.factories import EndUserFactory
+from tests.support.factories import EndUserFactory
 
 
 @pytest.mark.django_db

@@ -9,7 +9,7 @@ from django.db import connection
 
 from caylex_project.accounts.end_users import EmailRefused, end_user, normalise_email
 from caylex_project.accounts.models import EndUser
-from tests.factories import ProjectFactory
+from tests.support.factories import ProjectFactory
 
 
 def test_an_address_is_kept_in_lower_case() -> None:

@@ -21,7 +21,7 @@ from caylex_project.accounts.keys import (
     issue_platform_token,
 )
 from caylex_project.accounts.models import NavigatorKey, PlatformToken
-from tests.factories import NavigatorFactory, TenantFactory
+from tests.support.factories import NavigatorFactory, TenantFactory
 
 NOW = datetime.datetime(2026, 6, 18, 15, 0, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)

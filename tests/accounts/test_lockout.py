@@ -13,8 +13,8 @@ from axes.models import AccessAttempt
 from django.contrib.auth.models import User
 
 from tests.accounts.test_admin import Browser
-from tests.api.web import PATIENCE, running_web
-from tests.worker_processes.cluster import database_url
+from tests.support.cluster import database_url
+from tests.support.web_process import PATIENCE, running_web
 
 LOGIN = "/admin/login/"
 PASSWORD = "a long password"

@@ -16,7 +16,7 @@ from caylex_project.accounts.models import PlatformToken, StaffScope
 from caylex_project.accounts.site.query_params import CheckedList
 from tests.accounts.test_admin import Browser, browser, rows, staff, text_of  # noqa: F401
 from tests.accounts.test_staff_scope import limited_to
-from tests.factories import (
+from tests.support.factories import (
     AgentTaskFactory,
     EndUserFactory,
     ProjectFactory,

@@ -9,8 +9,8 @@ import pytest
 from caylex_project.accounts.models import AuditEntry, Project, Tenant
 from tests.accounts.test_admin import Browser, browser, text_of  # noqa: F401
 from tests.accounts.test_staff_scope import limited_to
-from tests.factories import ProjectFactory
 from tests.skills.test_skill_pages import staff
+from tests.support.factories import ProjectFactory
 
 pytestmark = pytest.mark.django_db
 

@@ -18,8 +18,8 @@ from caylex_project.accounts.models import AuditEntry, StaffScope
 from caylex_project.accounts.staff_scope import visible_projects
 from tests.accounts.test_admin import Browser, browser, text_of  # noqa: F401
 from tests.accounts.test_staff_scope import limited_to
-from tests.factories import NavigatorFactory, ProjectFactory
 from tests.skills.test_skill_pages import staff
+from tests.support.factories import NavigatorFactory, ProjectFactory
 
 pytestmark = pytest.mark.django_db
 SCOPES = "/admin/accounts/staffscope/"

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from caylex_project.accounts.models import AuditEntry, StaffScope
 from caylex_project.accounts.staff_scope import visible_projects
 from tests.accounts.test_admin import MODELS, Browser, rows, text_of  # noqa: F401
-from tests.factories import NavigatorFactory, ProjectFactory
+from tests.support.factories import NavigatorFactory, ProjectFactory
 
 pytestmark = pytest.mark.django_db
 

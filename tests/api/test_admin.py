@@ -10,8 +10,8 @@ from django.test import Client
 from django.urls import reverse
 
 from tasks_app.models import AgentTask, Event, Step, ToolCall, Worker
-from tests.api.conftest import Account
 from tests.api.test_poll import CREATED, add_call, add_step, running
+from tests.support.accounts import Account
 
 MODELS = [AgentTask, Step, ToolCall, Event, Worker]
 

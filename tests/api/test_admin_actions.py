@@ -13,8 +13,8 @@ from django.urls import reverse
 
 from caylex_project.accounts.models import AuditEntry
 from tasks_app.models import AgentTask
-from tests.api.conftest import Account
 from tests.api.test_poll import ended, make_task, running
+from tests.support.accounts import Account
 
 LIST = reverse("admin:tasks_app_agenttask_changelist")
 FAILED = {"status": "FAILED", "stop_reason": "error", "error": "No credit."}

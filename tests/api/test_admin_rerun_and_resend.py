@@ -15,7 +15,6 @@ from django.utils import timezone
 from caylex_project.accounts.models import AuditEntry, StaffScope
 from skills_app.models import Skill
 from tasks_app.models import AgentTask, WebhookDelivery, WebhookEndpoint
-from tests.api.conftest import Account
 from tests.api.test_admin_actions import (
     COMPLETED,
     FAILED,
@@ -29,7 +28,8 @@ from tests.api.test_admin_actions import (
     trail,
 )
 from tests.api.test_poll import ended, make_task
-from tests.factories import SkillFactory
+from tests.support.accounts import Account
+from tests.support.factories import SkillFactory
 
 RESEND = "/admin/tasks_app/webhookdelivery/resend/"
 HOOK = "https://93.184.216.34/hook?token=planted"

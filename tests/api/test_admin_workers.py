@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from tests.accounts.test_admin import text_of
 from tests.accounts.test_staff_scope import limited_to
-from tests.api.conftest import Account
 from tests.api.test_poll import running
-from tests.factories import WorkerFactory
+from tests.support.accounts import Account
+from tests.support.factories import WorkerFactory
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/tasks_app/worker/"

@@ -11,7 +11,7 @@ from django.test import Client
 
 from caylex_project.accounts.models import PlatformToken
 from tasks_app.models import AgentTask
-from tests.api.conftest import SUBMIT, Account, Caller
+from tests.support.accounts import SUBMIT, Account, Caller
 
 PATHS = [("post", SUBMIT), ("get", f"{SUBMIT}/f55a0be6-dd20-4f37-96c8-b7b8119797ba")]
 

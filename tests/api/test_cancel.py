@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tasks_app.models import AgentTask
-from tests.api.conftest import SUBMIT, Account, Caller
 from tests.api.test_poll import KEYS, add_call, add_step, ended, make_task, running
+from tests.support.accounts import SUBMIT, Account, Caller
 
 
 def cancel(caller: Caller, task_id: Any, body: Any = None, *, slash: str = "", **more: Any) -> Any:

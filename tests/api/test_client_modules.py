@@ -22,13 +22,13 @@ from django.db import connection
 from standardwebhooks import Webhook
 
 from tasks_app.models import AgentTask
-from tests.api.conftest import Account, make_account
 from tests.api.cutting import cutting
-from tests.api.journal import ENDING, a_step, claim, commit, lived
 from tests.api.test_clients import CLIENTS, NODE
 from tests.api.test_poll import ended, make_task
-from tests.api.web import Web, running_web
-from tests.worker_processes.cluster import database_url
+from tests.support.accounts import Account, make_account
+from tests.support.cluster import database_url
+from tests.support.journal_rows import ENDING, a_step, claim, commit, lived
+from tests.support.web_process import Web, running_web
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 

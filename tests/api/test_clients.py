@@ -16,10 +16,10 @@ from django.db import connection
 from django.utils import timezone
 
 from tasks_app.models import AgentTask
-from tests.api.conftest import Account, make_account
-from tests.api.web import Web, running_web
-from tests.fork_server import ROOT
-from tests.worker_processes.cluster import database_url
+from tests.support.accounts import Account, make_account
+from tests.support.cluster import database_url
+from tests.support.fork_server import ROOT
+from tests.support.web_process import Web, running_web
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 

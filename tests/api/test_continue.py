@@ -10,9 +10,9 @@ from django_q.models import OrmQ
 
 from skills_app.models import Skill
 from tasks_app.models import AgentTask, Event
-from tests.api.conftest import SUBMIT, Account, Caller
 from tests.api.test_poll import KEYS, add_step, ended, make_task, running
-from tests.factories import LIMITS, SkillFactory, StepFactory
+from tests.support.accounts import SUBMIT, Account, Caller
+from tests.support.factories import LIMITS, SkillFactory, StepFactory
 
 
 def go_on(caller: Caller, task: AgentTask, *, slash: str = "", **body: Any) -> Any:

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.conftest import SUBMIT, Account, make_account
-from tests.api.web import Web, running_web
-from tests.worker_processes.cluster import database_url
+from tests.support.accounts import SUBMIT, Account, make_account
+from tests.support.cluster import database_url
+from tests.support.web_process import Web, running_web
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 

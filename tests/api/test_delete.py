@@ -7,9 +7,9 @@ import uuid
 from typing import Any
 
 from tasks_app.models import AgentTask, Event, IdempotencyKey, Step, TaskMetadata, ToolCall
-from tests.api.conftest import SUBMIT, Account, Caller
-from tests.api.journal import lived
 from tests.api.test_poll import ended, make_task, running
+from tests.support.accounts import SUBMIT, Account, Caller
+from tests.support.journal_rows import lived
 
 FAILED = {"status": "FAILED", "stop_reason": "error", "error": "No credit."}
 

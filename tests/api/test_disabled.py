@@ -14,11 +14,11 @@ from tasks_app.models import AgentTask
 from tasks_app.operations.disabling import PORTION, disable, enable, stop_disabled
 from tasks_app.states import Status
 from tasks_app.webhooks.deliveries import claim_messages
-from tests.api.conftest import Caller
-from tests.engine.build import claimed_task, copies
-from tests.factories import AgentTaskFactory, EndUserFactory
 from tests.skills.test_skill_pages import staff
-from tests.webhooks.build import a_delivery
+from tests.support.accounts import Caller
+from tests.support.engine_rows import claimed_task, copies
+from tests.support.factories import AgentTaskFactory, EndUserFactory
+from tests.support.webhook_rows import a_delivery
 
 pytestmark = pytest.mark.django_db
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.api.web import Web, running_web
+from tests.support.web_process import Web, running_web
 
 CHROMIUM = shutil.which("chromium")
 

@@ -14,7 +14,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.test import Client, override_settings
 
 from tasks_app.models import AgentTask
-from tests.api.conftest import SUBMIT, Account, Caller
+from tests.support.accounts import SUBMIT, Account, Caller
 
 A_TASK = f"{SUBMIT}/f55a0be6-dd20-4f37-96c8-b7b8119797ba"
 

@@ -17,9 +17,9 @@ from tasks_app.operations.runs import retry
 from tasks_app.queries import events
 from tasks_app.states import Status
 from tasks_app.worker.journal.entries import Release
-from tests.api.conftest import SUBMIT, Account, Caller
-from tests.api.journal import WHOLE, a_call, a_step, claim, commit, lived
 from tests.api.test_poll import make_task
+from tests.support.accounts import SUBMIT, Account, Caller
+from tests.support.journal_rows import WHOLE, a_call, a_step, claim, commit, lived
 
 
 def read(backend: Caller, task: AgentTask, query: str = "") -> dict[str, Any]:

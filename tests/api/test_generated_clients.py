@@ -14,9 +14,9 @@ import pytest
 
 from tasks_app.api.openapi.docs_page import openapi_yaml
 from tasks_app.models import AgentTask
-from tests.api.conftest import Account, make_account
-from tests.api.web import Web, running_web
-from tests.worker_processes.cluster import database_url
+from tests.support.accounts import Account, make_account
+from tests.support.cluster import database_url
+from tests.support.web_process import Web, running_web
 
 pytestmark = [
     pytest.mark.peer,

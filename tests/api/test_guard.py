@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from caylex_project.web.limits import MAX_BODY, MAX_HEADERS
-from tests.api.web import Web, read_all, read_one, running_web
+from tests.support.web_process import Web, read_all, read_one, running_web
 
 HEAD = b"POST /api/v1/agent-task HTTP/1.1\r\nHost: localhost\r\n"
 JSON = b"Content-Type: application/json\r\n"

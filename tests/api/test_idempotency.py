@@ -14,8 +14,8 @@ from django_q.models import OrmQ
 
 from caylex_project.accounts.keys import issue_navigator_key
 from tasks_app.models import AgentTask, IdempotencyKey
-from tests.api.conftest import SUBMIT, Account, make_account
 from tests.api.test_poll import ended, make_task
+from tests.support.accounts import SUBMIT, Account, make_account
 
 KEY = "order 17/weekly"
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tasks_app.models import AgentTask
-from tests.api.conftest import Account, Caller
 from tests.api.test_poll import ended
+from tests.support.accounts import Account, Caller
 
 ALL = {
     "max_steps": 7,

@@ -12,8 +12,8 @@ import pytest
 from caylex_project.accounts.models import EndUser, Project
 from tasks_app.models import AgentTask, TaskMetadata
 from tasks_app.queries.task_list import MOST_COUNTED, Place, cursor_of, place_of
-from tests.api.conftest import SUBMIT, Account, Caller
 from tests.api.test_poll import later, make_task, running
+from tests.support.accounts import SUBMIT, Account, Caller
 
 ITEM_KEYS = {
     *("task_id", "session_id", "project_id", "status", "terminal", "stop_reason", "error"),

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tasks_app.models import AgentTask, TaskMetadata
-from tests.api.conftest import SUBMIT, Account, Caller
 from tests.api.test_poll import ended, make_task, running
 from tests.api.test_submit import made_nothing, make_skill
+from tests.support.accounts import SUBMIT, Account, Caller
 
 FULL = {f"key{number}": "v" for number in range(16)}
 

@@ -31,9 +31,9 @@ from tasks_app.api.requests.submit import SubmitRequest
 from tasks_app.api.responses.sessions import TraceAnswer, TranscriptAnswer
 from tasks_app.api.responses.task_list import TasksAnswer
 from tasks_app.api.responses.tasks import EventsAnswer, ProblemAnswer, SubmitAnswer, TaskAnswer
-from tests.api.conftest import Account, Caller
-from tests.api.journal import lived
 from tests.api.test_poll import ended, make_task
+from tests.support.accounts import Account, Caller
+from tests.support.journal_rows import lived
 
 OPENAPI = "/api/v1/docs/openapi.yaml"
 TASK = "/api/v1/agent-task/{task_id}"

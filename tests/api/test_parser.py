@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tasks_app.api.errors import BadFields, Problem
 from tasks_app.api.json_parser import MAX_DEPTH, MAX_ELEMENTS, read_object
 from tasks_app.models import AgentTask
-from tests.api.conftest import Caller
+from tests.support.accounts import Caller
 
 
 def field_and_code(body: str | bytes) -> tuple[str, str]:

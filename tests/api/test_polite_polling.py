@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tasks_app.models import AgentTask
-from tests.api.conftest import Account, Caller
 from tests.api.test_poll import later, make_task
+from tests.support.accounts import Account, Caller
 
 
 def test_what_was_seen_is_not_sent_again(backend: Caller, acme: Account) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from caylex_project.accounts.models import EndUser
 from tasks_app.models import AgentTask, Step, ToolCall, Worker
-from tests.api.conftest import SUBMIT, Account, Caller
-from tests.factories import LIMITS
+from tests.support.accounts import SUBMIT, Account, Caller
+from tests.support.factories import LIMITS
 
 CREATED = datetime.datetime(2026, 6, 18, 15, 0, 0, 987654, tzinfo=datetime.UTC)
 KEYS = {

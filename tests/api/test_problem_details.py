@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from caylex_project.asgi import application
 from caylex_project.web.connection import CONNECTION, Connection
 from caylex_project.web.http_problem import PROBLEM_JSON, accepts
-from tests.api.conftest import SUBMIT, Account, Caller
+from tests.support.accounts import SUBMIT, Account, Caller
 
 
 class Cycle:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.api.web import Answer, Web, answers, read_all, running_web
+from tests.support.web_process import Answer, Web, answers, read_all, running_web
 
 GET = b"GET /api/none HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /api/none HTTP/1.1\r\nHost: localhost\r\n"

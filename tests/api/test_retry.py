@@ -8,8 +8,8 @@ import pytest
 from django_q.models import OrmQ
 
 from tasks_app.models import AgentTask, Event
-from tests.api.conftest import SUBMIT, Account, Caller
 from tests.api.test_poll import KEYS, add_step, ended, make_task, running
+from tests.support.accounts import SUBMIT, Account, Caller
 
 
 def retry(caller: Caller, task: AgentTask, body: str = "", *, slash: str = "") -> Any:

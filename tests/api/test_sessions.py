@@ -12,10 +12,10 @@ from django.utils import timezone
 from agent_runtime.messages import CallState
 from tasks_app.api.openapi.sessions import TRACE, TRANSCRIPT
 from tasks_app.models import AgentTask, Event
-from tests.api.conftest import SUBMIT, Account, Caller
-from tests.api.journal import lived
 from tests.api.test_poll import make_task
-from tests.factories import StepFactory, ToolCallFactory
+from tests.support.accounts import SUBMIT, Account, Caller
+from tests.support.factories import StepFactory, ToolCallFactory
+from tests.support.journal_rows import lived
 
 SKILL = {"id": str(uuid.UUID(int=5)), "name": "Weekly", "slug": "weekly", "source": "project"}
 

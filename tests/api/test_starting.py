@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from caylex_project.asgi import application
-from tests.api.web import PATIENCE, answers, read_all
-from tests.fork_server import ROOT
-from tests.worker_processes.cluster import eventually
+from tests.support.cluster import eventually
+from tests.support.fork_server import ROOT
+from tests.support.web_process import PATIENCE, answers, read_all
 
 ENDLESS = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a: b\r\n" * 10_000
 SERVE = """

@@ -13,11 +13,11 @@ from django.test import Client
 from caylex_project.accounts.models import Navigator, Project
 from skills_app.models import Skill
 from tasks_app.models import AgentTask
-from tests.api.conftest import SUBMIT, Account, Caller
-from tests.api.journal import lived
 from tests.api.test_openapi import FAILED, OPENAPI
 from tests.api.test_poll import ended, make_task
 from tests.api.test_submit import make_skill
+from tests.support.accounts import SUBMIT, Account, Caller
+from tests.support.journal_rows import lived
 
 BODIES = {"patch": {"metadata": {"a": "1"}}, "continue": {"message": "Go on."}}
 

@@ -14,12 +14,12 @@ import pytest
 from tasks_app.notifications.change_listener import ChangeListener
 from tasks_app.queries.events import read_events
 from tasks_app.queries.tasks import find_task
-from tests.api.conftest import SUBMIT, Account, make_account
-from tests.api.journal import ENDING, WHOLE, a_step, claim, commit, lived
 from tests.api.test_poll import CREATED, make_task
-from tests.api.web import PATIENCE, Web, running_web
-from tests.factories import AgentTaskFactory
-from tests.worker_processes.cluster import database_url
+from tests.support.accounts import SUBMIT, Account, make_account
+from tests.support.cluster import database_url
+from tests.support.factories import AgentTaskFactory
+from tests.support.journal_rows import ENDING, WHOLE, a_step, claim, commit, lived
+from tests.support.web_process import PATIENCE, Web, running_web
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,7 +15,7 @@ from django_q.models import OrmQ
 from caylex_project.accounts.models import EndUser, Navigator, NavigatorKey
 from skills_app.models import Skill, SkillRevision
 from tasks_app.models import AgentTask, Event
-from tests.api.conftest import SUBMIT, Account, Caller
+from tests.support.accounts import SUBMIT, Account, Caller
 
 
 def made_nothing() -> bool:

@@ -16,12 +16,12 @@ from caylex_project.accounts.models import Project
 from tasks_app.models import AgentTask
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.runs import retry
-from tests.api.conftest import SUBMIT, Account, make_account
-from tests.api.journal import ENDING, a_step, claim, commit, lived
 from tests.api.test_poll import make_task
 from tests.api.test_web_process import open_connections
-from tests.api.web import PATIENCE, Web, running_web
-from tests.worker_processes.cluster import database_url, eventually
+from tests.support.accounts import SUBMIT, Account, make_account
+from tests.support.cluster import database_url, eventually
+from tests.support.journal_rows import ENDING, a_step, claim, commit, lived
+from tests.support.web_process import PATIENCE, Web, running_web
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import httpx
 
-from tests.api.conftest import SUBMIT
-from tests.api.web import running_web
-from tests.fork_server import ROOT
+from tests.support.accounts import SUBMIT
+from tests.support.fork_server import ROOT
+from tests.support.web_process import running_web
 
 MAKE_ACCOUNT = """
 import json, django
 django.setup()
-from tests.api.conftest import make_account
+from tests.support.accounts import make_account
 account = make_account("acme")
 print(json.dumps({"bearer": account.bearer, "body": account.body()}))
 """

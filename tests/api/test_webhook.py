@@ -11,7 +11,7 @@ from django.db import connection
 
 from agent_runtime.net import address_guard
 from tasks_app.models import AgentTask
-from tests.api.conftest import SUBMIT, Caller
+from tests.support.accounts import SUBMIT, Caller
 
 pytestmark = pytest.mark.django_db
 URL = "http://127.0.0.1:8903/hook"  # loopback is permitted in tests

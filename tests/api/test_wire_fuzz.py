@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.api.web import Web, running_web
-from tests.worker_processes.cluster import database_url
+from tests.support.cluster import database_url
+from tests.support.web_process import Web, running_web
 
 SAMPLE = int(os.environ.get("CAYLEX_FUZZ_SAMPLE", "1000"))
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]

@@ -16,7 +16,7 @@ from tasks_app.failures import GIVEN_UP
 from tasks_app.models import AgentTask, BulkOperation, WebhookDelivery, WebhookEndpoint
 from tasks_app.webhooks.secrets import make_secret
 from tests.browser.scene import Scene
-from tests.factories import (
+from tests.support.factories import (
     EventFactory,
     ServerInstanceFactory,
     ToolPermissionFactory,

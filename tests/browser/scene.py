@@ -10,7 +10,7 @@ from typing import Any
 from agent_runtime.outcome import StopReason
 from caylex_project.accounts.models import EndUser, Navigator, Project, Tenant
 from tasks_app.models import AgentTask, Step, ToolCall
-from tests.factories import (
+from tests.support.factories import (
     AgentTaskFactory,
     EndUserFactory,
     NavigatorFactory,

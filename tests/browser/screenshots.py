@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
         paths = _seed()
         if folder == DOCS:
             paths = {name: paths[name] for name, _, _ in IN_DOCS}
-        from tests.api.web import running_web
+        from tests.support.web_process import running_web
 
         with running_web() as web:
             _take(web.address, paths, folder)

@@ -19,9 +19,9 @@ from tasks_app.worker.claiming.claim import claim_due
 from tasks_app.worker.execution.rebuild import fixed_prompt, read_record, revision_of
 from tests.browser.scene import Scene
 from tests.browser.test_stories import address, sign_in, violations  # noqa: F401
-from tests.engine.build import a_worker
-from tests.factories import ServerInstanceFactory, ToolPermissionFactory
 from tests.skills.test_skillmd import skill
+from tests.support.engine_rows import a_worker
+from tests.support.factories import ServerInstanceFactory, ToolPermissionFactory
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")

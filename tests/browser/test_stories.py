@@ -15,9 +15,9 @@ from playwright.sync_api import Page, expect
 from caylex_project.accounts.models import AuditEntry
 from tasks_app.models import AgentTask
 from tasks_app.operations.bulk import work_on
-from tests.api.web import running_web
 from tests.browser.scene import Scene
-from tests.worker_processes.cluster import database_url
+from tests.support.cluster import database_url
+from tests.support.web_process import running_web
 
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # playwright keeps a loop on this thread
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from tests.worker_processes.cluster import children_of
+from tests.support.cluster import children_of
 
 
 class Database(Protocol):

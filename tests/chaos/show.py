@@ -28,7 +28,7 @@ from tests.chaos.probe import Probe
 from tests.chaos.rows import insist
 from tests.chaos.scenario import script_of
 from tests.chaos.units import Unit, marked_processes
-from tests.fork_server import ROOT
+from tests.support.fork_server import ROOT
 
 REST = 150.0  # seconds in which all tasks have to end once the faults have
 STOP = 30.0  # seconds in which a parent has to end

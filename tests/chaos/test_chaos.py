@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.fork_server import ROOT
+from tests.support.fork_server import ROOT
 
 SECONDS = "40"
 SEED = "4"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks_app.worker.process import identity
-from tests.fork_server import ROOT
-from tests.worker_processes.cluster import children_of, started_at
+from tests.support.cluster import children_of, started_at
+from tests.support.fork_server import ROOT
 
 RESTART_PAUSE = 0.5  # seconds between an end and the next start
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from demo.run import free_port
-from tests.worker_processes.cluster import database_url
+from tests.support.cluster import database_url
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 60.0  # seconds until a test gives up

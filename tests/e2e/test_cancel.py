@@ -18,12 +18,22 @@ import httpx
 import pytest
 
 from tasks_app.models import AgentTask, Event, Step, ToolCall
-from tests.api.conftest import make_account
-from tests.api.web import running_web
-from tests.e2e.service import MODEL, TERMINAL, Ledger, Service, provision, running_service
-from tests.fork_server import ROOT
-from tests.llm.server import Hold, Recorded, Reply, ScriptedModel, ask, delta, plain, say, stream
-from tests.worker_processes.cluster import database_url, eventually
+from tests.support.accounts import make_account
+from tests.support.cluster import database_url, eventually
+from tests.support.fork_server import ROOT
+from tests.support.model_server import (
+    Hold,
+    Recorded,
+    Reply,
+    ScriptedModel,
+    ask,
+    delta,
+    plain,
+    say,
+    stream,
+)
+from tests.support.service import MODEL, TERMINAL, Ledger, Service, provision, running_service
+from tests.support.web_process import running_web
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
 

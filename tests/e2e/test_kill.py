@@ -11,9 +11,9 @@ import pytest
 from django.db import connection
 
 from tasks_app.models import AgentTask, Step, ToolCall, Worker
-from tests.e2e.service import MODEL, Ledger, provision, running_service
-from tests.llm.server import Recorded, Reply, ScriptedModel, ask, say
-from tests.worker_processes.cluster import eventually
+from tests.support.cluster import eventually
+from tests.support.model_server import Recorded, Reply, ScriptedModel, ask, say
+from tests.support.service import MODEL, Ledger, provision, running_service
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
 

@@ -22,9 +22,9 @@ import pytest
 from demo.make_tickets import ANCHOR
 from demo.run import PROMPT, free_port, wait_for
 from tasks_app.models import AgentTask, Step, ToolCall
-from tests import fork_server
-from tests.e2e.service import Service, provision, running_service
-from tests.fork_server import ROOT
+from tests.support import fork_server
+from tests.support.fork_server import ROOT
+from tests.support.service import Service, provision, running_service
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
 

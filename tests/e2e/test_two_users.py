@@ -7,8 +7,8 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from tests.e2e.service import MODEL, Ledger, Service, provision, running_service
-from tests.llm.server import Recorded, Reply, ScriptedModel, ask, say
+from tests.support.model_server import Recorded, Reply, ScriptedModel, ask, say
+from tests.support.service import MODEL, Ledger, Service, provision, running_service
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 

@@ -6,7 +6,7 @@ import pytest
 
 from tasks_app.notifications.change_listener import ChangeListener
 from tasks_app.worker.database import Database
-from tests.worker_processes.cluster import PATIENCE
+from tests.support.cluster import PATIENCE
 
 
 @pytest.fixture

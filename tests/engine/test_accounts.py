@@ -31,8 +31,8 @@ from tasks_app.worker.claiming.quarantine import FATAL_AT
 from tasks_app.worker.database import Database
 from tasks_app.worker.maintenance.reclaim import end_worker, free_broken
 from tasks_app.worker.maintenance.sweep import sweep
-from tests.engine.build import LIMITS, a_task, a_worker, claim_all, claimed_task, drive
-from tests.factories import StepFactory, ToolCallFactory
+from tests.support.engine_rows import LIMITS, a_task, a_worker, claim_all, claimed_task, drive
+from tests.support.factories import StepFactory, ToolCallFactory
 
 BEGINNING = "The agent wrote no report; this account is the engine's. It stopped because "
 DONE = (

@@ -14,7 +14,7 @@ from tasks_app.worker.execution.driver import Driver
 from tasks_app.worker.journal.entries import Entry, Landed
 from tasks_app.worker.journal.journal import Journal
 from tasks_app.worker.journal.write import write_entries
-from tests.engine.build import a_driver, claimed_task, take
+from tests.support.engine_rows import a_driver, claimed_task, take
 
 TWO_CALLS = asks(("fake__write", {"n": 1}), ("fake__write", {"n": 2}))
 

@@ -18,8 +18,16 @@ from tasks_app.states import Status
 from tasks_app.worker.database import Database
 from tasks_app.worker.journal.journal import Fenced, Journal
 from tasks_app.worker.maintenance.sweep import sweep
-from tests.engine.build import a_driver, a_task, a_worker, claim_all, claimed_task, drive, take
-from tests.factories import TenantFactory
+from tests.support.engine_rows import (
+    a_driver,
+    a_task,
+    a_worker,
+    claim_all,
+    claimed_task,
+    drive,
+    take,
+)
+from tests.support.factories import TenantFactory
 
 
 def cancel(task: AgentTask, *, reason: str = "no longer needed") -> bool:

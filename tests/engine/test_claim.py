@@ -12,8 +12,8 @@ from caylex_project.accounts.models import Tenant
 from tasks_app.models import Event
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claiming.claim import LeaseLost, claim_due
-from tests.engine.build import a_task, a_worker, claim_all
-from tests.factories import ProjectFactory, TenantFactory
+from tests.support.engine_rows import a_task, a_worker, claim_all
+from tests.support.factories import ProjectFactory, TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

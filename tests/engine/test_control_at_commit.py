@@ -23,8 +23,16 @@ from tasks_app.worker.execution.control import read_notices
 from tasks_app.worker.journal.entries import CallChange, Stopped
 from tasks_app.worker.journal.journal import Journal
 from tasks_app.worker.journal.write import write_entries
-from tests.engine.build import a_driver, a_task, a_worker, claim_all, claimed_task, drive, take
 from tests.engine.test_journal import a_call, a_step, an_entry
+from tests.support.engine_rows import (
+    a_driver,
+    a_task,
+    a_worker,
+    claim_all,
+    claimed_task,
+    drive,
+    take,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -20,7 +20,7 @@ from tasks_app.worker.journal.entries import Entry, Landed
 from tasks_app.worker.journal.journal import Fenced, Journal
 from tasks_app.worker.journal.write import write_entries
 from tasks_app.worker.maintenance.reclaim import end_worker
-from tests.engine.build import LIMITS, a_driver, a_worker, claim_all, claimed_task, drive
+from tests.support.engine_rows import LIMITS, a_driver, a_worker, claim_all, claimed_task, drive
 
 SEARCH_THEN_REPORT = (asks(("fake__search", {"q": 1})), says("Found it."))
 

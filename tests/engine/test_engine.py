@@ -27,8 +27,8 @@ from tasks_app.worker.engine import Engine
 from tasks_app.worker.journal.journal import Journal
 from tasks_app.worker.maintenance import sweep
 from tasks_app.worker.resources import Resources
-from tests.engine.build import a_task, copies
 from tests.engine.conftest import Heard
+from tests.support.engine_rows import a_task, copies
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

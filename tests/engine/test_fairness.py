@@ -13,8 +13,8 @@ from caylex_project.accounts.models import Project, Tenant
 from tasks_app.models import AgentTask
 from tasks_app.worker.claiming.claim import claim_due, claim_quarantined
 from tasks_app.worker.claiming.due import Look, find_due
-from tests.engine.build import a_task, a_worker, claim_all, copies
-from tests.factories import ProjectFactory, TenantFactory
+from tests.support.engine_rows import a_task, a_worker, claim_all, copies
+from tests.support.factories import ProjectFactory, TenantFactory
 
 HOUR = datetime.timedelta(hours=1)
 

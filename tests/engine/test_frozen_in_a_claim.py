@@ -12,8 +12,8 @@ from tasks_app.models import AgentTask, Event, Worker
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.database import Database, DatabaseAway
 from tasks_app.worker.maintenance.sweep import sweep
-from tests.engine.build import a_task
-from tests.worker_processes.cluster import eventually, running_cluster
+from tests.support.cluster import eventually, running_cluster
+from tests.support.engine_rows import a_task
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgresql]
 

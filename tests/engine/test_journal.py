@@ -20,7 +20,7 @@ from tasks_app.worker.database import Database
 from tasks_app.worker.journal.entries import CallChange, Entry, NewCall, NewStep, Release
 from tasks_app.worker.journal.journal import BATCH, Fenced, Journal
 from tasks_app.worker.journal.write import write_entries
-from tests.engine.build import a_task, a_worker, claim_all, claimed_task
+from tests.support.engine_rows import a_task, a_worker, claim_all, claimed_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

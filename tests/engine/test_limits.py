@@ -11,7 +11,7 @@ from tasks_app.models import AgentTask
 from tasks_app.operations.runs import continue_task
 from tasks_app.queries.run_transcript import steps_of, transcript_of
 from tasks_app.worker.database import Database
-from tests.engine.build import LIMITS, a_worker, claim_all, claimed_task, drive
+from tests.support.engine_rows import LIMITS, a_worker, claim_all, claimed_task, drive
 
 
 def costing(answer: ModelAnswer, cost: float | None) -> ModelAnswer:

@@ -7,7 +7,7 @@ from tasks_app.models import AgentTask
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claiming.claim import claim_quarantined
 from tasks_app.worker.maintenance.reclaim import end_worker
-from tests.engine.build import a_task, a_worker, claim_all
+from tests.support.engine_rows import a_task, a_worker, claim_all
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

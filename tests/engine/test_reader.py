@@ -14,8 +14,8 @@ from tasks_app.worker.database import Database
 from tasks_app.worker.execution import loader
 from tasks_app.worker.execution.rebuild import Record, read_records
 from tasks_app.worker.journal.journal import Fenced
-from tests.engine.build import a_task, a_worker, claim_all
-from tests.factories import StepFactory
+from tests.support.engine_rows import a_task, a_worker, claim_all
+from tests.support.factories import StepFactory
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from tasks_app.models import (
 from tasks_app.states import WorkerState
 from tasks_app.worker.maintenance import retention
 from tasks_app.worker.maintenance.retention import retire
-from tests.factories import (
+from tests.support.factories import (
     AgentTaskFactory,
     EventFactory,
     StepFactory,

@@ -13,8 +13,8 @@ from caylex_project.accounts.models import Project
 from tasks_app.models import AgentTask
 from tasks_app.states import Status
 from tasks_app.worker.claiming.claim import claim_due, claim_quarantined
-from tests.engine.build import a_task, a_worker, claim_all, copies
-from tests.factories import EndUserFactory, ProjectFactory, TenantFactory
+from tests.support.engine_rows import a_task, a_worker, claim_all, copies
+from tests.support.factories import EndUserFactory, ProjectFactory, TenantFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,8 +12,8 @@ from skills_app.parsing.upload import load_upload
 from tasks_app.worker.database import Database
 from tasks_app.worker.execution.toolbox import Toolbox
 from tasks_app.worker.resources import _read_skill
-from tests.factories import ProjectFactory
 from tests.skills.test_upload import GOOD, packed
+from tests.support.factories import ProjectFactory
 
 PICTURE = b"\x89PNG\xffpicture-canary"
 TOO_LARGE = b"text-canary " * 20_000

@@ -23,9 +23,9 @@ from tasks_app.worker.engine import LOOK_EVERY
 from tasks_app.worker.execution.control import Board, read_notices
 from tasks_app.worker.execution.toolbox import Toolbox
 from tasks_app.worker.resources import USER_DISABLED
-from tests.engine.build import a_task, a_worker
 from tests.engine.test_engine import StartEngine, eventually, start, status_of  # noqa: F401
-from tests.factories import ServerInstanceFactory
+from tests.support.engine_rows import a_task, a_worker
+from tests.support.factories import ServerInstanceFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,7 +16,7 @@ from tasks_app.worker.maintenance.reclaim import end_worker
 from tasks_app.worker.maintenance.sweep import sweep
 from tasks_app.worker.process.identity import this_process
 from tasks_app.worker.process.lease import Heartbeat, register, renew
-from tests.engine.build import a_task, a_worker, claim_all
+from tests.support.engine_rows import a_task, a_worker, claim_all
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

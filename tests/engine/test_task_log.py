@@ -13,8 +13,8 @@ from agent_runtime.errors import ModelUnavailable
 from agent_runtime.testing import ScriptedModel, says
 from tasks_app.operations.cancel import cancel
 from tasks_app.states import Status
-from tests.engine.build import a_task
 from tests.engine.test_engine import StartEngine, eventually, start, status_of  # noqa: F401
+from tests.support.engine_rows import a_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -22,9 +22,9 @@ from tasks_app.worker.journal.entries import Entry, NewStep
 from tasks_app.worker.journal.journal import Fenced, Journal
 from tasks_app.worker.maintenance.reclaim import end_worker
 from tasks_app.worker.resources import Resources
-from tests.engine.build import a_task, claimed_task
 from tests.engine.conftest import Heard
-from tests.worker_processes.cluster import PATIENCE
+from tests.support.cluster import PATIENCE
+from tests.support.engine_rows import a_task, claimed_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -31,8 +31,8 @@ from tasks_app.worker.journal.journal import Journal
 from tasks_app.worker.journal.write import write_entries
 from tasks_app.worker.maintenance.reclaim import end_worker
 from tasks_app.worker.maintenance.sweep import sweep
-from tests.engine.build import a_driver, a_worker, claim_all, take
 from tests.failpoints.switch import Failpoints, Killed
+from tests.support.engine_rows import a_driver, a_worker, claim_all, take
 
 MOST_LIVES = 6
 DIRECTED_TURN = 3  # in which something happens beside the script

@@ -11,10 +11,10 @@ import pytest
 
 from tasks_app.models import AgentTask, Event, Worker
 from tasks_app.worker.database import Database
-from tests.factories import NavigatorFactory
 from tests.failpoints.books import Books, books_of, compare
 from tests.failpoints.play import Play
 from tests.failpoints.switch import Failpoints, Moment
+from tests.support.factories import NavigatorFactory
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.failpoints.engine import DIED
 from tests.faults.stage import Stage, raised_stage, settled
-from tests.worker_processes.cluster import running_cluster
+from tests.support.cluster import running_cluster
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -15,10 +15,10 @@ from django.test import Client
 from django_q.models import OrmQ
 
 from tasks_app.models import AgentTask, IdempotencyKey
-from tests.api.conftest import SUBMIT, Account, make_account
-from tests.api.web import PATIENCE, Web, running_web
 from tests.failpoints.switch import Failpoints, Moment
-from tests.worker_processes.cluster import database_url
+from tests.support.accounts import SUBMIT, Account, make_account
+from tests.support.cluster import database_url
+from tests.support.web_process import PATIENCE, Web, running_web
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

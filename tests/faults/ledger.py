@@ -1,4 +1,4 @@
-"""The ledger of `tests.e2e.service`, with a repeatable tool and one that hangs beside it."""
+"""The ledger of `tests.support.service`, with a repeatable tool and one that hangs beside it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.types import ToolAnnotations
 from starlette.types import ASGIApp
 
-from tests.e2e import service
+from tests.support import service
 
 
 class Ledger(service.Ledger):

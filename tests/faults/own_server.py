@@ -17,7 +17,7 @@ from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 
 from tests.chaos.databases import Postgresql
-from tests.fork_server import ROOT
+from tests.support.fork_server import ROOT
 
 
 @contextmanager

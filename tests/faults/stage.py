@@ -34,10 +34,10 @@ from tasks_app.models import SCHEMA, AgentTask, Event, Step, ToolCall, Worker
 from tasks_app.operations.submit import Submission, submit
 from tasks_app.states import TERMINAL, Status, WorkerState
 from tasks_app.worker.claiming.claim import claim_due
-from tests.factories import NavigatorFactory, ServerInstanceFactory, WorkerFactory
 from tests.faults.ledger import Ledger
-from tests.llm.server import Pause, Recorded, Reply, ScriptedModel, ask, say
-from tests.worker_processes.cluster import Cluster, NeverHappened
+from tests.support.cluster import Cluster, NeverHappened
+from tests.support.factories import NavigatorFactory, ServerInstanceFactory, WorkerFactory
+from tests.support.model_server import Pause, Recorded, Reply, ScriptedModel, ask, say
 
 MODEL = "test/model"
 PATIENCE = 60.0  # seconds until a test gives up; never how long something should take

@@ -23,9 +23,9 @@ from tasks_app.models import AgentTask, Event, Step, WebhookDelivery, WebhookEnd
 from tasks_app.states import DeliveryState, Status
 from tasks_app.webhooks.secrets import make_secret
 from tests.faults.stage import Stage, until
-from tests.fork_server import ROOT
-from tests.llm.server import Recorded, Reply, plain
-from tests.worker_processes.cluster import Cluster, database_url
+from tests.support.cluster import Cluster, database_url
+from tests.support.fork_server import ROOT
+from tests.support.model_server import Recorded, Reply, plain
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 

@@ -12,7 +12,7 @@ from tasks_app.models import Event
 from tests.chaos.databases import Postgresql
 from tests.faults.own_server import connected, migrated_server
 from tests.faults.stage import Stage, raised_stage, settled, small_clusters, until
-from tests.worker_processes.cluster import running_cluster
+from tests.support.cluster import running_cluster
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(180)]
 

@@ -9,7 +9,7 @@ import pytest
 
 from tasks_app.models import AgentTask, Event, Worker
 from tests.faults.stage import Stage, settled, until
-from tests.worker_processes.cluster import running_cluster
+from tests.support.cluster import running_cluster
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tasks_app.models import AgentTask, Event, Worker
 from tests.faults.stage import Stage, settled, small_clusters, until
-from tests.worker_processes.cluster import Cluster, eventually, running_cluster
+from tests.support.cluster import Cluster, eventually, running_cluster
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -13,8 +13,8 @@ from django_q.signing import SignedPackage
 from tasks_app.models import AgentTask, Event
 from tasks_app.notifications.wakeup import knock
 from tests.faults.stage import Stage, settled, until
-from tests.llm.server import Reply, UntilRequests
-from tests.worker_processes.cluster import running_cluster
+from tests.support.cluster import running_cluster
+from tests.support.model_server import Reply, UntilRequests
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -17,12 +17,12 @@ from pytest_django import DjangoDbBlocker
 
 from caylex_project.accounts.keys import issue_navigator_key, issue_platform_token
 from tasks_app.models import AgentTask, Event
-from tests.api.conftest import SUBMIT
-from tests.api.web import Web, running_web
 from tests.chaos.databases import Postgresql
 from tests.faults.own_server import connected, locked, migrated_server, read_only, sessions
 from tests.faults.stage import Stage, raised_stage, settled, small_clusters, until
-from tests.worker_processes.cluster import Cluster, running_cluster
+from tests.support.accounts import SUBMIT
+from tests.support.cluster import Cluster, running_cluster
+from tests.support.web_process import Web, running_web
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(240)]
 

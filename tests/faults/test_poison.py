@@ -9,7 +9,7 @@ from tasks_app.models import Event, Worker
 from tasks_app.worker.claiming.quarantine import FATAL_AT, QUARANTINED_AT
 from tests.faults.engine import KILLED
 from tests.faults.stage import Stage, settled, small_clusters
-from tests.worker_processes.cluster import running_cluster
+from tests.support.cluster import running_cluster
 
 pytestmark = pytest.mark.timeout(180)
 

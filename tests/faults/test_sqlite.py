@@ -14,7 +14,7 @@ from django.db import connection
 
 from tasks_app.models import Event
 from tests.faults.stage import Stage, settled
-from tests.worker_processes.cluster import running_cluster
+from tests.support.cluster import running_cluster
 
 pytestmark = [
     pytest.mark.timeout(180),

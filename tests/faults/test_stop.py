@@ -11,8 +11,8 @@ from django.db.models import Min
 
 from tasks_app.models import AgentTask, Event, Step, ToolCall, Worker
 from tests.faults.stage import Stage, settled, task_of, writing
-from tests.llm.server import Hold, Recorded, Reply
-from tests.worker_processes.cluster import Cluster, running_cluster
+from tests.support.cluster import Cluster, running_cluster
+from tests.support.model_server import Hold, Recorded, Reply
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -22,10 +22,11 @@ from demo.run import free_port
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.operations.submit import Submission, submit
 from tasks_app.states import TERMINAL
-from tests.factories import NavigatorFactory, ServerInstanceFactory
 from tests.faults.ledger import Ledger
 from tests.faults.stage import MODEL, settled, until
-from tests.llm.server import (
+from tests.support.cluster import running_cluster
+from tests.support.factories import NavigatorFactory, ServerInstanceFactory
+from tests.support.model_server import (
     Cut,
     Hold,
     Recorded,
@@ -37,8 +38,7 @@ from tests.llm.server import (
     say,
     stream,
 )
-from tests.tools.servers import RawServer, Seen, hang_up, head, raw
-from tests.worker_processes.cluster import running_cluster
+from tests.support.tool_servers import RawServer, Seen, hang_up, head, raw
 
 DONE = say("It is done.")
 STALLED = stream(delta(role="assistant", content="It"), Hold(), done=False)

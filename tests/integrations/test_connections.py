@@ -18,7 +18,7 @@ from caylex_project.integrations.credentials import (
     value_of,
 )
 from caylex_project.integrations.models import Credential, Server, ServerInstance, ToolPermission
-from tests.factories import (
+from tests.support.factories import (
     EndUserFactory,
     NavigatorFactory,
     ProjectFactory,

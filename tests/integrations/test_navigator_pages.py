@@ -12,14 +12,14 @@ from caylex_project.accounts.models import AuditEntry, Navigator
 from caylex_project.integrations.access import accesses_for
 from caylex_project.integrations.models import ToolPermission
 from tests.accounts.test_admin import Browser, text_of
-from tests.factories import (
+from tests.skills.test_skill_pages import hidden, staff
+from tests.support.factories import (
     EndUserFactory,
     NavigatorFactory,
     ProjectFactory,
     ServerInstanceFactory,
     ToolPermissionFactory,
 )
-from tests.skills.test_skill_pages import hidden, staff
 
 pytestmark = pytest.mark.django_db
 

@@ -12,8 +12,8 @@ from caylex_project.integrations.credentials import store_credential, value_of
 from caylex_project.integrations.key_rotation import rotate_credentials
 from caylex_project.integrations.models import Credential
 from caylex_project.integrations.sealing import seal, sealed_by_newest
-from tests.factories import EndUserFactory, ServerInstanceFactory
 from tests.integrations.test_sealing import NEW, OLD, ring
+from tests.support.factories import EndUserFactory, ServerInstanceFactory
 
 pytestmark = pytest.mark.django_db
 

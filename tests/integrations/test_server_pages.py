@@ -19,9 +19,14 @@ from caylex_project.integrations.credentials import store_credential
 from caylex_project.integrations.models import ServerInstance
 from demo.tool_server import Notes, make_app
 from tests.accounts.test_admin import Browser, text_of
-from tests.factories import EndUserFactory, NavigatorFactory, ProjectFactory, ServerInstanceFactory
 from tests.skills.test_skill_pages import staff
-from tests.tools.servers import RawServer, Seen, serving, status
+from tests.support.factories import (
+    EndUserFactory,
+    NavigatorFactory,
+    ProjectFactory,
+    ServerInstanceFactory,
+)
+from tests.support.tool_servers import RawServer, Seen, serving, status
 
 pytestmark = pytest.mark.django_db
 SECRET = "planted-s3cret-1"

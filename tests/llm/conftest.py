@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from agent_runtime.llm.chat_completions import OpenRouter
-from tests.llm.server import ScriptedModel
+from tests.support.model_server import ScriptedModel
 
 KEY = "sk-test-0123456789"
 

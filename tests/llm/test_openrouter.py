@@ -19,7 +19,7 @@ from agent_runtime.messages import (
 )
 from agent_runtime.ports import ModelRequest
 from tests.llm.conftest import KEY
-from tests.llm.server import (
+from tests.support.model_server import (
     Cut,
     Hold,
     Pause,

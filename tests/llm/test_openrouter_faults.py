@@ -17,7 +17,7 @@ from agent_runtime.llm.chat_completions import OpenRouter
 from agent_runtime.messages import user_message
 from agent_runtime.ports import ModelRequest
 from tests.llm.conftest import KEY
-from tests.llm.server import (
+from tests.support.model_server import (
     Cut,
     Hold,
     Pause,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime.llm.sse import EventReader, StreamedCompletion, TooLong
-from tests.llm.server import delta
+from tests.support.model_server import delta
 
 
 def put_together(*chunks: dict[str, Any]) -> dict[str, Any]:

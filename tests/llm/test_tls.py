@@ -18,7 +18,7 @@ from agent_runtime.net.tls import tls_context
 from agent_runtime.ports import ModelRequest
 from tests.llm.authority import serving, write_authority
 from tests.llm.conftest import KEY
-from tests.llm.server import completion
+from tests.support.model_server import completion
 
 REQUEST = ModelRequest(model="m", messages=[user_message("Hello")])
 BODY = json.dumps(completion({"content": "Hi"})).encode()

@@ -23,7 +23,7 @@ from agent_runtime.messages import (
     user_message,
 )
 from agent_runtime.ports import ModelRequest
-from tests.llm.server import completion
+from tests.support.model_server import completion
 
 
 def read(body: dict[str, Any], salt: str = "1") -> ModelAnswer:

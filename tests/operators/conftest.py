@@ -13,7 +13,7 @@ from django.test import override_settings
 from caylex_project import VERSION
 from tasks_app.models import Worker
 from tasks_app.monitoring import stats
-from tests.factories import WorkerFactory
+from tests.support.factories import WorkerFactory
 
 TOKEN = "a-token-for-metrics-0123456789"
 

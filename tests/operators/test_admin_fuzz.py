@@ -24,9 +24,9 @@ from django.test import Client
 
 from caylex_project.accounts.models import StaffScope
 from tests.accounts.test_admin import rows  # noqa: F401
-from tests.factories import ProjectFactory
 from tests.operators.odd_addresses import Fields, Lists, Odd, odd_form, odd_parameters, stray
 from tests.operators.test_admin_walk import World, addresses, everything, world  # noqa: F401
+from tests.support.factories import ProjectFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
 GROUPS = ("support viewer", "support operator", "project admin")

@@ -29,7 +29,7 @@ from tasks_app.models import (
 )
 from tasks_app.webhooks.secrets import make_secret
 from tests.accounts.test_admin import rows  # noqa: F401
-from tests.factories import (
+from tests.support.factories import (
     AgentTaskFactory,
     EventFactory,
     StepFactory,

@@ -31,7 +31,7 @@ from tasks_app.models import AgentTask, Worker
 from tasks_app.monitoring import diagnose
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.process.identity import this_machine
-from tests.factories import (
+from tests.support.factories import (
     AgentTaskFactory,
     ServerInstanceFactory,
     StepFactory,

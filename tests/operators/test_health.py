@@ -21,8 +21,8 @@ from django.utils import timezone
 
 from tasks_app.models import Worker
 from tasks_app.states import WorkerState
-from tests.api.web import running_web
-from tests.factories import WorkerFactory
+from tests.support.factories import WorkerFactory
+from tests.support.web_process import running_web
 
 YES, NO = (200, b"yes\n"), (503, b"no\n")
 

@@ -19,8 +19,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from tasks_app.models import AgentTask, Worker
 from tasks_app.monitoring import metrics, stats
 from tasks_app.states import Status, WorkerState
-from tests.factories import AgentTaskFactory, EndUserFactory, NavigatorFactory, WorkerFactory
 from tests.operators.conftest import TOKEN
+from tests.support.factories import (
+    AgentTaskFactory,
+    EndUserFactory,
+    NavigatorFactory,
+    WorkerFactory,
+)
 
 SECOND = datetime.timedelta(seconds=1)
 RUNNING = {"status": Status.RUNNING}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent_runtime.messages import Tool
-from tests.llm.server import Reply
+from tests.support.model_server import Reply
 
 SSE = "text/event-stream"
 JSON = "application/json"

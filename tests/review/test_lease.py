@@ -11,7 +11,7 @@ from tasks_app.states import WorkerState
 from tasks_app.worker.maintenance.reclaim import end_worker
 from tasks_app.worker.process import lease
 from tasks_app.worker.process.lease import Heartbeat
-from tests.engine.build import a_worker
+from tests.support.engine_rows import a_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

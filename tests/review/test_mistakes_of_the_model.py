@@ -13,7 +13,7 @@ from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
 from tasks_app.models import ToolCall
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
-from tests.engine.build import claimed_task, drive
+from tests.support.engine_rows import claimed_task, drive
 
 
 class ToolsOfNoServer(McpTools):

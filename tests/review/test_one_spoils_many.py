@@ -13,7 +13,7 @@ from tasks_app.states import Status
 from tasks_app.worker.database import Database
 from tasks_app.worker.execution.loader import Reader
 from tasks_app.worker.maintenance.sweep import sweep
-from tests.engine.build import a_task, a_worker, claim_all
+from tests.support.engine_rows import a_task, a_worker, claim_all
 
 
 async def test_a_task_that_cannot_be_read_fails_alone(

@@ -16,7 +16,7 @@ from tasks_app.worker.database import Database
 from tasks_app.worker.journal.entries import Entry
 from tasks_app.worker.journal.journal import Journal
 from tasks_app.worker.maintenance.reclaim import free_broken
-from tests.engine.build import a_driver, a_worker, claim_all, claimed_task, drive, take
+from tests.support.engine_rows import a_driver, a_worker, claim_all, claimed_task, drive, take
 
 TWO_CALLS = asks(("fake__write", {"n": 1}), ("fake__write", {"n": 2}))
 

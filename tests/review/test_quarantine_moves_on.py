@@ -6,7 +6,7 @@ from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
 from tasks_app.states import Status
 from tasks_app.worker.claiming.claim import claim_quarantined
 from tasks_app.worker.database import Database
-from tests.engine.build import a_driver, a_task, a_worker, claim_all, drive
+from tests.support.engine_rows import a_driver, a_task, a_worker, claim_all, drive
 
 
 async def test_a_task_that_is_through_with_a_turn_in_quarantine_goes_back_to_the_others(

@@ -17,7 +17,7 @@ from tasks_app.worker import engine as module
 from tasks_app.worker.engine import Engine
 from tasks_app.worker.execution import rebuild
 from tasks_app.worker.resources import Resources
-from tests.engine.build import a_task
+from tests.support.engine_rows import a_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

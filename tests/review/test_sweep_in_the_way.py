@@ -10,7 +10,7 @@ from django.utils import timezone
 from tasks_app.models import AgentTask, Worker
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.maintenance.sweep import sweep
-from tests.engine.build import a_task, a_worker, claim_all
+from tests.support.engine_rows import a_task, a_worker, claim_all
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgresql]
 

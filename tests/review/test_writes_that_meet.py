@@ -18,8 +18,8 @@ from tasks_app.operations.cancel import cancel
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.journal.write import write_entries
 from tasks_app.worker.maintenance.reclaim import end_worker
-from tests.engine.build import claimed_task
 from tests.engine.test_journal import a_call, a_step, an_entry
+from tests.support.engine_rows import claimed_task
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgresql]
 

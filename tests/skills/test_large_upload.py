@@ -19,11 +19,11 @@ from caylex_project.accounts.models import Project
 from caylex_project.web.limits import MAX_BODY, UPLOADS
 from skills_app.models import SkillBlob, SkillRevision, SkillUpload
 from skills_app.parsing.upload import MAX_UPLOAD
-from tests.api.web import Web, read_one, running_web
-from tests.factories import ProjectFactory
 from tests.skills.test_skillmd import skill
 from tests.skills.test_upload import packed
-from tests.worker_processes.cluster import database_url
+from tests.support.cluster import database_url
+from tests.support.factories import ProjectFactory
+from tests.support.web_process import Web, read_one, running_web
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 ADD = "/admin/skills_app/skill/add/"

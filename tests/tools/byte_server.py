@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.tools.servers import Handler, RawServer, Seen
+from tests.support.tool_servers import Handler, RawServer, Seen
 
 JSON = "application/json"
 EVENTS = "text/event-stream"

@@ -18,7 +18,7 @@ from typing import Any
 from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.mcp.toolset import CatalogueCache, McpTools
 from agent_runtime.messages import CallState
-from tests.tools.servers import AT_HOME, call, tool_named
+from tests.support.tool_servers import AT_HOME, call, tool_named
 
 CALLS = 20  # of the honest tenant, for each of its two times
 TASKS = 4  # of the hostile one, at once, each with a credential of its own

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.tool_servers import RawServer, texts
 from tests.tools.byte_server import JSON, exactly, http, rpc
-from tests.tools.servers import RawServer, texts
 
 PAGE_BYTES = 3_900_000
 

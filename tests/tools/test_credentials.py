@@ -14,7 +14,16 @@ from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.mcp.toolset import CatalogueCache
 from agent_runtime.messages import CallState
 from demo.tool_server import Notes, make_app
-from tests.tools.servers import RawServer, Seen, answer, call, hang_up, head, serving, tools_of
+from tests.support.tool_servers import (
+    RawServer,
+    Seen,
+    answer,
+    call,
+    hang_up,
+    head,
+    serving,
+    tools_of,
+)
 
 SECRET = 'p@ss/w"ord+ünsafe?42'
 

@@ -15,7 +15,7 @@ from agent_runtime.mcp.catalogue import MAX_PAGES
 from agent_runtime.mcp.response_checks import MAX_ANSWER_BYTES
 from agent_runtime.messages import CallState
 from agent_runtime.net.address_guard import AddressGuard
-from tests.tools.servers import (
+from tests.support.tool_servers import (
     RawServer,
     Seen,
     answer,

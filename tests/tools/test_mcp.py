@@ -14,7 +14,7 @@ from agent_runtime.mcp.toolset import CatalogueCache
 from agent_runtime.messages import CallState, Permission, Tool
 from demo.tickets import between, count_by, load_tickets
 from demo.tool_server import Notes, make_app
-from tests.tools.servers import (
+from tests.support.tool_servers import (
     RawServer,
     Seen,
     a_call,

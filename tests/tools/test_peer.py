@@ -14,7 +14,7 @@ import pytest
 from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.mcp.toolset import CatalogueCache
 from agent_runtime.messages import CallState
-from tests.tools.servers import call, tool_named, tools_of
+from tests.support.tool_servers import call, tool_named, tools_of
 
 pytestmark = pytest.mark.peer
 SCRIPT = "node_modules/@modelcontextprotocol/server-everything/dist/index.js"

@@ -29,7 +29,7 @@ from tasks_app.webhooks.fair import (
 )
 from tasks_app.webhooks.sender import Sender
 from tasks_app.worker.database import Database
-from tests.webhooks.build import a_delivery, more_deliveries
+from tests.support.webhook_rows import a_delivery, more_deliveries
 from tests.webhooks.conftest import LOOPBACK, Receiver
 
 PATIENCE = 14.0  # seconds; a try at a dead receiver takes fifteen

@@ -24,7 +24,7 @@ from tasks_app.models import WebhookDelivery
 from tasks_app.webhooks import client as post_module
 from tasks_app.webhooks.client import post
 from tasks_app.worker.database import Database
-from tests.webhooks.build import a_delivery
+from tests.support.webhook_rows import a_delivery
 from tests.webhooks.conftest import LOOPBACK, Clocked, Receiver, listening
 from tests.webhooks.test_guard import NOW, a_message
 

@@ -20,7 +20,7 @@ from tasks_app.webhooks.deliveries import Message, claim_messages
 from tasks_app.webhooks.fair import MOST_AN_ORIGIN, Lane
 from tasks_app.webhooks.secrets import live_secrets, make_secret
 from tasks_app.worker.database import Database
-from tests.webhooks.build import a_delivery, more_deliveries
+from tests.support.webhook_rows import a_delivery, more_deliveries
 from tests.webhooks.conftest import LOOPBACK, Clocked, Receiver, answer, listening
 
 NOW = datetime.datetime.now(datetime.UTC)

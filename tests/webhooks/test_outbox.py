@@ -19,8 +19,8 @@ from tasks_app.webhooks import outbox
 from tasks_app.worker.journal.entries import Release
 from tasks_app.worker.journal.outcomes import failed
 from tasks_app.worker.journal.write import write_entries
-from tests.engine.build import a_task, claimed_task
-from tests.webhooks.build import COMPLETED, an_endpoint, the_end
+from tests.support.engine_rows import a_task, claimed_task
+from tests.support.webhook_rows import COMPLETED, an_endpoint, the_end
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

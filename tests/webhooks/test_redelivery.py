@@ -11,7 +11,7 @@ from tasks_app.models import WebhookDelivery
 from tasks_app.operations.webhooks import DeliveryNotFound, RedeliverRefused, redeliver
 from tasks_app.states import DeliveryState
 from tasks_app.worker.database import Database
-from tests.webhooks.build import a_delivery, an_endpoint
+from tests.support.webhook_rows import a_delivery, an_endpoint
 from tests.webhooks.conftest import Clocked, Receiver
 
 

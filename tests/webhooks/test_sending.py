@@ -20,7 +20,7 @@ from tasks_app.webhooks.deliveries import LEASE, WAITS, claim_messages
 from tasks_app.webhooks.payload import MAX_BODY, body_of
 from tasks_app.webhooks.secrets import make_secret, rotate_secret
 from tasks_app.worker.database import Database
-from tests.webhooks.build import a_delivery, an_endpoint
+from tests.support.webhook_rows import a_delivery, an_endpoint
 from tests.webhooks.conftest import OK, Clocked, Got, Receiver, answer
 
 HOUR = 3600.0

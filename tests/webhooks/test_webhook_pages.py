@@ -13,10 +13,10 @@ from tasks_app.models import WebhookDelivery, WebhookEndpoint, WebhookSecret
 from tasks_app.webhooks.secrets import live_secrets, make_secret
 from tests.accounts.test_admin import Browser, browser, text_of  # noqa: F401
 from tests.accounts.test_staff_scope import limited_to
-from tests.factories import ProjectFactory
 from tests.skills.test_provision import dump
 from tests.skills.test_skill_pages import staff
-from tests.webhooks.build import a_delivery, an_endpoint
+from tests.support.factories import ProjectFactory
+from tests.support.webhook_rows import a_delivery, an_endpoint
 
 pytestmark = pytest.mark.django_db
 URL = "https://93.184.216.34/hook?token=planted-s3cret-1"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from tests import fork_server
-from tests.worker_processes.cluster import Cluster, database_url, running_cluster
+from tests.support import fork_server
+from tests.support.cluster import Cluster, database_url, running_cluster
 
 SETTINGS = "tests.worker_processes.settings"
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from django.db import connection
 
-from tests import fork_server
-from tests.worker_processes.cluster import running_cluster
+from tests.support import fork_server
+from tests.support.cluster import running_cluster
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

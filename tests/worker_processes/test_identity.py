@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks_app.worker.process import identity
-from tests.worker_processes.cluster import eventually, started_at
+from tests.support.cluster import eventually, started_at
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 

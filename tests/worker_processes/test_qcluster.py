@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 
 from tasks_app.notifications.wakeup import knock
-from tests.worker_processes.cluster import Cluster, eventually
+from tests.support.cluster import Cluster, eventually
 from tests.worker_processes.conftest import StartCluster, manage
 
 KNOCK = "import uuid; from tasks_app.notifications.wakeup import knock; knock(task_id=uuid.uuid4())"

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.fork_server import ROOT
-from tests.worker_processes.cluster import Cluster, eventually
+from tests.support.cluster import Cluster, eventually
+from tests.support.fork_server import ROOT
 
 PREPARE = """
 import logging, os, signal, sys, time

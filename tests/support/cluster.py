@@ -25,8 +25,8 @@ from urllib.parse import urlsplit, urlunsplit
 from django.db import connection
 
 from tasks_app.worker.process import identity
-from tests import fork_server
-from tests.fork_server import Process
+from tests.support import fork_server
+from tests.support.fork_server import Process
 
 PATIENCE = 30.0  # seconds until a test gives up; never how long something should take
 

@@ -13,7 +13,7 @@ from tasks_app.models import AgentTask, WebhookDelivery, WebhookEndpoint
 from tasks_app.states import Status
 from tasks_app.webhooks.outbox import tell_ended
 from tasks_app.worker.journal.entries import Entry, Release
-from tests.engine.build import a_task
+from tests.support.engine_rows import a_task
 
 COMPLETED = Release(
     status=Status.COMPLETED,

@@ -22,7 +22,7 @@ from tasks_app.worker.execution.driver import Driver
 from tasks_app.worker.execution.rebuild import fixed_prompt, read_record
 from tasks_app.worker.execution.toolbox import Toolbox
 from tasks_app.worker.journal.journal import Journal
-from tests.factories import AgentTaskFactory
+from tests.support.factories import AgentTaskFactory
 
 LIMITS = {"schema": 1, "max_steps": 50, "max_tool_calls": None, "timeout_seconds": 3600}
 

@@ -19,9 +19,9 @@ import yaml
 from mcp.server.mcpserver import Context, MCPServer
 from starlette.types import ASGIApp
 
-from tests import fork_server
-from tests.api.web import Web, running_web
-from tests.worker_processes.cluster import Cluster, database_url, running_cluster
+from tests.support import fork_server
+from tests.support.cluster import Cluster, database_url, running_cluster
+from tests.support.web_process import Web, running_web
 
 PATIENCE = 60.0  # seconds until a test gives up
 TERMINAL = ("COMPLETED", "INCOMPLETE", "FAILED")

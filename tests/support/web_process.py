@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import fork_server
-from tests.fork_server import Process
+from tests.support import fork_server
+from tests.support.fork_server import Process
 
 PATIENCE = 30.0  # seconds until a test gives up; never how long something should take
 

@@ -14,9 +14,9 @@ from tasks_app.states import Status
 from tasks_app.worker.claiming.claim import claim_due
 from tasks_app.worker.journal.entries import CallChange, Entry, NewCall, NewStep, Release
 from tasks_app.worker.journal.write import write_entries
-from tests.api.conftest import Account
 from tests.api.test_poll import make_task
-from tests.engine.build import a_worker
+from tests.support.accounts import Account
+from tests.support.engine_rows import a_worker
 
 
 def a_step(index: int, *asked: NewCall) -> NewStep:
