@@ -75,7 +75,7 @@ test: install-dev
 PYTEST := $(if $(wildcard $(PEERS)/.installed),CAYLEX_PEERS=$(CURDIR)/$(PEERS)) $(PY) -m pytest -rs
 PROCESSES := tests/chaos tests/e2e tests/failpoints tests/faults tests/worker_processes
 # What needs no database has run on PostgreSQL, and the stories in a browser have their own target.
-NO_DATABASE := tests/demo tests/llm tests/runtime tests/tools tests/test_docs.py tests/test_house_style.py tests/test_net.py
+NO_DATABASE := tests/demo tests/unit tests/test_docs.py tests/test_house_style.py
 but = $(addprefix --ignore=,$(1) tests/browser)
 
 test-postgresql: install-dev

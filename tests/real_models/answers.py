@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 from agent_runtime.prompt import CUT_CALL, GO_ON, NUDGE_CALL, NUDGE_EMPTY
-from tests.llm.conftest import KEY
 from tests.real_models.exact import (
     DONE,
     JSON,
@@ -21,6 +20,7 @@ from tests.real_models.exact import (
     reply,
     words,
 )
+from tests.unit.llm.conftest import KEY
 
 HALF = "The first half of the rep"
 NOTE = "\n\nNote of the engine: "

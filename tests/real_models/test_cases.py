@@ -16,11 +16,11 @@ from agent_runtime.llm.chat_completions import OpenRouter
 from agent_runtime.testing import FakeTools
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.worker.database import Database
-from tests.llm.conftest import KEY
 from tests.real_models import answers, requests
 from tests.real_models.exact import Case, at
 from tests.support.engine_rows import claimed_task, drive
 from tests.support.model_server import ScriptedModel
+from tests.unit.llm.conftest import KEY
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

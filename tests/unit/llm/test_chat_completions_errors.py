@@ -16,7 +16,6 @@ from agent_runtime.errors import ModelFault, ModelRefused, ModelUnavailable
 from agent_runtime.llm.chat_completions import OpenRouter
 from agent_runtime.messages import user_message
 from agent_runtime.ports import ModelRequest
-from tests.llm.conftest import KEY
 from tests.support.model_server import (
     Cut,
     Hold,
@@ -31,6 +30,7 @@ from tests.support.model_server import (
     say,
     stream,
 )
+from tests.unit.llm.conftest import KEY
 
 REQUEST = ModelRequest(model="test/model", messages=[user_message("Hello")])
 ERROR = {"error": {"code": 429, "message": "slow down"}}

@@ -11,7 +11,7 @@ import structlog
 from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.messages import CallState
 from tests.support.tool_servers import Handler, RawServer, Seen, call, texts, tools_of
-from tests.tools.byte_server import (
+from tests.unit.mcp.byte_server import (
     EVENTS,
     GREETING,
     JSON,

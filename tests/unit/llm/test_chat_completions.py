@@ -18,7 +18,6 @@ from agent_runtime.messages import (
     user_message,
 )
 from agent_runtime.ports import ModelRequest
-from tests.llm.conftest import KEY
 from tests.support.model_server import (
     Cut,
     Hold,
@@ -34,6 +33,7 @@ from tests.support.model_server import (
     say,
     stream,
 )
+from tests.unit.llm.conftest import KEY
 
 REQUEST = ModelRequest(model="test/model", messages=[user_message("Hello")])
 SEARCH = Tool(name="search", description="Find.", schema={"type": "object"})

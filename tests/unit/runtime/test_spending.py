@@ -11,7 +11,7 @@ from agent_runtime.outcome import Ending, StopReason
 from agent_runtime.report import final_report
 from agent_runtime.testing import asks, says
 from agent_runtime.transcript import Transcript
-from tests.runtime.test_loop import NOW, decide, take
+from tests.unit.runtime.test_loop import NOW, decide, take
 
 
 def new_transcript(

@@ -11,7 +11,7 @@ from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.mcp.cache import CatalogueCache
 from agent_runtime.messages import CallState
 from tests.support.tool_servers import Handler, RawServer, Seen, call, texts, tools_of
-from tests.tools.byte_server import JSON, OK_TEXT, error, events, exactly, http, result, rpc
+from tests.unit.mcp.byte_server import JSON, OK_TEXT, error, events, exactly, http, result, rpc
 
 DO = {"name": "do", "inputSchema": {"type": "object", "properties": {"k": {"type": "string"}}}}
 NO_ARGUMENTS = {"type": "object", "properties": {}}

@@ -16,9 +16,9 @@ from agent_runtime.mcp import transport
 from agent_runtime.messages import user_message
 from agent_runtime.net.tls import tls_context
 from agent_runtime.ports import ModelRequest
-from tests.llm.authority import serving, write_authority
-from tests.llm.conftest import KEY
 from tests.support.model_server import completion
+from tests.unit.llm.authority import serving, write_authority
+from tests.unit.llm.conftest import KEY
 
 REQUEST = ModelRequest(model="m", messages=[user_message("Hello")])
 BODY = json.dumps(completion({"content": "Hi"})).encode()

@@ -2,7 +2,7 @@
 
 Times are those of the loop's thread on a processor, which a busy machine does not lengthen.
 
-Run as a process of its own: `python -m tests.tools.cost_probe HOSTILE HONEST`, two addresses.
+Run as a process of its own: `python -m tests.unit.mcp.cost_probe HOSTILE HONEST`, two addresses.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.tool_servers import RawServer, texts
-from tests.tools.byte_server import JSON, exactly, http, rpc
+from tests.unit.mcp.byte_server import JSON, exactly, http, rpc
 
 PAGE_BYTES = 3_900_000
 
@@ -54,7 +54,7 @@ async def test_a_dear_catalogue_costs_neither_memory_nor_other_tenants(page: Any
             hostile.calls[f"tool{number}"] = texts("done")
         honest.offer("look", texts("seen"), annotations={"readOnlyHint": True})
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.tools.cost_probe", hostile.url, honest.url),
+            *(sys.executable, "-m", "tests.unit.mcp.cost_probe", hostile.url, honest.url),
             stdout=asyncio.subprocess.PIPE,
         )
         try:
