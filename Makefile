@@ -73,7 +73,7 @@ test: install-dev
 
 # Tests against other people's programs run where these are installed, and say so where not.
 PYTEST := $(if $(wildcard $(PEERS)/.installed),CAYLEX_PEERS=$(CURDIR)/$(PEERS)) $(PY) -m pytest -rs
-PROCESSES := tests/chaos tests/e2e tests/failpoints tests/faults tests/worker_processes
+PROCESSES := tests/system
 # What needs no database has run on PostgreSQL, and the stories in a browser have their own target.
 NO_DATABASE := tests/demo tests/unit tests/test_docs.py tests/test_house_style.py
 but = $(addprefix --ignore=,$(1) tests/browser)
@@ -107,7 +107,7 @@ settings: install-dev
 	$(PRODUCTION) $(PY) manage.py check --deploy --fail-level WARNING
 	DEBUG=1 $(PY) manage.py spectacular --validate --fail-on-warn --file /dev/null
 
-CHAOS := $(PY) -m tests.chaos.run --database $(or $(DATABASE),postgresql)
+CHAOS := $(PY) -m tests.system.chaos.run --database $(or $(DATABASE),postgresql)
 
 chaos: install-dev
 	$(CHAOS) --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) \

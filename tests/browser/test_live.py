@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.test_stories import LIST, sign_in
-from tests.e2e.test_cancel import hang, stage
 from tests.support.model_server import Reply, ScriptedModel, Until, ask, plain, say, stream
 from tests.support.service import Ledger, Service
+from tests.system.e2e.test_cancel import hang, stage
 
 pytestmark = [
     pytest.mark.browser,

@@ -11,9 +11,9 @@ from django.utils import timezone
 from tasks_app.models import Worker
 from tasks_app.worker.maintenance import sweep
 from tasks_app.worker.process.lease import renew
-from tests.faults.own_server import locked
 from tests.support.cluster import database_url, eventually
 from tests.support.engine_rows import a_task, a_worker, claim_all
+from tests.system.faults.own_server import locked
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgresql]
 
