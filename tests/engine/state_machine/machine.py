@@ -33,8 +33,8 @@ from tasks_app.worker.journal.write import write_entries
 from tasks_app.worker.maintenance.reclaim import end_worker
 from tasks_app.worker.maintenance.sweep import CANCEL_SECONDS, sweep
 from tasks_app.worker.process.lease import set_draining
-from tests.model.hands import WAYS_OUT, Hand
-from tests.model.rows import LIVING, Rows, check_change, check_rows, read_rows
+from tests.engine.state_machine.owners import WAYS_OUT, Hand
+from tests.engine.state_machine.rows import LIVING, Rows, check_change, check_rows, read_rows
 from tests.support.factories import NavigatorFactory, WorkerFactory
 
 BEGIN = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)

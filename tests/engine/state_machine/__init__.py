@@ -1,0 +1,5 @@
+import pytest
+
+pytest.register_assert_rewrite(
+    "tests.engine.state_machine.machine", "tests.engine.state_machine.rows"
+)
