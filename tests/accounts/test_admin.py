@@ -22,8 +22,8 @@ from caylex_project.integrations.credentials import store_credential, value_of
 from caylex_project.integrations.models import Credential, ToolPermission
 from skills_app.operations import store_skill
 from skills_app.parsing.skill_md import parse_skill
-from tests.skills.test_provision import dump
-from tests.skills.test_skillmd import skill
+from tests.provisioning.test_provision import dump
+from tests.skills.test_skill_md import skill
 from tests.support.factories import (
     EndUserFactory,
     NavigatorFactory,

@@ -12,7 +12,7 @@ from django_q.models import OrmQ
 
 from caylex_project.accounts.models import EndUser, Project, Tenant
 from tasks_app.models import AgentTask, Event, IdempotencyKey
-from tests.api.test_admin_actions import do, staff, told
+from tests.admin.test_bulk_actions import do, staff, told
 from tests.api.test_poll import ended, make_task, running
 from tests.support.accounts import SUBMIT, Account, Caller, make_account
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from caylex_project.web.change_hub import Hub
 from caylex_project.web.long_polling import Waiting
 from caylex_project.web.request_limits import Message, Scope
-from tests.api.test_hub import PATH, ByHand
 from tests.support.accounts import SUBMIT, Account
 from tests.support.journal_rows import lived
+from tests.web.test_change_hub import PATH, ByHand
 
 few = settings(
     max_examples=40,

@@ -48,8 +48,8 @@ def _seed() -> dict[str, str]:
 
     from caylex_project.accounts.audit import record
     from tasks_app.admin.tasks.payloads import LOOK
-    from tests.browser.office import furnish
-    from tests.browser.scene import Scene
+    from tests.browser.project_rows import furnish
+    from tests.browser.support_day import Scene
 
     call_command("migrate", verbosity=0)
     ada = User.objects.create_superuser("ada", password=PASSWORD)

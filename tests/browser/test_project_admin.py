@@ -17,9 +17,9 @@ from skills_app.operations import skill_body, store_skill
 from skills_app.parsing.skill_md import parse_skill
 from tasks_app.worker.claiming.claim import claim_due
 from tasks_app.worker.execution.rebuild import fixed_prompt, read_record, revision_of
-from tests.browser.scene import Scene
+from tests.browser.support_day import Scene
 from tests.browser.test_stories import address, sign_in, violations  # noqa: F401
-from tests.skills.test_skillmd import skill
+from tests.skills.test_skill_md import skill
 from tests.support.engine_rows import a_worker
 from tests.support.factories import ServerInstanceFactory, ToolPermissionFactory
 

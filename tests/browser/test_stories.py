@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from caylex_project.accounts.models import AuditEntry
 from tasks_app.models import AgentTask
 from tasks_app.operations.bulk import work_on
-from tests.browser.scene import Scene
+from tests.browser.support_day import Scene
 from tests.support.cluster import database_url
 from tests.support.web_process import running_web
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests.skills.test_skillmd import skill
+from tests.skills.test_skill_md import skill
 from tests.skills.test_upload import GOOD, packed
 
 

@@ -11,7 +11,7 @@ import pytest
 from skills_app.parsing import files
 from skills_app.parsing.folder import load_skill
 from skills_app.parsing.skill_md import SkillRefused
-from tests.skills.test_skillmd import skill
+from tests.skills.test_skill_md import skill
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from caylex_project.accounts.models import Project
 from caylex_project.web.limits import MAX_BODY, UPLOADS
 from skills_app.models import SkillBlob, SkillRevision, SkillUpload
 from skills_app.parsing.upload import MAX_UPLOAD
-from tests.skills.test_skillmd import skill
+from tests.skills.test_skill_md import skill
 from tests.skills.test_upload import packed
 from tests.support.cluster import database_url
 from tests.support.factories import ProjectFactory

@@ -24,7 +24,7 @@ from skills_app.operations import (
 )
 from skills_app.parsing.assets import asset_of
 from skills_app.parsing.skill_md import ParsedSkill, parse_skill
-from tests.skills.test_skillmd import skill
+from tests.skills.test_skill_md import skill
 from tests.support.factories import NavigatorFactory, ProjectFactory
 
 

@@ -28,7 +28,7 @@ from skills_app.models import Skill, SkillFile, SkillRevision, SkillUpload
 from skills_app.operations import catalogue, skill_body, store_skill
 from skills_app.parsing.upload import load_upload
 from tests.accounts.test_admin import Browser, text_of
-from tests.skills.test_skillmd import skill
+from tests.skills.test_skill_md import skill
 from tests.skills.test_upload import GOOD, packed
 from tests.support.factories import NavigatorFactory, ProjectFactory
 

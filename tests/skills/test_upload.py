@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from skills_app.parsing.files import MAX_FILE, MAX_FILES
 from skills_app.parsing.skill_md import SkillRefused
 from skills_app.parsing.upload import MAX_ENTRIES, MAX_UPLOAD, load_upload
-from tests.skills.test_skillmd import skill
+from tests.skills.test_skill_md import skill
 
 Entry = tuple[str | zipfile.ZipInfo, bytes]
 GOOD: tuple[Entry, ...] = (("SKILL.md", skill().encode()), ("refs/style.md", b"Short."))

@@ -13,7 +13,7 @@ from tasks_app.models import WebhookDelivery, WebhookEndpoint, WebhookSecret
 from tasks_app.webhooks.secrets import live_secrets, make_secret
 from tests.accounts.test_admin import Browser, browser, text_of  # noqa: F401
 from tests.accounts.test_staff_scope import limited_to
-from tests.skills.test_provision import dump
+from tests.provisioning.test_provision import dump
 from tests.skills.test_skill_pages import staff
 from tests.support.factories import ProjectFactory
 from tests.support.webhook_rows import a_delivery, an_endpoint

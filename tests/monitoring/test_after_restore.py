@@ -14,7 +14,7 @@ from django.utils import timezone
 from caylex_project.accounts.models import AuditEntry, Tenant
 from tasks_app.models import AgentTask, BulkOperation, WebhookDelivery, Worker
 from tasks_app.states import Status
-from tests.operators.test_doctor import doctor
+from tests.monitoring.test_doctor import doctor
 from tests.support.engine_rows import a_task, a_worker, claim_all
 from tests.support.factories import (
     AgentTaskFactory,

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from caylex_project.accounts.audit import record
 from tests.accounts.test_admin import rows  # noqa: F401
-from tests.operators.test_admin_walk import World, addresses, signed_in, world  # noqa: F401
+from tests.admin.test_every_address import World, addresses, signed_in, world  # noqa: F401
 
 pytestmark = pytest.mark.django_db
 HOSTILE = "\"'><svg/onload=planted()>"

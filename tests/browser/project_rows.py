@@ -15,7 +15,7 @@ from skills_app.parsing.skill_md import parse_skill
 from tasks_app.failures import GIVEN_UP
 from tasks_app.models import AgentTask, BulkOperation, WebhookDelivery, WebhookEndpoint
 from tasks_app.webhooks.secrets import make_secret
-from tests.browser.scene import Scene
+from tests.browser.support_day import Scene
 from tests.support.factories import (
     EventFactory,
     ServerInstanceFactory,

@@ -15,10 +15,10 @@ from django_q.models import OrmQ
 
 from caylex_project.accounts.models import EndUser
 from tasks_app.models import AgentTask
-from tests.api.test_guard import HEAD, JSON, parsed
 from tests.support.accounts import SUBMIT, Account, make_account
 from tests.support.cluster import database_url
 from tests.support.web_process import Web, running_web
+from tests.web.test_request_limits import HEAD, JSON, parsed
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 

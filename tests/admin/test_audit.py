@@ -13,7 +13,7 @@ from caylex_project.accounts.models import AuditEntry, PlatformToken
 from tasks_app.models import AgentTask
 from tasks_app.operations import staff
 from tests.accounts.test_admin import Browser, revoke
-from tests.api.test_admin_actions import FAILED, WHY, do, operator, trail  # noqa: F401
+from tests.admin.test_bulk_actions import FAILED, WHY, do, operator, trail  # noqa: F401
 from tests.api.test_poll import ended, make_task
 from tests.support.accounts import Account
 from tests.support.factories import EndUserFactory, ServerInstanceFactory, TenantFactory

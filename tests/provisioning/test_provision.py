@@ -30,7 +30,7 @@ from caylex_project.control.provisioning.document import parse_document
 from caylex_project.integrations.access import accesses_for
 from caylex_project.integrations.models import Credential, Server, ServerInstance, ToolPermission
 from skills_app.models import Skill, SkillBlob, SkillRevision
-from tests.skills.test_skillmd import skill
+from tests.skills.test_skill_md import skill
 
 pytestmark = pytest.mark.django_db
 SECRET = "planted-s3cret-1"

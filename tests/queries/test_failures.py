@@ -9,8 +9,8 @@ from agent_runtime.llm.errors import fault
 from agent_runtime.outcome import StopReason
 from tasks_app.failures import FATAL, REMEDIES, Cause, cause_of
 from tasks_app.worker.journal.outcomes import after_defect, after_fault
-from tests.api.test_admin_actions import FAILED, change_page
-from tests.api.test_admin_actions import staff as staff_with
+from tests.admin.test_bulk_actions import FAILED, change_page
+from tests.admin.test_bulk_actions import staff as staff_with
 from tests.api.test_poll import ended
 from tests.support.accounts import Account
 

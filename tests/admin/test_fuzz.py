@@ -24,8 +24,8 @@ from django.test import Client
 
 from caylex_project.accounts.models import StaffScope
 from tests.accounts.test_admin import rows  # noqa: F401
-from tests.operators.odd_addresses import Fields, Lists, Odd, odd_form, odd_parameters, stray
-from tests.operators.test_admin_walk import World, addresses, everything, world  # noqa: F401
+from tests.admin.odd_addresses import Fields, Lists, Odd, odd_form, odd_parameters, stray
+from tests.admin.test_every_address import World, addresses, everything, world  # noqa: F401
 from tests.support.factories import ProjectFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]

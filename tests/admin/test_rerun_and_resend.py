@@ -15,7 +15,7 @@ from django.utils import timezone
 from caylex_project.accounts.models import AuditEntry, StaffScope
 from skills_app.models import Skill
 from tasks_app.models import AgentTask, WebhookDelivery, WebhookEndpoint
-from tests.api.test_admin_actions import (
+from tests.admin.test_bulk_actions import (
     COMPLETED,
     FAILED,
     WHY,

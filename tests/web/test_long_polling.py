@@ -17,11 +17,11 @@ from tasks_app.models import AgentTask
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.runs import retry
 from tests.api.test_poll import make_task
-from tests.api.test_web_process import open_connections
 from tests.support.accounts import SUBMIT, Account, make_account
 from tests.support.cluster import database_url, eventually
 from tests.support.journal_rows import ENDING, a_step, claim, commit, lived
 from tests.support.web_process import PATIENCE, Web, running_web
+from tests.web.test_web_process import open_connections
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from caylex_project.accounts.models import AuditEntry
 from tasks_app.admin.tasks import payloads
 from tasks_app.models import AgentTask, Event, Step, ToolCall, WebhookDelivery
-from tests.api.test_admin_actions import FAILED, LIST, change_page, rows, staff, trail
+from tests.admin.test_bulk_actions import FAILED, LIST, change_page, rows, staff, trail
 from tests.api.test_poll import CREATED, add_call, add_step, ended, make_task
 from tests.support.accounts import Account
 

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tasks_app.models import AgentTask, Worker
 from tasks_app.monitoring import metrics, stats
 from tasks_app.states import Status, WorkerState
-from tests.operators.conftest import TOKEN
+from tests.monitoring.conftest import TOKEN
 from tests.support.factories import (
     AgentTaskFactory,
     EndUserFactory,

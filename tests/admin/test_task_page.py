@@ -17,7 +17,7 @@ from caylex_project.accounts.models import EndUser, Project, StaffScope
 from caylex_project.web.warm_up import warm_up
 from tasks_app.admin.tasks.markdown import rendered
 from tasks_app.models import AgentTask, Event, Step, TaskMetadata
-from tests.api.test_admin_actions import COMPLETED, FAILED, LIST, change_page, staff
+from tests.admin.test_bulk_actions import COMPLETED, FAILED, LIST, change_page, staff
 from tests.api.test_poll import add_call, add_step, ended, make_task, running
 from tests.support.accounts import Account
 

@@ -19,7 +19,7 @@ from tasks_app.models import AgentTask, BulkOperation, WebhookDelivery, WebhookE
 from tasks_app.operations import bulk, staff
 from tasks_app.worker.database import Database
 from tasks_app.worker.maintenance import batches as duty
-from tests.api.test_admin_actions import (
+from tests.admin.test_bulk_actions import (
     COMPLETED,
     FAILED,
     LIST,
@@ -30,8 +30,8 @@ from tests.api.test_admin_actions import (
     told,
     trail,
 )
-from tests.api.test_admin_actions import staff as staff_with
-from tests.api.test_admin_rerun_and_resend import delivered
+from tests.admin.test_bulk_actions import staff as staff_with
+from tests.admin.test_rerun_and_resend import delivered
 from tests.api.test_poll import ended, make_task
 from tests.support.accounts import Account
 

@@ -12,7 +12,7 @@ from caylex_project.web import not_modified
 from caylex_project.web.change_hub import Hub
 from caylex_project.web.long_polling import Waiting
 from caylex_project.web.request_limits import Message, Scope
-from tests.api.test_hub import PATH, TASK, ByHand, Django, turns
+from tests.web.test_change_hub import PATH, TASK, ByHand, Django, turns
 
 
 class Backend:
