@@ -1,1 +1,4 @@
-"""The agent, with no Django in it: values, the pure loop, two ports and their adapters."""
+"""The agent: the pure loop, its transcript and limits, two ports and their adapters.
+
+Imports no Django and none of the other packages.
+"""

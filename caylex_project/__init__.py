@@ -1,3 +1,6 @@
-"""The deployment: settings, addresses, and what stands below everything else."""
+"""The deployment: settings, addresses, logs, and the packages that the apps stand on.
+
+Its modules and apps are layers, listed in `pyproject.toml`.
+"""
 
 VERSION = "0.1.0"

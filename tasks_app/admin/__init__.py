@@ -1,6 +1,6 @@
-"""The admin of what is durable: every row can be read, and none can be edited here.
+"""The admin of tasks, webhooks and workers: rows are read-only, actions are audited.
 
-What staff can do with tasks and messages: see `actions` and `bulk`.
+Imports `operations`, `queries` and what is below; not `api`, `monitoring` or `worker`.
 """
 
 from tasks_app.admin import bulk_operations, scopes, steps, webhooks, workers

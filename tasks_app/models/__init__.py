@@ -1,8 +1,6 @@
-"""What is durable: tasks, their steps and tool calls, and the workers that hold them.
+"""The durable rows: tasks, their steps and tool calls, workers, webhooks and bulk operations.
 
-These rows are the transcript, the trace and the timeline; memory follows them, never the
-other way round. The engine's only writers are `worker.journal`, `worker.claim`,
-`worker.sweep` and `operations`.
+These rows are the transcript, the trace and the timeline. Imports `states` alone.
 """
 
 from tasks_app.models.bulk import BulkOperation

@@ -1,1 +1,4 @@
-"""What can be done with tasks. Views, admin actions and commands call these."""
+"""Every verb of tasks, called alike by the API, the admin, commands and workers.
+
+Imports `webhooks`, `notifications`, `queries` and `models`.
+"""

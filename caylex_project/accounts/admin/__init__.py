@@ -1,4 +1,7 @@
-"""The admin of accounts: who asks, for whom, and which staff see what."""
+"""The admin of accounts, and the base classes of every other admin.
+
+Imports `accounts`; no other app.
+"""
 
 import django_otp.plugins.otp_totp.admin  # noqa: F401  registers a page that shows keys
 from django.contrib import admin

@@ -1,1 +1,4 @@
-"""Provisioning as code: a file that says what there is, and what makes it so."""
+"""Provisioning: a YAML file that says what there is, and the operations that make it so.
+
+Imports any app.
+"""

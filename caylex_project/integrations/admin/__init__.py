@@ -1,4 +1,7 @@
-"""The admin of what the agent may talk to, and as whom."""
+"""The admin of servers, navigators' permissions and credentials.
+
+Imports `integrations` and `accounts`.
+"""
 
 from caylex_project.integrations.admin import credentials, navigators, servers
 

@@ -1,1 +1,4 @@
-"""The OpenAPI description of the API: what its views say about themselves, and its two pages."""
+"""The OpenAPI description of the API, its examples, and the two pages that show it.
+
+Imports requests and responses; the views import it.
+"""

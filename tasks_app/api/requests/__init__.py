@@ -1,1 +1,4 @@
-"""What the API is sent, as frozen values: one class for each body, and how it is read."""
+"""The bodies of requests as frozen values, and their validation.
+
+Imports no view and no response.
+"""

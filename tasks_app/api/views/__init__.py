@@ -1,1 +1,4 @@
-"""The endpoints: they read a request, call an operation or a query, and show what it says."""
+"""The endpoints: they read a request, call an operation or a query, and return its result.
+
+Imports the other packages of `api`.
+"""
