@@ -28,7 +28,7 @@ from agent_runtime.mcp.response_checks import Body, Form, check_head, origin, re
 from agent_runtime.mcp.stream import EventStream
 from agent_runtime.mcp.turns import turn
 from agent_runtime.net.address_guard import AddressGuard, GuardedBackend
-from agent_runtime.net.tls import tls_context  # and from here to webhooks
+from agent_runtime.net.tls import tls_context
 from agent_runtime.net.web_address import WebAddress
 
 MAX_RESUMPTIONS = 10  # times in a session that a broken event stream is taken up again
