@@ -147,7 +147,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # else; the rows decide.
 Q_CLUSTER = {
     "name": "caylex",
-    "broker_class": "tasks_app.worker.process.broker.Doorbell",
+    "broker_class": "tasks_app.worker.process.broker.DatabaseBroker",
     "orm": "default",
     "workers": 1,  # in each small cluster
     "queue_limit": 1,

@@ -19,7 +19,7 @@ STOP_SECONDS = 10.0  # the owner has two, the sweep comes by every two
 STOP_CRITICAL = 60.0
 SWEEP_SECONDS = 10.0  # how long a worker may be late before it is odd that nobody buried it
 ATTEMPTS_WARNING = 2  # faults of the world in a row that are no passing trouble any more
-MANY_KNOCKS = 1000
+MANY_WAKEUPS = 1000
 REASONS_SHOWN = 10
 EXAMPLES = 5
 AFTER_RESTORE = (
@@ -57,7 +57,7 @@ def findings_of(figures: Figures) -> Iterator[Finding]:
     yield from _stopping(figures)
     yield from _quarantined(figures)
     yield from _waiting(figures)
-    yield from _doorbell(figures)
+    yield from _wakeups(figures)
     yield from _in_doubt(figures)
     yield from _credentials()
 
@@ -213,12 +213,12 @@ def _waiting(figures: Figures) -> Iterator[Finding]:
         )
 
 
-def _doorbell(figures: Figures) -> Iterator[Finding]:
-    if figures.doorbell_messages >= MANY_KNOCKS and figures.alive:
+def _wakeups(figures: Figures) -> Iterator[Finding]:
+    if figures.wakeup_messages >= MANY_WAKEUPS and figures.alive:
         yield Finding(
             level=Level.WARNING,
-            code="doorbell_not_answered",
-            what=f"{figures.doorbell_messages} messages wait in the doorbell's queue.",
+            code="wakeups_not_handled",
+            what=f"{figures.wakeup_messages} messages wait in the doorbell's queue.",
             advice="No task is late by that, since workers look twice a second anyway. Look in "
             "the workers' logs for errors of the queue, and restart one worker after the other.",
         )

@@ -128,9 +128,7 @@ def _tasks(figures: Figures) -> Iterator[Metric]:
         "How long the task that is due longest has been due; 0 when none is.",
         figures.oldest_due_seconds,
     )
-    yield _gauge(
-        "doorbell_messages", "Messages in the doorbell's queue.", figures.doorbell_messages
-    )
+    yield _gauge("wakeup_messages", "Messages in the doorbell's queue.", figures.wakeup_messages)
 
 
 def _workers(figures: Figures) -> Iterator[Metric]:

@@ -82,7 +82,7 @@ class Figures:
     stopping: int
     oldest_due_seconds: float
     workers: tuple[WorkerView, ...]
-    doorbell_messages: int
+    wakeup_messages: int
 
     @property
     def alive(self) -> tuple[WorkerView, ...]:
@@ -113,7 +113,7 @@ def read_figures() -> Figures:
         stopping=_count(stopping_tasks()),
         oldest_due_seconds=_oldest_due(now),
         workers=_living_workers(now),
-        doorbell_messages=_count(OrmQ.objects.all()),
+        wakeup_messages=_count(OrmQ.objects.all()),
     )
 
 

@@ -15,7 +15,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from caylex_project.environment import Environment
 
 TAG = "workers"
-BROKER = "tasks_app.worker.process.broker.Doorbell"
+BROKER = "tasks_app.worker.process.broker.DatabaseBroker"
 
 # What the doorbell's design asks of each of django-q2's settings, and why.
 QUEUE_SETTINGS: dict[str, tuple[object, str]] = {

@@ -14,23 +14,23 @@ from django_q.tasks import async_task
 
 logger = logging.getLogger(__name__)
 
-FUNCTION = f"{__name__}.ring"
+FUNCTION = f"{__name__}.handle_wakeup"
 
 _wake: Callable[[], None] | None = None
 
 
-def knock(*, task_id: uuid.UUID) -> None:
+def send_wakeup(*, task_id: uuid.UUID) -> None:
     """Wake a worker. Inside a transaction the knock is part of it and leaves when it commits."""
     async_task(FUNCTION, str(task_id), task_name=str(task_id), save=False)
 
 
-def answer(*, wake: Callable[[], None] | None) -> None:
-    """Have every later `ring` in this process call `wake`, which must be thread-safe."""
+def set_wakeup_handler(*, wake: Callable[[], None] | None) -> None:
+    """Have every later `handle_wakeup` in this process call `wake`, which must be thread-safe."""
     global _wake
     _wake = wake
 
 
-def ring(task_id: str) -> None:
+def handle_wakeup(task_id: str) -> None:
     """Wake this process's engine and return at once. Called by django-q2."""
     if _wake is None:
         logger.warning("The doorbell rang for %s in a process without an engine.", task_id)

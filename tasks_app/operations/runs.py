@@ -12,7 +12,7 @@ from agent_runtime.outcome import SENTENCES, StopReason
 from caylex_project.accounts.limits import RunLimits
 from tasks_app.models import AgentTask, Event
 from tasks_app.notifications.changes import announce
-from tasks_app.notifications.wakeup import knock
+from tasks_app.notifications.wakeup import send_wakeup
 from tasks_app.operations.enabled import check_enabled
 from tasks_app.operations.limits import (
     NONE_ASKED,
@@ -180,7 +180,7 @@ def _begin_run(
         data={"status": Status.PENDING.value, "run_number": run_number},
         at=now,
     )
-    knock(task_id=task.id)
+    send_wakeup(task_id=task.id)
     announce([task.pk])
 
 

@@ -16,7 +16,7 @@ from caylex_project.accounts.limits import RunLimits
 from caylex_project.accounts.models import Navigator
 from skills_app.operations import ResolvedSkill, resolve_skill
 from tasks_app.models import AgentTask
-from tasks_app.notifications.wakeup import knock
+from tasks_app.notifications.wakeup import send_wakeup
 from tasks_app.operations.enabled import check_enabled
 from tasks_app.operations.limits import NONE_ASKED, limits_as_json, resolve_limits
 from tasks_app.operations.metadata import index_metadata
@@ -122,7 +122,7 @@ def submit_checked(
             created_at=now,
         )
         index_metadata(task, keys=submission.metadata)
-        knock(task_id=task.id)
+        send_wakeup(task_id=task.id)
     return Submitted(
         task_id=task.id,
         model=model,

@@ -64,7 +64,7 @@ class Engine:
 
     With `quarantine` it claims the tasks that may be what kills workers, and no others.
 
-    Thread-safe from outside: `ring`, `drain`, `abort`. `join` gives the exit code.
+    Thread-safe from outside: `wake`, `drain`, `abort`. `join` gives the exit code.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Engine:
         self._make_resources = make_resources
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._loop = uvloop.new_event_loop()
-        self._bell = asyncio.Event()
+        self._wake_event = asyncio.Event()
         self._draining = asyncio.Event()
         self._aborting = asyncio.Event()
         self._turned = time.monotonic()
@@ -93,14 +93,14 @@ class Engine:
         """Start the loop's thread; it registers the worker and begins to claim."""
         self._thread.start()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Look for due tasks now."""
-        self._tell(self._bell)
+        self._tell(self._wake_event)
 
     def drain(self) -> None:
         """Claim no more; finish turns, hand back, end."""
         self._tell(self._draining)
-        self.ring()
+        self.wake()
 
     def abort(self) -> None:
         """Break off what runs, hand it back, end."""
@@ -189,14 +189,14 @@ class Engine:
             one_turn=self._quarantine,
         )
         while not self._draining.is_set():
-            self._bell.clear()
+            self._wake_event.clear()
             await self._adopt(resources, worker_id, driver)
             size = SLICE
             while await self._claim_slice(resources, worker_id, driver, size):
                 size = min(size * 2, MOST_SLICE)
             pause = TICK if self._lag > MOST_LAG else LOOK_EVERY
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._bell.wait(), pause)
+                await asyncio.wait_for(self._wake_event.wait(), pause)
 
     async def _claim_slice(
         self, resources: Resources, worker_id: uuid.UUID, driver: Driver, size: int
@@ -264,7 +264,7 @@ class Engine:
     def _let_go(self, task: asyncio.Task[None]) -> None:
         del self._held[task]
         if len(self._held) <= self._look_at:
-            self._bell.set()
+            self._wake_event.set()
 
     async def _drive(self, resources: Resources, driver: Driver, claim: Claim) -> None:
         """Drive one claimed task; whatever happens, the task is let go or somebody else's."""
@@ -346,7 +346,7 @@ class Engine:
         while True:
             try:
                 if await resources.database.run(sweep.sweep):
-                    self._bell.set()
+                    self._wake_event.set()
             except DatabaseAway:
                 log.warning("sweep.database_away")
             except DatabaseError:  # one row that cannot be swept must not end every worker

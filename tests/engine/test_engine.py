@@ -154,7 +154,7 @@ def test_a_ring_is_answered_at_once_and_the_rows_are_looked_at_without_one(
     engine = start(ScriptedModel((says("One."), says("Two."))))
     eventually(Worker.objects.exists, "the worker's row")
     first = a_task()
-    engine.ring()
+    engine.wake()
     eventually(lambda: status_of(first) == Status.COMPLETED, "the task that was rung for")
     second = a_task()
     eventually(lambda: status_of(second) == Status.COMPLETED, "the task whose knock was lost")

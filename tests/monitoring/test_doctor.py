@@ -238,7 +238,7 @@ def test_knocks_that_pile_up_are_a_warning_that_says_that_no_task_is_late(worker
     OrmQ.objects.bulk_create(OrmQ(key="caylex", payload="x") for _ in range(999))
     assert found() == (0, {})
     OrmQ.objects.create(key="caylex", payload="x")
-    code, finding = only("doorbell_not_answered")
+    code, finding = only("wakeups_not_handled")
     assert code == 1
     assert finding["what"].startswith("1000 messages wait")
     assert "No task is late by that" in finding["advice"]

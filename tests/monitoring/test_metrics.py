@@ -124,7 +124,7 @@ def test_it_tells_how_tasks_workers_and_doorbell_stand(with_token: None, worker:
         "caylex_tasks_quarantined": 3,
         "caylex_tasks_stranded": 1,
         "caylex_tasks_stopping": 1,
-        "caylex_doorbell_messages": 1,
+        "caylex_wakeup_messages": 1,
         "caylex_workers alive": 1,
         "caylex_workers draining": 1,
         "caylex_workers late": 1,

@@ -100,7 +100,7 @@ def _figures_as_text(figures: Figures, clock_offset: float) -> Iterator[str]:
     ]
     for name, count, words in rows:
         yield f"  {name:<12} {count:>7}  {words}"
-    yield f"Doorbell: {figures.doorbell_messages} messages. Clocks differ by {clock_offset:+.2f} s."
+    yield f"Doorbell: {figures.wakeup_messages} messages. Clocks differ by {clock_offset:+.2f} s."
     yield "Workers"
     yield from _table(
         [

@@ -35,8 +35,8 @@ from tasks_app.notifications import wakeup
 
 logger = logging.getLogger(__name__)
 
-CHANNEL = "caylex_doorbell"
-KNOCKS_AS_ONE = 16  # as many tasks as one look claims at once, so that processes still share
+CHANNEL = "caylex_wakeup"
+WAKEUP_BATCH = 16  # as many tasks as one look claims at once, so that processes still share
 # What signing and pickle raise on what they cannot read.
 _UNREADABLE: tuple[type[Exception], ...] = (
     *(BadSignature, UnpicklingError, EOFError, AttributeError),
@@ -48,11 +48,11 @@ Result = TypeVar("Result")
 
 
 def _never_raising(default: Any) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
-    """Let a method of Doorbell answer `default`, after a pause, when the database fails."""
+    """Let a method of DatabaseBroker answer `default`, after a pause, when the database fails."""
 
     def decorate(method: Callable[..., Result]) -> Callable[..., Result]:
         @functools.wraps(method)
-        def guarded(self: Doorbell, *args: Any) -> Result:
+        def guarded(self: DatabaseBroker, *args: Any) -> Result:
             try:
                 if not _connection().in_atomic_block:
                     close_old_connections()
@@ -68,7 +68,7 @@ def _never_raising(default: Any) -> Callable[[Callable[..., Result]], Callable[.
     return decorate
 
 
-class Doorbell(ORM):  # type: ignore[misc]
+class DatabaseBroker(ORM):  # type: ignore[misc]
     """The broker. `list_key` is the name of the queue."""
 
     def __init__(self, list_key: str | None = None) -> None:
@@ -168,13 +168,13 @@ class Doorbell(ORM):  # type: ignore[misc]
             return []
         with transaction.atomic(using=Conf.ORM):
             rows = due.select_for_update(skip_locked=True).values_list("pk", "payload")
-            found: list[Message] = list(rows[: max(Conf.BULK, KNOCKS_AS_ONE)])
+            found: list[Message] = list(rows[: max(Conf.BULK, WAKEUP_BATCH)])
             taken, more = found[: Conf.BULK], found[Conf.BULK :]
             if taken:
                 messages = self.get_connection().filter(pk__in=[pk for pk, _ in taken])
                 messages.update(lock=Now() + timedelta(seconds=Conf.RETRY))
-            if more and any(_is_knock(payload) for _, payload in taken):
-                spare = [pk for pk, payload in more if _is_knock(payload)]
+            if more and any(_is_wakeup(payload) for _, payload in taken):
+                spare = [pk for pk, payload in more if _is_wakeup(payload)]
                 self.get_connection().filter(pk__in=spare).delete()
         return taken
 
@@ -207,7 +207,7 @@ def _on_postgresql() -> bool:
     return _connection().vendor == "postgresql"
 
 
-def _is_knock(payload: str) -> bool:
+def _is_wakeup(payload: str) -> bool:
     try:
         return bool(SignedPackage.loads(payload)["func"] == wakeup.FUNCTION)
     except _UNREADABLE:  # whoever takes it will say so

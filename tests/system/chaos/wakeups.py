@@ -8,7 +8,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from tasks_app.models import AgentTask
-from tasks_app.notifications.wakeup import knock
+from tasks_app.notifications.wakeup import send_wakeup
 
 REPEATED = 10
 
@@ -26,6 +26,6 @@ def repeat_knocks(dice: random.Random) -> int:
     )
     tasks = list(AgentTask.objects.order_by("created_at").values_list("id", flat=True))
     for task_id in dice.choices(tasks, k=REPEATED) if tasks else []:
-        knock(task_id=task_id)
-        knock(task_id=task_id)
+        send_wakeup(task_id=task_id)
+        send_wakeup(task_id=task_id)
     return len(under_way) + (2 * REPEATED if tasks else 0)

@@ -11,7 +11,7 @@ from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
 from tasks_app.models import AgentTask, Event
-from tasks_app.notifications.wakeup import knock
+from tasks_app.notifications.wakeup import send_wakeup
 from tests.support.cluster import running_cluster
 from tests.support.model_server import Reply, UntilRequests
 from tests.system.faults.harness import Stage, settled, until
@@ -45,13 +45,13 @@ def test_doubled_late_and_garbled_messages_start_nothing_twice_and_stop_nobody(
         before = settled(cluster)
         ids = stage.submit(TASKS)
         for task_id in ids * 3:  # doubled
-            knock(task_id=task_id)
-        knock(task_id=uuid.uuid4())  # of nobody
+            send_wakeup(task_id=task_id)
+        send_wakeup(task_id=uuid.uuid4())  # of nobody
         for payload in ("", "garbage", SignedPackage.dumps({"func": "no.such"}) + "x"):
             OrmQ.objects.create(key="caylex", payload=payload, lock=timezone.now())
         stage.wait(ids, cluster)
         for task_id in ids:  # late
-            knock(task_id=task_id)
+            send_wakeup(task_id=task_id)
         until(lambda: not OrmQ.objects.exists(), "an empty queue", cluster)
         last = stage.submit(1)
         stage.wait(last, cluster)

@@ -24,7 +24,7 @@ class Engine:
         assert threading.current_thread() is threading.main_thread()
         say("started")
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         say("rung", f"{time.time():.6f}")
         if self._behaviour == "leaves":
             self._end(3)

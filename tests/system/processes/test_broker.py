@@ -15,8 +15,8 @@ from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 from django_q.tasks import async_task
 
-from tasks_app.notifications.wakeup import FUNCTION, knock
-from tasks_app.worker.process.broker import CHANNEL, KNOCKS_AS_ONE, Doorbell, Message
+from tasks_app.notifications.wakeup import FUNCTION, send_wakeup
+from tasks_app.worker.process.broker import CHANNEL, WAKEUP_BATCH, DatabaseBroker, Message
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,10 +25,10 @@ TASK = uuid.UUID("6d1f54ea-1f3c-4a4e-8a8b-0e4c4a4f3c11")
 
 
 @pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Doorbell]:
+def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[DatabaseBroker]:
     monkeypatch.setattr(Conf, "POLL", 0.01)
     broker = get_broker()
-    assert isinstance(broker, Doorbell)
+    assert isinstance(broker, DatabaseBroker)
     yield broker
     broker.stop_listening()
 
@@ -80,7 +80,7 @@ def listeners() -> int:
 
 
 def test_a_message_holds_the_task_s_id_and_no_more() -> None:
-    knock(task_id=TASK)
+    send_wakeup(task_id=TASK)
     message = SignedPackage.loads(OrmQ.objects.get().payload)
     assert message.pop("started")
     assert message.pop("id")
@@ -94,17 +94,17 @@ def test_a_message_holds_the_task_s_id_and_no_more() -> None:
     }
 
 
-def test_a_knock_leaves_with_its_transaction(broker: Doorbell) -> None:
+def test_a_knock_leaves_with_its_transaction(broker: DatabaseBroker) -> None:
     with transaction.atomic():
-        knock(task_id=TASK)
+        send_wakeup(task_id=TASK)
         if connection.vendor == "postgresql":
             assert Elsewhere(broker.dequeue).result() is None
     assert ids(broker.dequeue()) == [str(TASK)]
 
 
-def test_a_knock_is_gone_with_its_transaction(broker: Doorbell) -> None:
+def test_a_knock_is_gone_with_its_transaction(broker: DatabaseBroker) -> None:
     with transaction.atomic():
-        knock(task_id=TASK)
+        send_wakeup(task_id=TASK)
         transaction.set_rollback(True)
     assert broker.dequeue() is None
     assert OrmQ.objects.count() == 0
@@ -119,8 +119,8 @@ def test_a_failed_knock_fails_its_transaction(monkeypatch: pytest.MonkeyPatch) -
     assert OrmQ.objects.count() == 0
 
 
-def test_a_message_is_delivered_once_until_its_retry_is_due(broker: Doorbell) -> None:
-    knock(task_id=TASK)
+def test_a_message_is_delivered_once_until_its_retry_is_due(broker: DatabaseBroker) -> None:
+    send_wakeup(task_id=TASK)
     [(pk, payload)] = broker.dequeue() or []
     assert broker.dequeue() is None
     assert (broker.queue_size(), broker.lock_size()) == (0, 1)
@@ -129,37 +129,39 @@ def test_a_message_is_delivered_once_until_its_retry_is_due(broker: Doorbell) ->
     assert broker.dequeue() == [(pk, payload)]
 
 
-def test_an_acknowledged_message_never_comes_again(broker: Doorbell) -> None:
-    knock(task_id=TASK)
+def test_an_acknowledged_message_never_comes_again(broker: DatabaseBroker) -> None:
+    send_wakeup(task_id=TASK)
     [(pk, _)] = broker.dequeue() or []
     broker.acknowledge(pk)
     assert OrmQ.objects.count() == 0
 
 
-def test_a_queue_of_another_name_is_left_alone(broker: Doorbell) -> None:
+def test_a_queue_of_another_name_is_left_alone(broker: DatabaseBroker) -> None:
     async_task(FUNCTION, str(TASK), cluster="slow")
     assert broker.dequeue() is None
-    slow = Doorbell("slow")
+    slow = DatabaseBroker("slow")
     assert ids(slow.dequeue()) == [str(TASK)]
     slow.stop_listening()
 
 
-def test_a_burst_of_knocks_is_delivered_in_slices_and_each_slice_as_one(broker: Doorbell) -> None:
-    for _ in range(2 * KNOCKS_AS_ONE + 1):
-        knock(task_id=TASK)
+def test_a_burst_of_knocks_is_delivered_in_slices_and_each_slice_as_one(
+    broker: DatabaseBroker,
+) -> None:
+    for _ in range(2 * WAKEUP_BATCH + 1):
+        send_wakeup(task_id=TASK)
     assert len(broker.dequeue() or []) == 1
-    assert OrmQ.objects.count() == KNOCKS_AS_ONE + 2
+    assert OrmQ.objects.count() == WAKEUP_BATCH + 2
     assert len(broker.dequeue() or []) == 1
     assert len(broker.dequeue() or []) == 1
     assert broker.dequeue() is None
     assert OrmQ.objects.count() == 3
 
 
-def test_messages_that_are_no_knocks_are_each_delivered(broker: Doorbell) -> None:
-    knock(task_id=TASK)
+def test_messages_that_are_no_knocks_are_each_delivered(broker: DatabaseBroker) -> None:
+    send_wakeup(task_id=TASK)
     async_task("builtins.print", "first")
     OrmQ.objects.create(key=broker.list_key, payload="not signed", lock="2020-01-01T00:00:00Z")
-    knock(task_id=TASK)
+    send_wakeup(task_id=TASK)
     delivered = [broker.dequeue() for _ in range(3)]
     assert [len(each or []) for each in delivered] == [1, 1, 1]
     assert ids(delivered[0]) == [str(TASK)]
@@ -175,11 +177,13 @@ def test_making_a_broker_costs_no_query(django_assert_num_queries: Any) -> None:
 
 
 @pytest.mark.postgresql
-def test_a_knock_wakes_the_one_who_waits(broker: Doorbell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_knock_wakes_the_one_who_waits(
+    broker: DatabaseBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert broker.dequeue() is None  # listens from here on
     monkeypatch.setattr(Conf, "POLL", NEVER)
     waiting = Elsewhere(broker.dequeue)
-    knock(task_id=TASK)
+    send_wakeup(task_id=TASK)
     assert ids(waiting.result()) == [str(TASK)]
 
 
@@ -187,14 +191,14 @@ def test_a_knock_wakes_the_one_who_waits(broker: Doorbell, monkeypatch: pytest.M
 def test_a_knock_between_the_look_and_the_sleep_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class KnockedAfterTheLook(Doorbell):
+    class KnockedAfterTheLook(DatabaseBroker):
         looks = 0
 
         def _take(self) -> list[Message]:
             messages = super()._take()
             self.looks += 1
             if self.looks == 1:
-                knock(task_id=TASK)
+                send_wakeup(task_id=TASK)
             return messages
 
     monkeypatch.setattr(Conf, "POLL", NEVER)
@@ -205,7 +209,7 @@ def test_a_knock_between_the_look_and_the_sleep_is_not_lost(
 
 @pytest.mark.postgresql
 def test_a_message_that_another_transaction_holds_is_passed_over_not_waited_for(
-    broker: Doorbell,
+    broker: DatabaseBroker,
 ) -> None:
     async_task("builtins.print", "first")
     async_task("builtins.print", "second")
@@ -216,12 +220,12 @@ def test_a_message_that_another_transaction_holds_is_passed_over_not_waited_for(
 
 
 @pytest.mark.postgresql
-def test_eight_takers_take_each_message_once(broker: Doorbell) -> None:
+def test_eight_takers_take_each_message_once(broker: DatabaseBroker) -> None:
     for number in range(40):
         async_task("builtins.print", str(number))
 
     def take_all() -> list[str]:
-        mine, taken = Doorbell(), []
+        mine, taken = DatabaseBroker(), []
         while messages := mine.dequeue():
             taken += ids(messages)
         mine.stop_listening()
@@ -234,7 +238,7 @@ def test_eight_takers_take_each_message_once(broker: Doorbell) -> None:
 
 @pytest.mark.postgresql
 def test_cut_connections_are_said_once_and_mended(
-    broker: Doorbell, caplog: pytest.LogCaptureFixture
+    broker: DatabaseBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     ready, go = threading.Event(), threading.Event()
 
@@ -250,7 +254,7 @@ def test_cut_connections_are_said_once_and_mended(
     assert ready.wait(30)
     assert listeners() == 1
     assert cut_all_other_connections() >= 2
-    knock(task_id=TASK)
+    send_wakeup(task_id=TASK)
     go.set()
     during, after = other.result()
     assert [*during, *after] == [str(TASK)]
@@ -264,7 +268,7 @@ def test_cut_connections_are_said_once_and_mended(
 
 
 def test_nothing_that_the_cluster_calls_raises_while_the_database_is_away(
-    broker: Doorbell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    broker: DatabaseBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: object) -> None:
         raise DatabaseError("away")

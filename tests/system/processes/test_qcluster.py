@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from tasks_app.notifications.wakeup import knock
+from tasks_app.notifications.wakeup import send_wakeup
 from tests.support.cluster import Cluster, eventually
 from tests.system.processes.conftest import StartCluster, manage
 
-KNOCK = "import uuid; from tasks_app.notifications.wakeup import knock; knock(task_id=uuid.uuid4())"
+SEND_WAKEUP = (
+    "import uuid; from tasks_app.notifications.wakeup import knock; knock(task_id=uuid.uuid4())"
+)
 STARTED = r"stub (\d+) started"
 
 
@@ -62,9 +64,9 @@ def test_a_knock_reaches_exactly_one_engine(
 ) -> None:
     with start_cluster() as cluster:
         settled(cluster, count)
-        run_on(database, KNOCK)
+        run_on(database, SEND_WAKEUP)
         cluster.wait_for("stub .* rung")
-        cluster.wait_for("Processed 'tasks_app.notifications.wakeup.ring'")
+        cluster.wait_for("Processed 'tasks_app.notifications.wakeup.handle_wakeup'")
         assert cluster.stop() == 0
         assert len([line for line in cluster.lines if " rung " in line]) == 1
 
@@ -196,7 +198,7 @@ def test_an_engine_that_ends_by_itself_is_replaced(
 ) -> None:
     with start_cluster(STUB="leaves") as cluster:
         settled(cluster, count)
-        run_on(database, KNOCK)
+        run_on(database, SEND_WAKEUP)
         cluster.wait_for("ended with code 3")
         cluster.wait_for(STARTED, count=count + 1)
         assert cluster.stop() == 0
@@ -268,7 +270,7 @@ def test_a_job_that_no_timeout_stops_costs_the_process_and_no_other(
 def test_cut_connections_are_mended_while_it_runs(start_cluster: StartCluster, count: int) -> None:
     with start_cluster() as cluster:
         children = settled(cluster, count)
-        knock(task_id=uuid.uuid4())
+        send_wakeup(task_id=uuid.uuid4())
         cluster.wait_for("stub .* rung")
         with connection.cursor() as cursor:
             cursor.execute(
@@ -277,7 +279,7 @@ def test_cut_connections_are_mended_while_it_runs(start_cluster: StartCluster, c
             )
         cluster.wait_for("The queue's database failed", count=count)
         cluster.wait_for("The queue's database is back", count=count)
-        knock(task_id=uuid.uuid4())
+        send_wakeup(task_id=uuid.uuid4())
         cluster.wait_for("stub .* rung", count=2)
         assert cluster.children() == children
         assert "reincarnated" not in cluster.log
@@ -293,7 +295,7 @@ def test_pickup_latency_is_printed(
         settled(cluster, count)
         for number in range(20):
             knocked = time.time()
-            knock(task_id=uuid.uuid4())
+            send_wakeup(task_id=uuid.uuid4())
             rung = cluster.wait_for(r"stub \d+ rung ([\d.]+)", count=number + 1)[-1]
             waits.append(float(rung[1]) - knocked)
         assert cluster.stop() == 0
