@@ -13,14 +13,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import Error as DriverError
 
 from tasks_app.models import AgentTask
-from tasks_app.notifications.changes import CHANNEL, announced
+from tasks_app.notifications.changes import CHANNEL, parse_change_payload
 from tasks_app.queries.events import RESTS, version_of
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY = 1.0  # seconds between looks at the rows behind LISTEN
-LOOK_EVERY_ALONE = 0.15  # seconds, where looking is all there is
-EAR = 0.2  # seconds of listening after which it is asked whether to end
+POLL_SECONDS = 1.0  # seconds between looks at the rows behind LISTEN
+SQLITE_POLL_SECONDS = 0.15  # seconds, where looking is all there is
+NOTIFY_TIMEOUT = 0.2  # seconds of listening after which it is asked whether to end
 FRESH = 3.0  # seconds after a look in which nobody can have gone unheard for long
 AWAY = 1.0  # seconds until a database that failed is tried again
 ROWS = 500  # in one look's query; SQLite takes so many parameters
@@ -49,12 +49,12 @@ class ChangeListener(threading.Thread):
         self._found = found
         self._ending = threading.Event()
         self._away = False
-        self._looked_at = -FRESH
+        self._polled_at = -FRESH
 
     @property
-    def hears(self) -> bool:
+    def is_live(self) -> bool:
         """Tell whether it has looked lately: a connection may hang without an error."""
-        return time.monotonic() - self._looked_at < FRESH
+        return time.monotonic() - self._polled_at < FRESH
 
     def stop(self) -> None:
         """End soon; join to wait for it."""
@@ -67,7 +67,7 @@ class ChangeListener(threading.Thread):
                 if connection.vendor == "postgresql":
                     self._listen()
                 else:
-                    self._look_alone()
+                    self._poll_sqlite()
             except (Error, DriverError) as error:
                 self._failed(error)
                 self._ending.wait(AWAY)
@@ -88,38 +88,40 @@ class ChangeListener(threading.Thread):
             look_at = time.monotonic()
             while not self._ending.is_set():
                 if time.monotonic() >= look_at:
-                    self._look()
-                    look_at = time.monotonic() + LOOK_EVERY
-                self._hear(listener, patience=min(EAR, max(0.0, look_at - time.monotonic())))
+                    self._poll()
+                    look_at = time.monotonic() + POLL_SECONDS
+                self._receive(
+                    listener, patience=min(NOTIFY_TIMEOUT, max(0.0, look_at - time.monotonic()))
+                )
         finally:
             listener.close()
 
-    def _hear(self, listener: BaseDatabaseWrapper, *, patience: float) -> None:
-        told: set[uuid.UUID] = set()
+    def _receive(self, listener: BaseDatabaseWrapper, *, patience: float) -> None:
+        notified: set[uuid.UUID] = set()
         for notice in listener.connection.notifies(timeout=patience, stop_after=1):
-            told.update(announced(notice.payload))
-        if told:
-            self._changed(list(told))
+            notified.update(parse_change_payload(notice.payload))
+        if notified:
+            self._changed(list(notified))
 
-    def _look_alone(self) -> None:
-        while not self._ending.wait(LOOK_EVERY_ALONE):
-            self._look()
+    def _poll_sqlite(self) -> None:
+        while not self._ending.wait(SQLITE_POLL_SECONDS):
+            self._poll()
             self._worked()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         awaited = self._awaited()
         if awaited:
             self._found(awaited, self._versions(awaited))
-        self._looked_at = time.monotonic()
+        self._polled_at = time.monotonic()
 
     def _versions(self, awaited: TaskIds) -> dict[uuid.UUID, str]:
         versions: dict[uuid.UUID, str] = {}
         for start in range(0, len(awaited), ROWS):
             rows = AgentTask.objects.filter(pk__in=awaited[start : start + ROWS])
-            told = rows.annotate(rests=RESTS).values_list(
+            notified = rows.annotate(rests=RESTS).values_list(
                 "pk", "sequence", "cancel_requested_at", "rests"
             )
-            for pk, sequence, asked, rests in told:
+            for pk, sequence, asked, rests in notified:
                 versions[pk] = version_of(sequence=sequence, cancel_requested_at=asked, rests=rests)
         if connection.vendor == "postgresql":
             connection.close()  # it was lent by the pool
@@ -129,7 +131,7 @@ class ChangeListener(threading.Thread):
         if not self._away:
             logger.warning("Nobody hears of changes, the database failed: %s", error)
         self._away = True
-        self._looked_at = -FRESH
+        self._polled_at = -FRESH
 
     def _worked(self) -> None:
         if self._away:

@@ -15,7 +15,7 @@ CHANNEL = "caylex_changes"
 MOST_IDS = 200  # in one message; PostgreSQL takes 8,000 bytes
 
 
-def announce(task_ids: Iterable[uuid.UUID]) -> None:
+def publish_changes(task_ids: Iterable[uuid.UUID]) -> None:
     """Tell of changed tasks. Inside a transaction the news is part of it and leaves at its commit.
 
     A commit with news takes a lock over the whole server: not for what happens all the time.
@@ -29,7 +29,7 @@ def announce(task_ids: Iterable[uuid.UUID]) -> None:
             )
 
 
-def announced(payload: str) -> list[uuid.UUID]:
+def parse_change_payload(payload: str) -> list[uuid.UUID]:
     """Return the ids that a message lists; what is none is left out."""
     found = []
     for each in payload.split():

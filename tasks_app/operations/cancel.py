@@ -7,7 +7,7 @@ import uuid
 
 from django.db import transaction
 
-from tasks_app.notifications.changes import announce
+from tasks_app.notifications.changes import publish_changes
 from tasks_app.operations.locked import locked_task
 from tasks_app.operations.terminate import end_cancelled
 from tasks_app.states import Status
@@ -32,7 +32,7 @@ def cancel(
             task.cancel_requested_at = now
             task.cancel_reason = reason[:MAX_REASON]
             task.save(update_fields=["cancel_requested_at", "cancel_reason"])
-            announce([task.pk])
+            publish_changes([task.pk])
         if task.status == Status.PENDING:
             end_cancelled(task, now=now)
     return True

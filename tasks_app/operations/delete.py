@@ -6,7 +6,7 @@ import uuid
 
 from django.db import transaction
 
-from tasks_app.notifications.changes import announce
+from tasks_app.notifications.changes import publish_changes
 from tasks_app.operations.locked import locked_task
 from tasks_app.states import Status
 
@@ -24,5 +24,5 @@ def erase(*, task_id: uuid.UUID, tenant_id: uuid.UUID) -> None:
         task = locked_task(task_id=task_id, tenant_id=tenant_id)
         if not Status(task.status).terminal:
             raise NotFinished("Only a task that has ended can be deleted. Cancel it first.")
-        announce([task.pk])
+        publish_changes([task.pk])
         task.delete()

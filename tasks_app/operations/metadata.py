@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from django.db import transaction
 
 from tasks_app.models import AgentTask, TaskMetadata
-from tasks_app.notifications.changes import announce
+from tasks_app.notifications.changes import publish_changes
 from tasks_app.operations.locked import locked_task
 
 MAX_PAIRS = 16
@@ -57,4 +57,4 @@ def change_metadata(
         task.save(update_fields=["metadata"])
         TaskMetadata.objects.filter(task=task, key__in=list(changes)).delete()
         index_metadata(task, keys=changes)
-        announce([task.pk])
+        publish_changes([task.pk])

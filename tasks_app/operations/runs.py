@@ -11,7 +11,7 @@ from django.db import transaction
 from agent_runtime.outcome import SENTENCES, StopReason
 from caylex_project.accounts.limits import RunLimits
 from tasks_app.models import AgentTask, Event
-from tasks_app.notifications.changes import announce
+from tasks_app.notifications.changes import publish_changes
 from tasks_app.notifications.wakeup import send_wakeup
 from tasks_app.operations.enabled import check_enabled
 from tasks_app.operations.limits import (
@@ -181,7 +181,7 @@ def _begin_run(
         at=now,
     )
     send_wakeup(task_id=task.id)
-    announce([task.pk])
+    publish_changes([task.pk])
 
 
 def _untold(task: AgentTask) -> list[str]:

@@ -15,7 +15,7 @@ from agent_runtime.messages import CallState
 from agent_runtime.outcome import Ending, StopReason
 from agent_runtime.report import failed_report, report_from
 from tasks_app.models import AgentTask, Event, ToolCall
-from tasks_app.notifications.changes import announce
+from tasks_app.notifications.changes import publish_changes
 from tasks_app.notifications.task_log import log_end
 from tasks_app.queries.run_facts import facts_of_rows
 from tasks_app.states import Status, check_transition
@@ -88,7 +88,7 @@ def _end(
         at=now,
     )
     tell_ended(task)
-    announce([task.pk])
+    publish_changes([task.pk])
     transaction.on_commit(lambda: _log(task))
 
 

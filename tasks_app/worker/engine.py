@@ -238,8 +238,8 @@ class Engine:
             )
 
     def _start_driving(self, resources: Resources, driver: Driver, claims: Sequence[Claim]) -> None:
-        if resources.teller is not None:
-            resources.teller.tell(claim.task_id for claim in claims)
+        if resources.notifier is not None:
+            resources.notifier.notify(claim.task_id for claim in claims)
         for claim in claims:
             task = asyncio.create_task(self._drive(resources, driver, claim))
             self._held[task] = claim

@@ -19,7 +19,7 @@ from tasks_app.queries.run_transcript import transcript_of
 from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.database import Database
 from tasks_app.worker.execution.active_task import Held
-from tasks_app.worker.execution.change_notifier import Teller
+from tasks_app.worker.execution.change_notifier import ChangeNotifier
 from tasks_app.worker.execution.control import Board
 from tasks_app.worker.execution.loader import Reader
 from tasks_app.worker.execution.rebuild import Record, fixed_prompt, revision_of
@@ -39,7 +39,7 @@ class Resources:
     catalogues: CatalogueCache
     database: Database
     journal: Journal
-    teller: Teller | None = None
+    notifier: ChangeNotifier | None = None
     board: Board = field(default_factory=Board)
     reader: Reader = field(init=False)
 
@@ -51,7 +51,7 @@ class Resources:
         """Return the resources as the settings say."""
         environment: Environment = settings.ENVIRONMENT
         database = Database()
-        teller = Teller()
+        notifier = ChangeNotifier()
         return cls(
             environment=environment,
             model=OpenRouter(
@@ -62,8 +62,8 @@ class Resources:
             guard=AddressGuard.of(networks=environment.caylex_private_networks),
             catalogues=CatalogueCache(),
             database=database,
-            journal=Journal(database, tell=teller.tell),
-            teller=teller,
+            journal=Journal(database, notify=notifier.notify),
+            notifier=notifier,
         )
 
     async def take(self, claim: Claim) -> Held:
@@ -123,8 +123,8 @@ class Resources:
         close = getattr(self.model, "close", None)
         if close:
             await close()
-        if self.teller is not None:
-            await self.teller.close()
+        if self.notifier is not None:
+            await self.notifier.close()
         self.database.close()
 
 

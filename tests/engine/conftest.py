@@ -18,7 +18,7 @@ def database(transactional_db: None) -> Iterator[Database]:
     made.join()
 
 
-class Heard:
+class ListenerEvents:
     """What a listener said, in order."""
 
     def __init__(self) -> None:
@@ -28,20 +28,20 @@ class Heard:
 
 
 @pytest.fixture
-def heard(transactional_db: None) -> Iterator[Heard]:
+def listener_events(transactional_db: None) -> Iterator[ListenerEvents]:
     """A running listener that has begun to listen."""
-    heard = Heard()
+    listener_events = ListenerEvents()
     marker = uuid.uuid4()
-    heard.awaited.append(marker)
+    listener_events.awaited.append(marker)
     listener = ChangeListener(
-        awaited=lambda: list(heard.awaited),
-        changed=heard.changed.put,
-        found=lambda asked, versions: heard.found.put(versions),
+        awaited=lambda: list(listener_events.awaited),
+        changed=listener_events.changed.put,
+        found=lambda asked, versions: listener_events.found.put(versions),
     )
     listener.start()
-    heard.found.get(timeout=PATIENCE)  # it looks once it listens
-    heard.awaited.remove(marker)
-    yield heard
+    listener_events.found.get(timeout=PATIENCE)  # it looks once it listens
+    listener_events.awaited.remove(marker)
+    yield listener_events
     listener.stop()
     listener.join(PATIENCE)
     assert not listener.is_alive()

@@ -11,18 +11,18 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from agent_runtime.messages import Usage
-from tasks_app.notifications.changes import CHANNEL, MOST_IDS, announce, announced
+from tasks_app.notifications.changes import CHANNEL, MOST_IDS, parse_change_payload, publish_changes
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.runs import retry
 from tasks_app.states import WorkerState
 from tasks_app.worker.database import Database
 from tasks_app.worker.execution import change_notifier as module
-from tasks_app.worker.execution.change_notifier import Teller
+from tasks_app.worker.execution.change_notifier import ChangeNotifier
 from tasks_app.worker.journal.entries import Entry, NewStep
 from tasks_app.worker.journal.journal import Fenced, Journal
 from tasks_app.worker.maintenance.reclaim import end_worker
 from tasks_app.worker.resources import Resources
-from tests.engine.conftest import Heard
+from tests.engine.conftest import ListenerEvents
 from tests.support.cluster import PATIENCE
 from tests.support.engine_rows import a_task, claimed_task
 
@@ -49,27 +49,29 @@ def a_step() -> NewStep:
 def test_ids_come_back_from_a_message_and_odd_ones_are_left_out() -> None:
     first, second = uuid.uuid4(), uuid.uuid4()
 
-    assert announced(f"{first.hex} {second}  nonsense \u0661") == [first, second]
-    assert announced("") == []
+    assert parse_change_payload(f"{first.hex} {second}  nonsense \u0661") == [first, second]
+    assert parse_change_payload("") == []
 
 
 @pytest.mark.postgresql
-def test_many_ids_come_in_messages_that_fit(heard: Heard) -> None:
+def test_many_ids_come_in_messages_that_fit(listener_events: ListenerEvents) -> None:
     ids = {uuid.uuid4() for _ in range(MOST_IDS * 2 + 1)}
     with transaction.atomic():
-        announce(ids)
+        publish_changes(ids)
     got: list[uuid.UUID] = []
     while len(got) < len(ids):
-        got.extend(heard.changed.get(timeout=PATIENCE))
+        got.extend(listener_events.changed.get(timeout=PATIENCE))
 
     assert set(got) == ids
 
 
 @pytest.mark.postgresql
-def test_a_listener_whose_connection_was_cut_listens_again_and_looks(heard: Heard) -> None:
+def test_a_listener_whose_connection_was_cut_listens_again_and_looks(
+    listener_events: ListenerEvents,
+) -> None:
     task = a_task()
-    heard.awaited.append(task.id)
-    heard.found.get(timeout=PATIENCE)
+    listener_events.awaited.append(task.id)
+    listener_events.found.get(timeout=PATIENCE)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
@@ -78,26 +80,28 @@ def test_a_listener_whose_connection_was_cut_listens_again_and_looks(heard: Hear
         )
         assert cursor.fetchone() == (1,)
     cancel(task_id=task.id, tenant_id=None, reason="", now=timezone.now())  # told to nobody
-    while heard.found.get(timeout=PATIENCE) != {task.id: "1c"}:
+    while listener_events.found.get(timeout=PATIENCE) != {task.id: "1c"}:
         pass
-    announce([last := uuid.uuid4()])
-    while last not in heard.changed.get(timeout=PATIENCE):
+    publish_changes([last := uuid.uuid4()])
+    while last not in listener_events.changed.get(timeout=PATIENCE):
         pass
 
 
 @pytest.mark.postgresql
-def test_what_is_rolled_back_is_not_told(heard: Heard) -> None:
+def test_what_is_rolled_back_is_not_told(listener_events: ListenerEvents) -> None:
     with transaction.atomic():
-        announce([uuid.uuid4()])
+        publish_changes([uuid.uuid4()])
         transaction.set_rollback(True)
-    announce([last := uuid.uuid4()])
+    publish_changes([last := uuid.uuid4()])
 
-    assert list(heard.changed.get(timeout=PATIENCE)) == [last]
+    assert list(listener_events.changed.get(timeout=PATIENCE)) == [last]
 
 
 @pytest.mark.postgresql
 @pytest.mark.parametrize("change", ["cancel", "cancel_running", "retry", "buried"])
-def test_every_change_outside_the_journal_is_told(heard: Heard, change: str) -> None:
+def test_every_change_outside_the_journal_is_told(
+    listener_events: ListenerEvents, change: str
+) -> None:
     now = timezone.now()
     task = claimed_task()[0] if change in ("cancel_running", "buried") else a_task()
     if change == "buried":
@@ -105,21 +109,23 @@ def test_every_change_outside_the_journal_is_told(heard: Heard, change: str) -> 
         end_worker(worker_id=task.worker_id, state=WorkerState.DEAD, now=now)
     else:
         cancel(task_id=task.id, tenant_id=None, reason="", now=now)
-    assert task.id in heard.changed.get(timeout=PATIENCE)
+    assert task.id in listener_events.changed.get(timeout=PATIENCE)
     if change == "retry":
         retry(task_id=task.id, tenant_id=None, now=now)
-        assert task.id in heard.changed.get(timeout=PATIENCE)
+        assert task.id in listener_events.changed.get(timeout=PATIENCE)
 
 
-def test_looking_tells_the_versions_of_what_is_awaited_and_of_nothing_else(heard: Heard) -> None:
+def test_looking_tells_the_versions_of_what_is_awaited_and_of_nothing_else(
+    listener_events: ListenerEvents,
+) -> None:
     task, _ = claimed_task()
     a_task()
-    heard.awaited[:] = [task.id, uuid.uuid4()]
+    listener_events.awaited[:] = [task.id, uuid.uuid4()]
 
-    assert heard.found.get(timeout=PATIENCE) == {task.id: "1"}
+    assert listener_events.found.get(timeout=PATIENCE) == {task.id: "1"}
 
     cancel(task_id=task.id, tenant_id=None, reason="", now=timezone.now())
-    while (versions := heard.found.get(timeout=PATIENCE)) == {task.id: "1"}:
+    while (versions := listener_events.found.get(timeout=PATIENCE)) == {task.id: "1"}:
         pass
     assert versions == {task.id: "1c"}
 
@@ -128,8 +134,8 @@ def test_looking_tells_the_versions_of_what_is_awaited_and_of_nothing_else(heard
 async def test_the_journal_tells_of_what_landed_and_not_of_what_was_fenced(
     database: Database,
 ) -> None:
-    told: list[uuid.UUID] = []
-    journal = Journal(database, tell=told.extend)
+    published: list[uuid.UUID] = []
+    journal = Journal(database, notify=published.extend)
     task, claim = await database.run(claimed_task)
     entry = Entry(
         task_id=task.id,
@@ -139,15 +145,15 @@ async def test_the_journal_tells_of_what_landed_and_not_of_what_was_fenced(
         step=a_step(),
     )
     await journal.commit(entry)
-    assert told == [task.id]
+    assert published == [task.id]
 
     with pytest.raises(Fenced):
         await journal.commit(Entry(task_id=task.id, epoch=99, sequence=0, at=timezone.now()))
-    assert told == [task.id]
+    assert published == [task.id]
 
 
 @pytest.mark.postgresql
-async def test_a_worker_s_journal_tells_those_who_wait(heard: Heard) -> None:
+async def test_a_worker_s_journal_tells_those_who_wait(listener_events: ListenerEvents) -> None:
     resources = Resources.from_settings()
     task, claim = await resources.database.run(claimed_task)
     await resources.journal.commit(
@@ -159,12 +165,12 @@ async def test_a_worker_s_journal_tells_those_who_wait(heard: Heard) -> None:
             step=a_step(),
         )
     )
-    assert list(await asyncio.to_thread(heard.changed.get, timeout=PATIENCE)) == [task.id]
+    assert list(await asyncio.to_thread(listener_events.changed.get, timeout=PATIENCE)) == [task.id]
     await resources.close()
     resources.database.join()
 
 
-class Told:
+class Publisher:
     """Stands for the database: counts messages, fails as often as it is told to."""
 
     def __init__(self, *, failures: int = 0) -> None:
@@ -178,50 +184,50 @@ class Told:
         self.messages.append(set(task_ids))
 
 
-MakeTeller = Callable[[Told], Teller]
+MakeNotifier = Callable[[Publisher], ChangeNotifier]
 
 
 @pytest.fixture
-def teller(monkeypatch: pytest.MonkeyPatch) -> MakeTeller:
+def make_notifier(monkeypatch: pytest.MonkeyPatch) -> MakeNotifier:
     """Make a teller that speaks on any database and does not pause after a failure."""
     monkeypatch.setattr(module, "AWAY", 0.0)
 
-    def make(told: Told) -> Teller:
-        made = Teller(tell=told)
-        made._useful = True
+    def make(published: Publisher) -> ChangeNotifier:
+        made = ChangeNotifier(publish=published)
+        made._is_supported = True
         return made
 
     return make
 
 
-async def test_a_burst_is_two_messages_the_first_at_once(teller: MakeTeller) -> None:
-    told = Told()
-    made = teller(told)
+async def test_a_burst_is_two_messages_the_first_at_once(make_notifier: MakeNotifier) -> None:
+    published = Publisher()
+    made = make_notifier(published)
     ids = [uuid.uuid4() for _ in range(300)]
-    made.tell(ids[:1])
-    while not told.messages:
+    made.notify(ids[:1])
+    while not published.messages:
         await asyncio.sleep(0)
     for each in ids:  # within the pause after the first
-        made.tell([each])
+        made.notify([each])
     await made.close()
 
-    assert told.messages == [{ids[0]}, set(ids)]
+    assert published.messages == [{ids[0]}, set(ids)]
 
 
-async def test_what_could_not_be_told_is_told_later(teller: MakeTeller) -> None:
-    told = Told(failures=3)
-    made = teller(told)
-    made.tell([first := uuid.uuid4()])
+async def test_what_could_not_be_told_is_told_later(make_notifier: MakeNotifier) -> None:
+    published = Publisher(failures=3)
+    made = make_notifier(published)
+    made.notify([first := uuid.uuid4()])
     await made.close()
 
-    assert told.messages == [{first}]
+    assert published.messages == [{first}]
 
 
-async def test_nothing_is_nothing_to_tell(teller: MakeTeller) -> None:
-    told = Told()
-    made = teller(told)
-    made.tell([])
+async def test_nothing_is_nothing_to_tell(make_notifier: MakeNotifier) -> None:
+    published = Publisher()
+    made = make_notifier(published)
+    made.notify([])
     await made.close()
 
-    assert told.messages == []
+    assert published.messages == []
     assert CHANNEL == "caylex_changes"  # of its own, beside the doorbell's

@@ -27,7 +27,7 @@ from tasks_app.worker.engine import Engine
 from tasks_app.worker.journal.journal import Journal
 from tasks_app.worker.maintenance import sweep
 from tasks_app.worker.resources import Resources
-from tests.engine.conftest import Heard
+from tests.engine.conftest import ListenerEvents
 from tests.support.engine_rows import a_task, copies
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -161,11 +161,13 @@ def test_a_ring_is_answered_at_once_and_the_rows_are_looked_at_without_one(
 
 
 @pytest.mark.postgresql
-def test_a_claim_is_told_to_those_who_wait(heard: Heard, start: StartEngine) -> None:
+def test_a_claim_is_told_to_those_who_wait(
+    listener_events: ListenerEvents, start: StartEngine
+) -> None:
     task = a_task()
     start(Hanging(()))
 
-    assert list(heard.changed.get(timeout=PATIENCE)) == [task.id]
+    assert list(listener_events.changed.get(timeout=PATIENCE)) == [task.id]
 
 
 def test_at_the_drains_deadline_what_still_runs_is_handed_back(start: StartEngine) -> None:

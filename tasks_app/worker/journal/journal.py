@@ -19,7 +19,7 @@ BATCH = 64  # tasks in one flush
 FLIGHTS = 2  # flushes under way at once, so that they overlap on disk
 
 Write = Callable[[Sequence[Entry]], Mapping[uuid.UUID, Landed]]
-Tell = Callable[[Iterable[uuid.UUID]], None]
+Notify = Callable[[Iterable[uuid.UUID]], None]
 log = structlog.get_logger(__name__)
 
 
@@ -31,11 +31,11 @@ class Journal:
     """Commits entries, each fenced on its own; a task has at most one entry under way."""
 
     def __init__(
-        self, database: Database, *, write: Write = write_entries, tell: Tell | None = None
+        self, database: Database, *, write: Write = write_entries, notify: Notify | None = None
     ) -> None:
         self._database = database
         self._write = write
-        self._tell = tell  # whom to tell of the tasks that entries landed for
+        self._notify = notify  # whom to tell of the tasks that entries landed for
         self._ready: list[tuple[Entry, asyncio.Future[int]]] = []
         self._flights: set[asyncio.Task[None]] = set()
 
@@ -75,8 +75,8 @@ class Journal:
             else:
                 _settle(batch[0][1], refusal)
             return
-        if self._tell is not None:
-            self._tell(key for key, outcome in outcomes.items() if isinstance(outcome, int))
+        if self._notify is not None:
+            self._notify(key for key, outcome in outcomes.items() if isinstance(outcome, int))
         for entry, future in batch:
             _settle(future, outcomes.get(entry.task_id, Fenced(str(entry.task_id))))
 

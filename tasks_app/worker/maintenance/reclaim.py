@@ -10,7 +10,7 @@ from django.db.models import F
 
 from tasks_app.failures import FATAL
 from tasks_app.models import AgentTask, Event, Worker
-from tasks_app.notifications.changes import announce
+from tasks_app.notifications.changes import publish_changes
 from tasks_app.operations.terminate import end_failed
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claiming.claim import Claim
@@ -60,7 +60,7 @@ def free_tasks(*, worker_id: uuid.UUID, crashed: bool, now: datetime.datetime) -
         )
         for task_id, sequence in tasks
     )
-    announce(task_id for task_id, _ in tasks)
+    publish_changes(task_id for task_id, _ in tasks)
     if crashed:
         _give_up_fatal([task_id for task_id, _ in tasks], now)
     return [task_id for task_id, _ in tasks]
@@ -105,4 +105,4 @@ def free_broken(*, claim: Claim, max_attempts: int, now: datetime.datetime) -> N
             data={"status": release.status.value, "reason": release.reason},
             at=now,
         )
-        announce([task.pk])
+        publish_changes([task.pk])
