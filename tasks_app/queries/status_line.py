@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from agent_runtime.outcome import SENTENCES, StopReason
-from tasks_app.queries.tasks import TaskView
+from tasks_app.queries.tasks import TaskDetail
 from tasks_app.states import Status, WorkerState
 
 
@@ -91,7 +91,7 @@ class Surroundings:
     silent_after: float = 10.0
 
 
-def standing_of(task: TaskView, around: Surroundings | None = None) -> Standing:
+def standing_of(task: TaskDetail, around: Surroundings | None = None) -> Standing:
     """Return where the task stands, told from its row alone or from its surroundings, too."""
     standing = _alone(task)
     if around is None or task.status.terminal:
@@ -112,7 +112,7 @@ def without_payload(standing: Standing) -> Standing:
     return replace(standing, parameters=hidden)
 
 
-def _waiting(standing: Standing, task: TaskView, around: Surroundings) -> Standing:
+def _waiting(standing: Standing, task: TaskDetail, around: Surroundings) -> Standing:
     if standing.code is Code.PAUSED:
         return standing
     left = (task.next_attempt_at - around.now).total_seconds()
@@ -133,7 +133,7 @@ def _held(standing: Standing, around: Surroundings) -> Standing:
     return replace(standing, parameters={**standing.parameters, **seconds})
 
 
-def _alone(task: TaskView) -> Standing:
+def _alone(task: TaskDetail) -> Standing:
     match task.status:
         case Status.PENDING:
             return _pending(task)
@@ -151,7 +151,7 @@ def _alone(task: TaskView) -> Standing:
     return Standing(code=Code.FAILED, parameters={"error": task.error or ""})
 
 
-def _pending(task: TaskView) -> Standing:
+def _pending(task: TaskDetail) -> Standing:
     if task.resting:
         return Standing(code=Code.PAUSED, parameters={"what": task.resting})
     if task.attempt:
@@ -171,7 +171,7 @@ def _pending(task: TaskView) -> Standing:
     return Standing(code=Code.RESUMING, parameters={"steps": task.steps_completed})
 
 
-def _running(task: TaskView) -> Standing:
+def _running(task: TaskDetail) -> Standing:
     if task.cancel_requested_at is not None:
         return Standing(code=Code.STOPPING)
     if task.calling is not None:

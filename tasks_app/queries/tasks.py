@@ -49,7 +49,7 @@ class TaskSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskView(TaskSummary):
+class TaskDetail(TaskSummary):
     """A task as its submitter may see it.
 
     `calling` is the first tool call on the wire as `server: tool` while it runs, else None.
@@ -97,12 +97,12 @@ _LONG = [
     *("attempt", "crashes", "waiting_reason", "next_attempt_at"),
 ]
 _READ = ["status", "stop_reason", "user_email"]  # and shown as something else
-_VIEWED = [*_SHORT, *_LONG, "status", "stop_reason", "authentication_needed", "sequence"]
+_DETAIL_COLUMNS = [*_SHORT, *_LONG, "status", "stop_reason", "authentication_needed", "sequence"]
 _TASK = CompiledQuery(
     lambda task, tenant: (
         AgentTask.objects.filter(id=task, tenant_id=tenant)
         .select_related("end_user")
-        .only(*_VIEWED, "end_user__email", "end_user__disabled_at")
+        .only(*_DETAIL_COLUMNS, "end_user__email", "end_user__disabled_at")
     ),
     task=uuid.UUID,
     tenant=uuid.UUID,
@@ -117,14 +117,14 @@ _PROJECT = CompiledQuery(
 )
 
 
-def find_task(*, task_id: uuid.UUID, tenant_id: uuid.UUID) -> TaskView | None:
+def find_task(*, task_id: uuid.UUID, tenant_id: uuid.UUID) -> TaskDetail | None:
     """Return the tenant's task, in one query once it has ended, or None as if there were none.
 
     A waiting task costs a second query, and so does a running one that has moved since anybody
     last asked.
     """
     row = _TASK.find(task=task_id, tenant=tenant_id)
-    return None if row is None else view_of(row)
+    return None if row is None else detail_of(row)
 
 
 def find_summaries(*, task_ids: Sequence[uuid.UUID]) -> list[TaskSummary]:
@@ -138,11 +138,11 @@ def find_summaries(*, task_ids: Sequence[uuid.UUID]) -> list[TaskSummary]:
     return [TaskSummary(**_short(row)) for row in rows]
 
 
-def view_of(task: AgentTask) -> TaskView:
+def detail_of(task: AgentTask) -> TaskDetail:
     """Return the view of a row that was read before, with its end user."""
-    row = {name: getattr(task, name) for name in _VIEWED}
+    row = {name: getattr(task, name) for name in _DETAIL_COLUMNS}
     running = task.status == Status.RUNNING
-    return _view(
+    return _detail(
         {**row, "user_email": task.end_user.email},
         calling=_calling(task.pk, task.sequence) if running else None,
         resting=_resting(task) if task.status == Status.PENDING else "",
@@ -179,8 +179,8 @@ def _calling(task_id: uuid.UUID, sequence: int) -> str | None:
     return None
 
 
-def _view(row: dict[str, Any], *, calling: str | None, resting: str) -> TaskView:
-    return TaskView(
+def _detail(row: dict[str, Any], *, calling: str | None, resting: str) -> TaskDetail:
+    return TaskDetail(
         **_short(row),
         **{name: row[name] for name in _LONG},
         authentication_needed=tuple(row["authentication_needed"]),

@@ -35,7 +35,7 @@ from tasks_app.worker.claiming.claim import (
     claims_of,
 )
 from tasks_app.worker.database import DatabaseAway
-from tasks_app.worker.execution.active_task import Held
+from tasks_app.worker.execution.active_task import ActiveTask
 from tasks_app.worker.execution.control import read_notices
 from tasks_app.worker.execution.driver import Driver
 from tasks_app.worker.journal.journal import Fenced
@@ -84,7 +84,7 @@ class Engine:
         self._lag = 0.0
         self._turn = uuid.UUID(int=0)  # the tenant that was served last
         self._held: dict[asyncio.Task[None], Claim] = {}
-        self._driven: dict[uuid.UUID, Held] = {}  # those of them whose rows have been read
+        self._driven: dict[uuid.UUID, ActiveTask] = {}  # those of them whose rows have been read
         self._look_at = 0  # look for due tasks when no more than this are held: there is room
         self._adopt_until = 0.0  # monotonic: until when a lost claim may still turn up
         self._exit_code: int | None = None
@@ -270,14 +270,14 @@ class Engine:
         """Drive one claimed task; whatever happens, the task is let go or somebody else's."""
         with structlog.contextvars.bound_contextvars(task=str(claim.task_id), epoch=claim.epoch):
             try:
-                held = self._driven[claim.task_id] = await resources.take(claim)
+                active = self._driven[claim.task_id] = await resources.activate(claim)
                 log_start(
-                    project_id=held.project_id,
-                    run=held.run_number,
-                    steps=held.transcript.steps,
-                    model=held.model,
+                    project_id=active.project_id,
+                    run=active.run_number,
+                    steps=active.transcript.steps,
+                    model=active.model,
                 )
-                await driver.drive(held)
+                await driver.drive(active)
             except Fenced:
                 log.info("task.fenced")
             except asyncio.CancelledError:
@@ -303,8 +303,8 @@ class Engine:
             except DatabaseAway:
                 continue
             resources.board.notices = notices
-            for held in self._driven.values():
-                held.pausing = held.project_id in notices.projects
+            for active in self._driven.values():
+                active.pausing = active.project_id in notices.projects
             for task_id in notices.cancels.keys() & self._driven.keys():
                 self._driven[task_id].cancel(notices.cancels[task_id])
 

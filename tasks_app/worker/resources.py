@@ -18,11 +18,11 @@ from skills_app.operations import SkillText, skill_body, skill_file
 from tasks_app.queries.run_transcript import transcript_of
 from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.database import Database
-from tasks_app.worker.execution.active_task import Held
+from tasks_app.worker.execution.active_task import ActiveTask
 from tasks_app.worker.execution.change_notifier import ChangeNotifier
 from tasks_app.worker.execution.control import Board
-from tasks_app.worker.execution.loader import Reader
-from tasks_app.worker.execution.rebuild import Record, fixed_prompt, revision_of
+from tasks_app.worker.execution.loader import TaskLoader
+from tasks_app.worker.execution.rebuild import LoadedTask, pinned_system_prompt, revision_of
 from tasks_app.worker.execution.toolbox import Toolbox
 from tasks_app.worker.journal.journal import Journal
 
@@ -41,10 +41,10 @@ class Resources:
     journal: Journal
     notifier: ChangeNotifier | None = None
     board: Board = field(default_factory=Board)
-    reader: Reader = field(init=False)
+    loader: TaskLoader = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reader", Reader(self.database))
+        object.__setattr__(self, "loader", TaskLoader(self.database))
 
     @classmethod
     def from_settings(cls) -> Resources:
@@ -66,39 +66,39 @@ class Resources:
             notifier=notifier,
         )
 
-    async def take(self, claim: Claim) -> Held:
+    async def activate(self, claim: Claim) -> ActiveTask:
         """Read a claimed task and open its tools. Raises Fenced when it is no longer ours."""
-        record = await self.reader.read(claim)
-        toolbox = self._toolbox(record)
+        loaded = await self.loader.load(claim)
+        toolbox = self._toolbox(loaded)
         await toolbox.open()
         try:
-            return self._hold(claim, record, toolbox)
+            return self._active_task(claim, loaded, toolbox)
         except BaseException:
             await toolbox.close()
             raise
 
-    def _hold(self, claim: Claim, record: Record, toolbox: Toolbox) -> Held:
-        system = fixed_prompt(record, toolbox.servers)
-        held = Held(
+    def _active_task(self, claim: Claim, loaded: LoadedTask, toolbox: Toolbox) -> ActiveTask:
+        system = pinned_system_prompt(loaded, toolbox.servers)
+        active = ActiveTask(
             claim=claim,
-            project_id=record.task.project_id,
-            model=record.task.model,
-            run_number=record.task.run_number,
-            transcript=transcript_of(record.task, record.steps, system=system),
+            project_id=loaded.task.project_id,
+            model=loaded.task.model,
+            run_number=loaded.task.run_number,
+            transcript=transcript_of(loaded.task, loaded.steps, system=system),
             toolbox=toolbox,
             journal=self.journal,
-            sequence=record.task.sequence,
-            attempt=record.task.attempt,
-            fixed={"system": system, "revisions": record.revisions},
+            sequence=loaded.task.sequence,
+            attempt=loaded.task.attempt,
+            pinned={"system": system, "revisions": loaded.revisions},
         )
-        if record.task.cancel_requested_at:
-            held.cancel(record.task.cancel_reason)
-        elif record.task.end_user.disabled_at is not None:  # claimed before it could be cancelled
-            held.cancel(USER_DISABLED)
-        return held
+        if loaded.task.cancel_requested_at:
+            active.cancel(loaded.task.cancel_reason)
+        elif loaded.task.end_user.disabled_at is not None:  # claimed before it could be cancelled
+            active.cancel(USER_DISABLED)
+        return active
 
-    def _toolbox(self, record: Record) -> Toolbox:
-        revisions = record.revisions  # and no more of the record, which is not to live as long
+    def _toolbox(self, loaded: LoadedTask) -> Toolbox:
+        revisions = loaded.revisions  # and no more of the record, which is not to live as long
 
         async def read_skill(skill_id: str, path: str | None) -> SkillText | None:
             revision = revision_of(revisions, skill_id)
@@ -108,14 +108,14 @@ class Resources:
 
         return Toolbox(
             servers=McpTools(
-                accesses=record.accesses,
+                accesses=loaded.accesses,
                 guard=self.guard,
                 call_timeout=self.environment.caylex_tool_timeout_seconds,
                 catalogues=self.catalogues,
             ),
             read_skill=read_skill,
             has_skills=bool(revisions),
-            is_paused=partial(self.board.server_is_paused, record.task.project_id),
+            is_paused=partial(self.board.server_is_paused, loaded.task.project_id),
         )
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ from caylex_project.integrations.models import Credential
 from skills_app.operations import skill_body, store_skill
 from skills_app.parsing.skill_md import parse_skill
 from tasks_app.worker.claiming.claim import claim_due
-from tasks_app.worker.execution.rebuild import fixed_prompt, read_record, revision_of
+from tasks_app.worker.execution.rebuild import load_task, pinned_system_prompt, revision_of
 from tests.browser.support_day import Scene
 from tests.browser.test_stories import address, sign_in, violations  # noqa: F401
 from tests.skills.test_skill_md import skill
@@ -94,10 +94,10 @@ def test_an_uploaded_skill_is_looked_at_stored_and_used_by_the_next_task(
     scene.task(0, ago=1)
     worker: Any = a_worker()
     [claim], _ = claim_due(worker_id=worker.pk, limit=1, turn=uuid.UUID(int=0))
-    record = read_record(claim)
+    record = load_task(claim)
     revision = revision_of(record.revisions, str(scene.project.skills.get().pk))
     assert revision is not None
-    assert "Counts by product." in fixed_prompt(record, ())
+    assert "Counts by product." in pinned_system_prompt(record, ())
     assert skill_body(revision) == "Count them twice."
 
 

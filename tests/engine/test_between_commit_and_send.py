@@ -9,7 +9,7 @@ from tasks_app.models import AgentTask, Event, ToolCall
 from tasks_app.states import Status
 from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.database import Database
-from tasks_app.worker.execution.active_task import Held
+from tasks_app.worker.execution.active_task import ActiveTask
 from tasks_app.worker.execution.driver import Driver
 from tasks_app.worker.journal.entries import Entry, Landed
 from tasks_app.worker.journal.journal import Journal
@@ -20,7 +20,11 @@ TWO_CALLS = asks(("fake__write", {"n": 1}), ("fake__write", {"n": 2}))
 
 
 async def drive_and_tell(
-    database: Database, claim: Claim, tools: FakeTools, *, tell: Callable[[Driver, Held], None]
+    database: Database,
+    claim: Claim,
+    tools: FakeTools,
+    *,
+    tell: Callable[[Driver, ActiveTask], None],
 ) -> None:
     """Drive a task; `tell` happens after its first commit, before the driver hears of that."""
     loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ from tasks_app.models import AgentTask
 from tasks_app.worker.claiming.claim import MOST_SLICE, Claim
 from tasks_app.worker.database import Database
 from tasks_app.worker.execution import loader
-from tasks_app.worker.execution.rebuild import Record, read_records
+from tasks_app.worker.execution.rebuild import LoadedTask, load_tasks
 from tasks_app.worker.journal.journal import Fenced
 from tests.support.engine_rows import a_task, a_worker, claim_all
 from tests.support.factories import StepFactory
@@ -23,11 +23,11 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tasks each reading of the rows was for."""
     sizes: list[int] = []
 
-    def counted(claims: Sequence[Claim]) -> dict[uuid.UUID, Record]:
+    def counted(claims: Sequence[Claim]) -> dict[uuid.UUID, LoadedTask]:
         sizes.append(len(claims))
-        return read_records(claims)
+        return load_tasks(claims)
 
-    monkeypatch.setattr(loader, "read_records", counted)
+    monkeypatch.setattr(loader, "load_tasks", counted)
     return sizes
 
 
@@ -48,28 +48,28 @@ async def test_tasks_that_are_asked_for_together_are_read_together(
     database: Database, batches: list[int]
 ) -> None:
     claims = await database.run(claims_of(3))
-    reading = loader.Reader(database)
-    records = await asyncio.gather(*map(reading.read, claims))
+    reading = loader.TaskLoader(database)
+    records = await asyncio.gather(*map(reading.load, claims))
     assert [record.task.id for record in records] == [claim.task_id for claim in claims]
     assert batches == [3]
-    assert (await reading.read(claims[0])).task.id == claims[0].task_id
+    assert (await reading.load(claims[0])).task.id == claims[0].task_id
     assert batches == [3, 1]
 
 
 async def test_a_reading_is_of_one_slice_at_most(database: Database, batches: list[int]) -> None:
     claims = await database.run(claims_of(MOST_SLICE + 2))
-    await asyncio.gather(*map(loader.Reader(database).read, claims))
+    await asyncio.gather(*map(loader.TaskLoader(database).load, claims))
     assert sorted(batches) == [2, MOST_SLICE]
 
 
 async def test_a_task_of_somebody_else_drops_out_alone(database: Database) -> None:
     mine, lost = await database.run(claims_of(2))
     stale = replace(lost, epoch=lost.epoch - 1)
-    reading = loader.Reader(database)
+    reading = loader.TaskLoader(database)
     found, fenced = await asyncio.gather(
-        reading.read(mine), reading.read(stale), return_exceptions=True
+        reading.load(mine), reading.load(stale), return_exceptions=True
     )
-    assert isinstance(found, Record)
+    assert isinstance(found, LoadedTask)
     assert found.task.id == mine.task_id
     assert isinstance(fenced, Fenced)
 
@@ -77,15 +77,15 @@ async def test_a_task_of_somebody_else_drops_out_alone(database: Database) -> No
 async def test_each_has_its_own_steps(database: Database) -> None:
     fresh, begun = await database.run(claims_of(2))
     await database.run(step_of, begun)
-    records = await database.run(read_records, [fresh, begun])
+    records = await database.run(load_tasks, [fresh, begun])
     assert records[fresh.task_id].steps == []
     assert [step.index for step in records[begun.task_id].steps] == [1]
 
 
 async def test_who_gives_up_waiting_takes_nobody_along(database: Database) -> None:
     claims = await database.run(claims_of(2))
-    reading = loader.Reader(database)
-    first, second = (asyncio.create_task(reading.read(claim)) for claim in claims)
+    reading = loader.TaskLoader(database)
+    first, second = (asyncio.create_task(reading.load(claim)) for claim in claims)
     await asyncio.sleep(0)
     first.cancel()
     assert (await second).task.id == claims[1].task_id

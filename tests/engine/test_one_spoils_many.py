@@ -11,7 +11,7 @@ from caylex_project.integrations.access import accesses_for
 from tasks_app.models import SCHEMA, AgentTask
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
-from tasks_app.worker.execution.loader import Reader
+from tasks_app.worker.execution.loader import TaskLoader
 from tasks_app.worker.maintenance.sweep import sweep
 from tests.support.engine_rows import a_task, a_worker, claim_all
 
@@ -28,7 +28,7 @@ async def test_a_task_that_cannot_be_read_fails_alone(
         return accesses_for(project=project, **values)
 
     monkeypatch.setattr("tasks_app.worker.execution.rebuild.accesses_for", broken)
-    found = await asyncio.gather(*map(Reader(database).read, claims), return_exceptions=True)
+    found = await asyncio.gather(*map(TaskLoader(database).load, claims), return_exceptions=True)
     broke = [
         c.task_id for c, each in zip(claims, found, strict=True) if isinstance(each, Exception)
     ]

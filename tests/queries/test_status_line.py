@@ -11,13 +11,13 @@ import pytest
 from agent_runtime.outcome import StopReason
 from tasks_app.admin.tasks.formatting import told
 from tasks_app.queries.status_line import Code, Standing, Surroundings, sentence, standing_of
-from tasks_app.queries.tasks import TaskView
+from tasks_app.queries.tasks import TaskDetail
 from tasks_app.states import Status, WorkerState
 
 NOON = datetime.datetime(2026, 6, 18, 12, tzinfo=datetime.UTC)
 
 
-def a_task(**fields: Any) -> TaskView:
+def a_task(**fields: Any) -> TaskDetail:
     given: dict[str, Any] = {
         "id": uuid.UUID(int=1),
         "session_id": uuid.UUID(int=2),
@@ -50,7 +50,7 @@ def a_task(**fields: Any) -> TaskView:
         "completed_at": None,
         **fields,
     }
-    return TaskView(**given)
+    return TaskDetail(**given)
 
 
 @pytest.mark.parametrize(

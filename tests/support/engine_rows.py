@@ -17,9 +17,9 @@ from tasks_app.queries.run_transcript import transcript_of
 from tasks_app.states import WorkerState
 from tasks_app.worker.claiming.claim import Claim, claim_due
 from tasks_app.worker.database import Database
-from tasks_app.worker.execution.active_task import Held
+from tasks_app.worker.execution.active_task import ActiveTask
 from tasks_app.worker.execution.driver import Driver
-from tasks_app.worker.execution.rebuild import fixed_prompt, read_record
+from tasks_app.worker.execution.rebuild import load_task, pinned_system_prompt
 from tasks_app.worker.execution.toolbox import Toolbox
 from tasks_app.worker.journal.journal import Journal
 from tests.support.factories import AgentTaskFactory
@@ -81,17 +81,17 @@ def claimed_task(**values: Any) -> tuple[AgentTask, Claim]:
     return task, claim
 
 
-async def take(database: Database, claim: Claim, tools: FakeTools, journal: Journal) -> Held:
+async def take(database: Database, claim: Claim, tools: FakeTools, journal: Journal) -> ActiveTask:
     """Read a claimed task and put it into an owner's hands."""
-    record = await database.run(read_record, claim)
+    record = await database.run(load_task, claim)
 
     async def read_skill(skill_id: str, path: str | None) -> SkillText | None:
         return SkillText(f"body of {skill_id}") if skill_id in record.revisions else None
 
     toolbox = Toolbox(servers=tools, read_skill=read_skill, has_skills=bool(record.revisions))
     await toolbox.open()
-    system = fixed_prompt(record, tools.servers)
-    return Held(
+    system = pinned_system_prompt(record, tools.servers)
+    return ActiveTask(
         claim=claim,
         project_id=record.task.project_id,
         model=record.task.model,
@@ -101,7 +101,7 @@ async def take(database: Database, claim: Claim, tools: FakeTools, journal: Jour
         journal=journal,
         sequence=record.task.sequence,
         attempt=record.task.attempt,
-        fixed={"system": system, "revisions": dict(record.revisions)},
+        pinned={"system": system, "revisions": dict(record.revisions)},
     )
 
 

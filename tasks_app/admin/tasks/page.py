@@ -21,7 +21,7 @@ from tasks_app.admin.tasks.timeline import Timeline, timeline_of, tools_of
 from tasks_app.failures import REMEDIES, cause_of
 from tasks_app.models import AgentTask, Step, Worker
 from tasks_app.queries.status_line import Surroundings, standing_of, without_payload
-from tasks_app.queries.tasks import view_of
+from tasks_app.queries.tasks import detail_of
 from tasks_app.states import Status, WorkerState
 
 MOST_AHEAD = 1000  # the count goes no further
@@ -40,7 +40,7 @@ class Tile:
 
 def now_context(request: HttpRequest, task: AgentTask, *, now: datetime.datetime) -> dict[str, Any]:
     """Return what changes while a task lives: its sentence and its tiles."""
-    standing = standing_of(view_of(task), surroundings(task, now=now))
+    standing = standing_of(detail_of(task), surroundings(task, now=now))
     payloads = may_see_payloads(request)
     reruns = task.reruns.order_by("-created_at").values_list("pk", flat=True)
     return {

@@ -12,7 +12,7 @@ from agent_runtime.outcome import StopReason
 from tasks_app.operations.submit import Submitted
 from tasks_app.queries.events import EventPage, TaskEvent
 from tasks_app.queries.status_line import sentence, standing_of
-from tasks_app.queries.tasks import TaskSummary, TaskView
+from tasks_app.queries.tasks import TaskDetail, TaskSummary
 from tasks_app.states import Status
 
 POLL_AFTER_MS = 2_000
@@ -165,7 +165,7 @@ class TaskAnswer(Answer):
     completed_at: Moment | None
 
     @classmethod
-    def of(cls, task: TaskView) -> TaskAnswer:
+    def of(cls, task: TaskDetail) -> TaskAnswer:
         """Return the body that shows the task."""
         waiting = task.status is Status.PENDING and task.attempt > 0
         ended = task.status.terminal
@@ -204,7 +204,7 @@ class TaskAnswer(Answer):
         )
 
 
-def _result(task: TaskView) -> Result:
+def _result(task: TaskDetail) -> Result:
     return Result(
         text=task.report,
         tool_calls_made=task.tool_calls_made,

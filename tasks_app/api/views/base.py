@@ -42,7 +42,7 @@ class APIBase(APIView):
         task = self.find(task_id)
         return Response(TaskAnswer.of(task).model_dump(mode="json"), status=status)
 
-    def find(self, task_id: uuid.UUID) -> tasks.TaskView:
+    def find(self, task_id: uuid.UUID) -> tasks.TaskDetail:
         """Return the task. Raises Problem 404 where the caller's tenant has none such."""
         task = tasks.find_task(task_id=task_id, tenant_id=self.token.tenant_id)
         if task is None:

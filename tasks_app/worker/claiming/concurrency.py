@@ -10,7 +10,7 @@ from django.db.models import Count
 from caylex_project.accounts.models import EndUser, Project, Tenant
 from tasks_app.models import AgentTask
 from tasks_app.states import Status
-from tasks_app.worker.claiming.due import Due
+from tasks_app.worker.claiming.due import DueTask
 
 _SCOPES: Mapping[str, type[Tenant] | type[Project] | type[EndUser]] = {
     "tenant": Tenant,
@@ -19,7 +19,7 @@ _SCOPES: Mapping[str, type[Tenant] | type[Project] | type[EndUser]] = {
 }
 
 
-def within_limits(found: Sequence[Due]) -> list[Due]:
+def within_limits(found: Sequence[DueTask]) -> list[DueTask]:
     """Return those of the tasks that their scopes have room for, in the order given.
 
     Within the claim's transaction, which must not take more than is returned here:
@@ -50,7 +50,7 @@ def _room(
     return {pk: cap - many.get(pk, 0) if pk in locked else 0 for pk, cap in caps.items()}
 
 
-def _fits(due: Due, room: dict[tuple[str, uuid.UUID], int]) -> bool:
+def _fits(due: DueTask, room: dict[tuple[str, uuid.UUID], int]) -> bool:
     """Tell whether all scopes of the task have room, and take it up where they do."""
     scopes = [(scope, _id(due, scope)) for scope in _SCOPES if _cap(due, scope) is not None]
     if any(room[scope] <= 0 for scope in scopes):
@@ -60,11 +60,11 @@ def _fits(due: Due, room: dict[tuple[str, uuid.UUID], int]) -> bool:
     return True
 
 
-def _id(due: Due, scope: str) -> uuid.UUID:
+def _id(due: DueTask, scope: str) -> uuid.UUID:
     found: uuid.UUID = getattr(due, f"{scope}_id")
     return found
 
 
-def _cap(due: Due, scope: str) -> int | None:
+def _cap(due: DueTask, scope: str) -> int | None:
     cap: int | None = getattr(due, f"{scope}_cap")
     return cap

@@ -30,7 +30,7 @@ USER_CAP = "max_concurrent_tasks_per_user"  # of a project
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
+class DueTask:
     """A task that could be claimed, and how many its tenant, project and user may run at once."""
 
     task_id: uuid.UUID
@@ -133,7 +133,7 @@ ORDER BY turn, tenant_id <= %(turn)s, tenant_id LIMIT %(many)s
 """
 
 
-def find_due(look: Look) -> list[Due]:
+def find_due(look: Look) -> list[DueTask]:
     """Return the next due tasks in the order in which they should be taken.
 
     Among a tenant's projects with equal right chance decides, so that no pointer is kept.
@@ -141,7 +141,7 @@ def find_due(look: Look) -> list[Due]:
     return _find_postgresql(look) if connection.vendor == "postgresql" else _find_sqlite(look)
 
 
-def find_suspects(*, now: datetime.datetime) -> list[Due]:
+def find_suspects(*, now: datetime.datetime) -> list[DueTask]:
     """Return the next company of due tasks in quarantine, the least suspect first."""
     suspects = AgentTask.objects.filter(
         status=Status.PENDING,
@@ -157,7 +157,7 @@ def find_suspects(*, now: datetime.datetime) -> list[Due]:
     return [_due(task.project, task.pk, task.end_user_id) for task in together[: company(crashes)]]
 
 
-def _find_postgresql(look: Look) -> list[Due]:
+def _find_postgresql(look: Look) -> list[DueTask]:
     parameters: dict[str, Any] = {
         "now": look.now,
         "turn": look.turn,
@@ -169,10 +169,10 @@ def _find_postgresql(look: Look) -> list[Due]:
     with connection.cursor() as cursor:
         cursor.execute(_DUE, parameters)
         names = [column.name for column in cursor.description or ()]
-        return [Due(**dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
+        return [DueTask(**dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
 
 
-def _find_sqlite(look: Look) -> list[Due]:
+def _find_sqlite(look: Look) -> list[DueTask]:
     projects = {each.pk: each for each in _open_projects(besides=look.besides or ())}
     waiting = AgentTask.objects.filter(
         status=Status.PENDING,
@@ -196,7 +196,7 @@ def _find_sqlite(look: Look) -> list[Due]:
     return _round_tenants(found, look)
 
 
-def _round_tenants(found: Sequence[Due], look: Look) -> list[Due]:
+def _round_tenants(found: Sequence[DueTask], look: Look) -> list[DueTask]:
     turns: Counter[uuid.UUID] = Counter()
     placed = []
     for each in found:
@@ -236,8 +236,8 @@ def _busy_users(projects: Iterable[Project]) -> list[uuid.UUID]:
     return busy
 
 
-def _due(project: Project, task_id: uuid.UUID, end_user_id: uuid.UUID) -> Due:
-    return Due(
+def _due(project: Project, task_id: uuid.UUID, end_user_id: uuid.UUID) -> DueTask:
+    return DueTask(
         task_id=task_id,
         tenant_id=project.tenant_id,
         project_id=project.pk,

@@ -24,11 +24,11 @@ def _new_future() -> asyncio.Future[str]:
 
 
 @dataclass(slots=True, kw_only=True)
-class Held:
+class ActiveTask:
     """One claimed task, made on the event loop.
 
     Of the row it keeps what is asked for while it runs, and no more: a thousand may be in hand.
-    `sequence` and `attempt` follow the row; `fixed` is what a run's first step keeps for the
+    `sequence` and `attempt` follow the row; `pinned` is what a run's first step keeps for the
     whole run, the system prompt and the revisions of the skills, and goes with that step.
     `clock` tells the database's time. `cancelling` is done, with the reason, once the task is asked
     to stop. While `pausing` it is to be handed back.
@@ -43,7 +43,7 @@ class Held:
     journal: Journal
     sequence: int
     attempt: int
-    fixed: dict[str, Any]
+    pinned: dict[str, Any]
     clock: Callable[[], datetime.datetime] = database_clock.now
     cancelling: asyncio.Future[str] = field(default_factory=_new_future)
     pausing: bool = False
@@ -83,7 +83,7 @@ class Held:
         if turn.answer.adaptation:
             request["adaptation"] = turn.answer.adaptation.as_json()
         if turn.index == 1:
-            request |= {**self.fixed, "tools": [each.name for each in self.toolbox.offered]}
+            request |= {**self.pinned, "tools": [each.name for each in self.toolbox.offered]}
         step = NewStep(
             id=uuid.uuid4(),
             run_number=self.run_number,
@@ -100,7 +100,7 @@ class Held:
         needed = [each.name for each in self.toolbox.servers if each.needs_credential]
         await self._commit(
             Entry(
-                **self._right(),
+                **self._claim_fields(),
                 at=at,
                 progress=True,
                 step=step,
@@ -110,7 +110,7 @@ class Held:
                 release=release,
             )
         )
-        self.fixed = {}
+        self.pinned = {}
 
     async def commit_calls(
         self, calls: Iterable[Call], *, release: Release | None = None, attempt: int = 0
@@ -122,7 +122,7 @@ class Held:
         changed = list(calls)
         await self._commit(
             Entry(
-                **self._right(),
+                **self._claim_fields(),
                 at=self.clock(),
                 attempt=attempt,
                 progress=any(call.state.ended for call in changed),
@@ -132,11 +132,11 @@ class Held:
             )
         )
 
-    async def let_go(self, release: Release, *, attempt: int = 0) -> None:
+    async def release(self, release: Release, *, attempt: int = 0) -> None:
         """Write that the task is let go, and nothing else."""
         await self.commit_calls((), release=release, attempt=attempt)
 
-    def _right(self) -> dict[str, Any]:
+    def _claim_fields(self) -> dict[str, Any]:
         return {
             "task_id": self.claim.task_id,
             "epoch": self.claim.epoch,

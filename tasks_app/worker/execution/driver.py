@@ -14,7 +14,7 @@ from agent_runtime.outcome import Ending, StopReason
 from agent_runtime.planning import plan_calls
 from agent_runtime.ports import Model, ModelRequest
 from tasks_app.operations.terminate import NOT_SENT
-from tasks_app.worker.execution.active_task import Held
+from tasks_app.worker.execution.active_task import ActiveTask
 from tasks_app.worker.execution.tool_calls import resolve_doubts, run_calls, take_back
 from tasks_app.worker.journal import outcomes
 from tasks_app.worker.journal.entries import Release, Stopped
@@ -36,7 +36,7 @@ class Driver:
     draining: asyncio.Event
     one_turn: bool = False
 
-    async def drive(self, held: Held) -> None:
+    async def drive(self, active: ActiveTask) -> None:
         """Drive a task until it is let go. Raises Fenced when it was taken over.
 
         1. Settle the calls that a lost owner left in doubt.
@@ -49,132 +49,134 @@ class Driver:
            Calls that the last commit made STARTED are part of its turn: they are sent, so that
            nobody has to doubt them.
         """
-        await self._settle_doubts(held)
-        held.transcript.offered = frozenset(tool.name for tool in held.toolbox.offered)
-        began = held.sequence
-        while held.cancelling.done() or not self._lets_go(held) or _calls_to_send(held):
-            if held.cancelling.done():
-                await self._end_cancelled(held)
+        await self._settle_doubts(active)
+        active.transcript.offered = frozenset(tool.name for tool in active.toolbox.offered)
+        began = active.sequence
+        while active.cancelling.done() or not self._lets_go(active) or _calls_to_send(active):
+            if active.cancelling.done():
+                await self._end_cancelled(active)
                 return
-            action = next_action(held.transcript, now=held.time)
+            action = next_action(active.transcript, now=active.time)
             match action:
                 case AskModel():
-                    let_go = await self._step(held, action)
+                    released = await self._step(active, action)
                 case RunCalls():
-                    let_go = await run_calls(
-                        held, action.calls, draining=lambda: self._lets_go(held)
+                    released = await run_calls(
+                        active, action.calls, draining=lambda: self._lets_go(active)
                     )
                 case Ending():
-                    await held.let_go(outcomes.ended(action, held.transcript))
-                    let_go = True
-            if let_go:
+                    await active.release(outcomes.ended(action, active.transcript))
+                    released = True
+            if released:
                 return
-            if self.one_turn and held.sequence != began and not _open_calls(held):
+            if self.one_turn and active.sequence != began and not _open_calls(active):
                 break
-        await held.let_go(outcomes.handed_back(), attempt=held.attempt)
+        await active.release(outcomes.handed_back(), attempt=active.attempt)
 
-    def _lets_go(self, held: Held) -> bool:
+    def _lets_go(self, active: ActiveTask) -> bool:
         """Tell whether nothing new is to be begun with the task here and now."""
-        return self.draining.is_set() or held.pausing
+        return self.draining.is_set() or active.pausing
 
-    async def _end_cancelled(self, held: Held) -> None:
+    async def _end_cancelled(self, active: ActiveTask) -> None:
         """End the task; what is open was not sent by us, so that nothing of it is in doubt."""
-        calls = _open_calls(held)
+        calls = _open_calls(active)
         for call in calls:
             call.end(ToolResult(text=NOT_SENT, state=CallState.CANCELLED))
         if calls:
-            held.transcript.settle()
-        reason = held.cancelling.result()
-        await held.commit_calls(calls, release=outcomes.cancelled(held.transcript, reason=reason))
+            active.transcript.settle()
+        reason = active.cancelling.result()
+        await active.commit_calls(
+            calls, release=outcomes.cancelled(active.transcript, reason=reason)
+        )
 
-    async def _settle_doubts(self, held: Held) -> None:
-        turn = held.transcript.turn
+    async def _settle_doubts(self, active: ActiveTask) -> None:
+        turn = active.transcript.turn
         if turn is None or not turn.open_calls:
             return
         ended = resolve_doubts(turn.open_calls)
         if ended:
-            await held.commit_calls(ended)
+            await active.commit_calls(ended)
         if not turn.open_calls:
-            held.transcript.settle()
+            active.transcript.settle()
 
-    async def _step(self, held: Held, action: AskModel) -> bool:
+    async def _step(self, active: ActiveTask, action: AskModel) -> bool:
         """Ask the model and commit its answer; True when the task was let go with it."""
-        started_at = held.clock()
+        started_at = active.clock()
         try:
-            answer = await self._ask(held, action)
+            answer = await self._ask(active, action)
         except ModelFault as fault:
-            return await self._after_fault(held, action, fault)
+            return await self._after_fault(active, action, fault)
         if answer is None:
             return False
-        turn = self._turn(held, action, answer)
-        held.transcript.add(turn)
+        turn = self._turn(active, action, answer)
+        active.transcript.add(turn)
         while True:
-            release = self._release(held, turn)
+            release = self._release(active, turn)
             try:
-                await held.commit_step(turn, started_at=started_at, release=release)
+                await active.commit_step(turn, started_at=started_at, release=release)
             except Stopped as stopped:
-                held.stop(stopped)
+                active.stop(stopped)
                 take_back(turn.open_calls)
             else:
                 return release is not None
 
-    async def _ask(self, held: Held, action: AskModel) -> ModelAnswer | None:
+    async def _ask(self, active: ActiveTask, action: AskModel) -> ModelAnswer | None:
         """Return the model's answer; None when the task was asked to stop first."""
 
         def give_up(_: asyncio.Future[str]) -> None:
             with suppress(RuntimeError):  # the answer came first, by a hair
                 waiting.reschedule(asyncio.get_running_loop().time())
 
-        held.cancelling.add_done_callback(give_up)
+        active.cancelling.add_done_callback(give_up)
         try:
             async with asyncio.timeout(None) as waiting:
-                return await self.model.complete(self._request(held, action))
+                return await self.model.complete(self._request(active, action))
         except TimeoutError:
             if not waiting.expired():
                 raise
             return None
         finally:
-            held.cancelling.remove_done_callback(give_up)
+            active.cancelling.remove_done_callback(give_up)
 
-    def _request(self, held: Held, action: AskModel) -> ModelRequest:
-        left = held.transcript.deadline - held.time
+    def _request(self, active: ActiveTask, action: AskModel) -> ModelRequest:
+        left = active.transcript.deadline - active.time
         return ModelRequest(
-            model=held.model,
-            messages=[*held.transcript.messages, *map(user_message, action.notes)],
-            tools=held.toolbox.offered,
+            model=active.model,
+            messages=[*active.transcript.messages, *map(user_message, action.notes)],
+            tools=active.toolbox.offered,
             words_only=action.closing is not None,
             timeout=min(self.model_timeout, CLOSING_SECONDS if action.closing else left),
-            call_ids=held.transcript.call_ids,
-            adaptation=held.transcript.adaptation,
+            call_ids=active.transcript.call_ids,
+            adaptation=active.transcript.adaptation,
         )
 
-    def _turn(self, held: Held, action: AskModel, answer: ModelAnswer) -> Turn:
+    def _turn(self, active: ActiveTask, action: AskModel, answer: ModelAnswer) -> Turn:
         calls = plan_calls(
             answer,
-            transcript=held.transcript,
-            toolbox=held.toolbox,
+            transcript=active.transcript,
+            toolbox=active.toolbox,
             closing=action.closing is not None,
             keys=[str(uuid.uuid4()) for _ in answer.requests],
         )
         return Turn(
-            index=held.transcript.steps + 1,
+            index=active.transcript.steps + 1,
             notes=(*action.notes, *answer.notes),
             answer=answer,
             calls=calls,
             closing=action.closing,
         )
 
-    def _release(self, held: Held, turn: Turn) -> Release | None:
+    def _release(self, active: ActiveTask, turn: Turn) -> Release | None:
         """Return how the commit of this turn lets the task go, if it does."""
-        after = next_action(held.transcript, now=held.time)
+        after = next_action(active.transcript, now=active.time)
         if isinstance(after, Ending):
-            return outcomes.ended(after, held.transcript)
-        if not self._lets_go(held):
+            return outcomes.ended(after, active.transcript)
+        if not self._lets_go(active):
             return None
         take_back(turn.open_calls)
         return outcomes.handed_back()
 
-    async def _after_fault(self, held: Held, action: AskModel, fault: ModelFault) -> bool:
+    async def _after_fault(self, active: ActiveTask, action: AskModel, fault: ModelFault) -> bool:
         """Let the task go after a fault of the model, unless only its own time was up.
 
         Without an answer to the closing call, or with a transcript that does not fit the model's
@@ -182,15 +184,15 @@ class Driver:
         """
         ending = _ending_of(action, fault)
         if ending is not None:
-            await held.let_go(outcomes.ended(ending, held.transcript))
+            await active.release(outcomes.ended(ending, active.transcript))
             return True
-        if held.time >= held.transcript.deadline:
+        if active.time >= active.transcript.deadline:
             return False
-        attempt = held.attempt + 1
+        attempt = active.attempt + 1
         release = outcomes.after_fault(fault, attempt=attempt, max_attempts=self.max_attempts)
-        if self._lets_go(held) and not release.status.terminal:
+        if self._lets_go(active) and not release.status.terminal:
             release = replace(release, event="handed_back")
-        await held.let_go(outcomes.with_account(release, held.transcript), attempt=attempt)
+        await active.release(outcomes.with_account(release, active.transcript), attempt=attempt)
         return True
 
 
@@ -203,10 +205,10 @@ def _ending_of(action: AskModel, fault: ModelFault) -> Ending | None:
     return None
 
 
-def _open_calls(held: Held) -> list[Call]:
-    turn = held.transcript.turn
+def _open_calls(active: ActiveTask) -> list[Call]:
+    turn = active.transcript.turn
     return turn.open_calls if turn else []
 
 
-def _calls_to_send(held: Held) -> bool:
-    return any(call.state is CallState.STARTED for call in _open_calls(held))
+def _calls_to_send(active: ActiveTask) -> bool:
+    return any(call.state is CallState.STARTED for call in _open_calls(active))

@@ -21,7 +21,7 @@ from tasks_app.worker.journal.journal import Fenced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class LoadedTask:
     """What the rows say of a claimed task, and whom it may talk to."""
 
     task: AgentTask
@@ -39,15 +39,15 @@ class Record:
         return {str(entry.id): str(entry.revision_id) for entry in self.skills}
 
 
-def read_record(claim: Claim) -> Record:
+def load_task(claim: Claim) -> LoadedTask:
     """Read a claimed task. Raises Fenced when it is no longer ours."""
     try:
-        return read_records([claim])[claim.task_id]
+        return load_tasks([claim])[claim.task_id]
     except KeyError:
         raise Fenced(str(claim.task_id)) from None
 
 
-def read_records(claims: Sequence[Claim]) -> dict[uuid.UUID, Record]:
+def load_tasks(claims: Sequence[Claim]) -> dict[uuid.UUID, LoadedTask]:
     """Read claimed tasks, by id; those that are no longer ours are left out.
 
     What tasks of one project, navigator and user have in common is read once.
@@ -70,7 +70,7 @@ def read_records(claims: Sequence[Claim]) -> dict[uuid.UUID, Record]:
             accesses[person] = accesses_for(
                 project=task.project, navigator=task.navigator, end_user=task.end_user
             )
-        found[task.id] = Record(
+        found[task.id] = LoadedTask(
             task=task,
             steps=steps_of(task) if task.id in begun else [],
             accesses=accesses[person],
@@ -85,23 +85,23 @@ def first_step(task: AgentTask, steps: Sequence[Step]) -> Step | None:
     return next(of_run, None)
 
 
-def fixed_prompt(record: Record, servers: Sequence[ServerState]) -> str:
+def pinned_system_prompt(loaded: LoadedTask, servers: Sequence[ServerState]) -> str:
     """Return the run's system prompt: as stored with its first step, or made now."""
-    first = first_step(record.task, record.steps)
+    first = first_step(loaded.task, loaded.steps)
     if first is not None:
         return str(first.request["system"])
-    project = record.task.project
+    project = loaded.task.project
     return system_prompt(
         PromptFacts(
             now=clock.now().astimezone(ZoneInfo(project.timezone)),
             timezone=project.timezone,
             project=project.name,
             instructions=project.instructions,
-            user_email=record.task.end_user.email,
+            user_email=loaded.task.end_user.email,
             servers=servers,
             skills=[
                 SkillEntry(id=str(each.id), name=each.name, description=each.description)
-                for each in record.skills
+                for each in loaded.skills
             ],
         )
     )

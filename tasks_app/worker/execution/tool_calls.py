@@ -8,7 +8,7 @@ from typing import Any
 
 from agent_runtime.limits import MAX_PARALLEL_CALLS
 from agent_runtime.messages import Call, CallState, ToolResult
-from tasks_app.worker.execution.active_task import Held
+from tasks_app.worker.execution.active_task import ActiveTask
 from tasks_app.worker.journal import outcomes
 from tasks_app.worker.journal.entries import Stopped
 
@@ -37,7 +37,9 @@ def resolve_doubts(calls: Sequence[Call]) -> list[Call]:
     return doubtful
 
 
-async def run_calls(held: Held, calls: Sequence[Call], *, draining: Callable[[], bool]) -> bool:
+async def run_calls(
+    active: ActiveTask, calls: Sequence[Call], *, draining: Callable[[], bool]
+) -> bool:
     """Run calls until each has its result on disk; True when the task was handed back instead.
 
     1. Send what is STARTED. What is PLANNED becomes STARTED in a commit before it is sent.
@@ -51,15 +53,15 @@ async def run_calls(held: Held, calls: Sequence[Call], *, draining: Callable[[],
        without its starts.
     """
     planned = [call for call in calls if call.state is CallState.PLANNED]
-    running = {_send(held, call): call for call in calls if call.state is CallState.STARTED}
+    running = {_send(active, call): call for call in calls if call.state is CallState.STARTED}
     ended: list[Call] = []  # and not on disk yet
     try:
         while running or planned or ended:
-            ended += await _wait(held, running) if not ended else []
-            if held.cancelling.done():
+            ended += await _wait(active, running) if not ended else []
+            if active.cancelling.done():
                 ended += await _last_moment(running)
                 ended += _give_up(running, planned, STOPPED)
-            elif held.time >= held.transcript.deadline:
+            elif active.time >= active.transcript.deadline:
                 ended += _give_up(running, planned, OUT_OF_TIME)
             starting = [] if draining() else planned[: MAX_PARALLEL_CALLS - len(running)]
             for call in starting:
@@ -67,19 +69,19 @@ async def run_calls(held: Held, calls: Sequence[Call], *, draining: Callable[[],
             handing_back = bool(planned) and not running and draining()
             release = outcomes.handed_back() if handing_back else None
             try:
-                await held.commit_calls([*ended, *starting], release=release)
+                await active.commit_calls([*ended, *starting], release=release)
             except Stopped as stopped:
-                held.stop(stopped)
+                active.stop(stopped)
                 take_back(starting)
                 continue
             if handing_back:
                 return True
             ended, planned = [], planned[len(starting) :]
-            running |= {_send(held, call): call for call in starting}
+            running |= {_send(active, call): call for call in starting}
     finally:
         for task in running:
             task.cancel()
-    held.transcript.settle()
+    active.transcript.settle()
     return False
 
 
@@ -89,16 +91,16 @@ def take_back(calls: Iterable[Call]) -> None:
         call.state = CallState.PLANNED
 
 
-def _send(held: Held, call: Call) -> asyncio.Task[ToolResult]:
-    return asyncio.create_task(held.toolbox.call(call))
+def _send(active: ActiveTask, call: Call) -> asyncio.Task[ToolResult]:
+    return asyncio.create_task(active.toolbox.call(call))
 
 
-async def _wait(held: Held, running: dict[asyncio.Task[ToolResult], Call]) -> list[Call]:
+async def _wait(active: ActiveTask, running: dict[asyncio.Task[ToolResult], Call]) -> list[Call]:
     """Return the calls that ended, at least one unless none runs or the time is up."""
-    if not running or held.cancelling.done():
+    if not running or active.cancelling.done():
         return []
-    left = max(0.0, held.transcript.deadline - held.time)
-    waiting: set[asyncio.Future[Any]] = {*running, held.cancelling}
+    left = max(0.0, active.transcript.deadline - active.time)
+    waiting: set[asyncio.Future[Any]] = {*running, active.cancelling}
     await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
     return _collect(running)
 

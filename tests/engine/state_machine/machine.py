@@ -33,7 +33,7 @@ from tasks_app.worker.journal.write import write_entries
 from tasks_app.worker.maintenance.reclaim import end_worker
 from tasks_app.worker.maintenance.sweep import CANCEL_SECONDS, sweep
 from tasks_app.worker.process.lease import set_draining
-from tests.engine.state_machine.owners import WAYS_OUT, Hand
+from tests.engine.state_machine.owners import WAYS_OUT, Owner
 from tests.engine.state_machine.rows import LIVING, Rows, check_change, check_rows, read_rows
 from tests.support.factories import NavigatorFactory, WorkerFactory
 
@@ -62,7 +62,7 @@ HAPPENS = {
     "end_in_good_order": 1,
     "commit_steps": 12,
     "commit_results": 8,
-    "let_go": 3,
+    "release": 3,
     "write_again": 2,
 }
 
@@ -79,7 +79,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.patch.setattr(os, "urandom", random.Random(0).randbytes)
         self.now = BEGIN
         self.navigators = [NavigatorFactory.create(model="scripted") for _ in range(2)]
-        self.hands: list[Hand] = []
+        self.hands: list[Owner] = []
         self.written: list[Entry] = []
         self.turn = uuid.UUID(int=0)
         self.frozen: set[uuid.UUID] = set()
@@ -247,24 +247,24 @@ class EngineMachine(RuleBasedStateMachine):
     # What owners write, whether they still are owners or not.
 
     def commit_steps(self) -> None:
-        hands = [hand for hand in self.some_hands() if not hand.open]
+        owners = [owner for owner in self.some_hands() if not owner.open]
         started, planned = self.dice.randint(0, 2), self.dice.randint(0, 2)
         draining = self.dice.random() < 0.2
         steps = [
-            hand.step(now=self.now, started=started, planned=planned, draining=draining)
-            for hand in hands
+            owner.step(now=self.now, started=started, planned=planned, draining=draining)
+            for owner in owners
         ]
-        self.write(hands, steps)
+        self.write(owners, steps)
 
     def commit_results(self) -> None:
-        hands = [hand for hand in self.some_hands() if hand.open]
+        owners = [owner for owner in self.some_hands() if owner.open]
         many = self.dice.randint(1, 3)
-        self.write(hands, [hand.results(now=self.now, many=many) for hand in hands])
+        self.write(owners, [owner.results(now=self.now, many=many) for owner in owners])
 
     def let_go(self) -> None:
-        hands = self.some_hands()
+        owners = self.some_hands()
         way = self.dice.choice([*WAYS_OUT])
-        self.write(hands, [hand.let_go(way, now=self.now) for hand in hands])
+        self.write(owners, [owner.release(way, now=self.now) for owner in owners])
 
     def write_again(self) -> None:
         """A write whose outcome nobody heard, however long ago."""
@@ -287,16 +287,16 @@ class EngineMachine(RuleBasedStateMachine):
     def task(self) -> dict[str, Any]:
         return self.dice.choice([*self.rows.tasks.values()])
 
-    def some_hands(self) -> list[Hand]:
+    def some_hands(self) -> list[Owner]:
         """Return some hands, of different tasks: a worker never writes one task twice at once.
 
         Those that own their task come up more often.
         """
         epochs = {key: task["epoch"] for key, task in self.rows.tasks.items()}
-        owners = [hand for hand in self.hands if epochs[hand.claim.task_id] == hand.claim.epoch]
+        owners = [owner for owner in self.hands if epochs[owner.claim.task_id] == owner.claim.epoch]
         pool = [*owners, *owners, *reversed(self.hands)]
         found = self.dice.sample(pool, min(len(pool), self.dice.randint(1, HANDS)))
-        return [*{hand.claim.task_id: hand for hand in found}.values()]
+        return [*{owner.claim.task_id: owner for owner in found}.values()]
 
     def may_claim(self, worker_id: uuid.UUID) -> bool:
         worker = self.rows.workers[worker_id]
@@ -322,31 +322,31 @@ class EngineMachine(RuleBasedStateMachine):
             old, new = self.rows.tasks[claim.task_id], after.tasks[claim.task_id]
             assert (new["status"], new["worker_id"]) == (Status.RUNNING, worker_id)
             assert claim.epoch == new["epoch"] == old["epoch"] + 1
-            self.hands.append(Hand.of(worker_id, claim))
+            self.hands.append(Owner.of(worker_id, claim))
 
-    def write(self, hands: Sequence[Hand], entries: Sequence[Entry]) -> None:
+    def write(self, owners: Sequence[Owner], entries: Sequence[Entry]) -> None:
         """Write a group; exactly those land who own their task and know where it stands."""
         if not entries:
             return
         before = self.rows.tasks
         may = {
-            hand.claim.task_id
-            for hand in hands
-            if before[hand.claim.task_id]["status"] == Status.RUNNING
-            and before[hand.claim.task_id]["epoch"] == hand.claim.epoch
-            and before[hand.claim.task_id]["sequence"] == hand.sequence
+            owner.claim.task_id
+            for owner in owners
+            if before[owner.claim.task_id]["status"] == Status.RUNNING
+            and before[owner.claim.task_id]["epoch"] == owner.claim.epoch
+            and before[owner.claim.task_id]["sequence"] == owner.sequence
         }
         landed = write_entries(entries)
         after = read_rows()
         assert may <= landed.keys()
-        for hand, entry in zip(hands, entries, strict=True):
+        for owner, entry in zip(owners, entries, strict=True):
             sequence = landed.get(entry.task_id)
             asked = before[entry.task_id]["cancel_requested_at"] is not None
-            if hand.claim.task_id in may and not (asked and entry.starts):
+            if owner.claim.task_id in may and not (asked and entry.starts):
                 self.check_landed(entry, before[entry.task_id], after.tasks[entry.task_id])
                 assert isinstance(sequence, int)
-                hand.landed(entry, sequence)
-            elif hand.claim.task_id in may:
+                owner.landed(entry, sequence)
+            elif owner.claim.task_id in may:
                 assert isinstance(sequence, Stopped), "a call was started after the cancel"
                 assert sequence.reason == "enough"
                 assert after.tasks[entry.task_id] == before[entry.task_id]

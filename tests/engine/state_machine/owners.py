@@ -40,7 +40,7 @@ WAYS_OUT = {
 
 
 @dataclass
-class Hand:
+class Owner:
     """A task as its owner read it at the claim, followed by what it wrote since."""
 
     worker_id: uuid.UUID
@@ -53,7 +53,7 @@ class Hand:
     planned_open: dict[uuid.UUID, CallState] = field(default_factory=dict)  # once it has landed
 
     @classmethod
-    def of(cls, worker_id: uuid.UUID, claim: Claim) -> Hand:
+    def of(cls, worker_id: uuid.UUID, claim: Claim) -> Owner:
         """Read the claimed task."""
         task = AgentTask.objects.get(pk=claim.task_id)
         steps = Step.objects.filter(task=task, run_number=task.run_number)
@@ -96,7 +96,7 @@ class Hand:
             now=now, progress=bool(started), changes=tuple(changes), sent_calls=len(planned)
         )
 
-    def let_go(self, way: str, *, now: datetime.datetime) -> Entry:
+    def release(self, way: str, *, now: datetime.datetime) -> Entry:
         """Let the task go; one that ends leaves no call open."""
         release = WAYS_OUT[way]
         self.planned_open = {}
