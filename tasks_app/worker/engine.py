@@ -243,7 +243,7 @@ class Engine:
         for claim in claims:
             task = asyncio.create_task(self._drive(resources, driver, claim))
             self._held[task] = claim
-            task.add_done_callback(self._let_go)
+            task.add_done_callback(self._on_task_done)
 
     async def _claim(
         self,
@@ -261,7 +261,7 @@ class Engine:
             return []
         return await resources.database.run(claim_quarantined, worker_id=worker_id)
 
-    def _let_go(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         del self._held[task]
         if len(self._held) <= self._look_at:
             self._wake_event.set()
@@ -284,10 +284,10 @@ class Engine:
                 if _is_told_to_stop():
                     raise
                 log.exception("task.broke")  # somebody's own cancellation got out
-                await _let_go_after_defect(resources, claim)
+                await _release_after_crash(resources, claim)
             except Exception:  # a defect of ours must not strand the task
                 log.exception("task.broke")
-                await _let_go_after_defect(resources, claim)
+                await _release_after_crash(resources, claim)
             finally:
                 driven = self._driven.get(claim.task_id)
                 if driven is not None and driven.claim is claim:
@@ -390,7 +390,7 @@ async def _ends_quickly(tasks: list[asyncio.Task[None]]) -> None:
         await asyncio.wait(tasks)
 
 
-async def _let_go_after_defect(resources: Resources, claim: Claim) -> None:
+async def _release_after_crash(resources: Resources, claim: Claim) -> None:
     """Let a task go whose state in memory cannot be trusted; its rows can."""
     await resources.database.insist(
         free_broken,

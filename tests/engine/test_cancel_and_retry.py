@@ -112,7 +112,7 @@ async def test_a_model_call_in_flight_is_aborted(database: Database) -> None:
 async def test_calls_on_the_wire_get_a_moment_and_are_then_named_for_what_they_are(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks_app.worker.execution.tool_calls.LAST_MOMENT", 0.05)
+    monkeypatch.setattr("tasks_app.worker.execution.tool_calls.CANCEL_GRACE_SECONDS", 0.05)
     task, claim = await database.run(claimed_task)
     tools: FakeTools
 

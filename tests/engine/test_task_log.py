@@ -70,7 +70,7 @@ def test_a_task_that_waits_says_for_what_and_a_later_start_that_it_continues(
     start: StartEngine,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tasks_app.worker.journal.outcomes.WAITS", (0.1,))
+    monkeypatch.setattr("tasks_app.worker.journal.outcomes.BACKOFF_SECONDS", (0.1,))
     task = a_task()
     script = (says(""), ModelUnavailable("The provider is busy."), says("Done."))
     with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:

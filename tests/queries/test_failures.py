@@ -8,7 +8,7 @@ from agent_runtime.errors import ModelUnavailable
 from agent_runtime.llm.errors import fault
 from agent_runtime.outcome import StopReason
 from tasks_app.failures import FATAL, REMEDIES, Cause, cause_of
-from tasks_app.worker.journal.outcomes import after_defect, after_fault
+from tasks_app.worker.journal.outcomes import after_crash, after_model_error
 from tests.admin.test_bulk_actions import FAILED, change_page
 from tests.admin.test_bulk_actions import staff as staff_with
 from tests.api.test_poll import ended
@@ -37,7 +37,7 @@ def error_of(status: int, *, attempt: int = 1) -> str:
         model="a/b",
         retry_after=None,
     )
-    error = after_fault(said, attempt=attempt, max_attempts=5).error
+    error = after_model_error(said, attempt=attempt, max_attempts=5).error
     assert error is not None
     return error
 
@@ -47,10 +47,13 @@ def error_of(status: int, *, attempt: int = 1) -> str:
     [
         (error_of(503, attempt=5), Cause.MODEL_AWAY),
         (error_of(429, attempt=7), Cause.MODEL_AWAY),
-        (after_fault(ModelUnavailable("Cut."), attempt=5, max_attempts=5).error, Cause.MODEL_AWAY),
+        (
+            after_model_error(ModelUnavailable("Cut."), attempt=5, max_attempts=5).error,
+            Cause.MODEL_AWAY,
+        ),
         *((error_of(each), Cause.ACCOUNT) for each in (302, 401, 403, 404)),
         *((error_of(each, attempt=4), Cause.REQUEST) for each in (400, 413, 422)),
-        (after_defect(attempt=5, max_attempts=5).error, Cause.DEFECT),
+        (after_crash(attempt=5, max_attempts=5).error, Cause.DEFECT),
         (FATAL, Cause.QUARANTINED),
         ("Nobody wrote this.", Cause.ACCOUNT),
     ],

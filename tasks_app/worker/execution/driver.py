@@ -15,7 +15,7 @@ from agent_runtime.planning import plan_calls
 from agent_runtime.ports import Model, ModelRequest
 from tasks_app.operations.terminate import NOT_SENT
 from tasks_app.worker.execution.active_task import ActiveTask
-from tasks_app.worker.execution.tool_calls import resolve_doubts, run_calls, take_back
+from tasks_app.worker.execution.tool_calls import run_calls, settle_in_doubt_calls, take_back
 from tasks_app.worker.journal import outcomes
 from tasks_app.worker.journal.entries import Release, Stopped
 
@@ -49,10 +49,12 @@ class Driver:
            Calls that the last commit made STARTED are part of its turn: they are sent, so that
            nobody has to doubt them.
         """
-        await self._settle_doubts(active)
+        await self._settle_in_doubt_calls(active)
         active.transcript.offered = frozenset(tool.name for tool in active.toolbox.offered)
         began = active.sequence
-        while active.cancelling.done() or not self._lets_go(active) or _calls_to_send(active):
+        while (
+            active.cancelling.done() or not self._should_release(active) or _calls_to_send(active)
+        ):
             if active.cancelling.done():
                 await self._end_cancelled(active)
                 return
@@ -62,7 +64,7 @@ class Driver:
                     released = await self._step(active, action)
                 case RunCalls():
                     released = await run_calls(
-                        active, action.calls, draining=lambda: self._lets_go(active)
+                        active, action.calls, draining=lambda: self._should_release(active)
                     )
                 case Ending():
                     await active.release(outcomes.ended(action, active.transcript))
@@ -73,7 +75,7 @@ class Driver:
                 break
         await active.release(outcomes.handed_back(), attempt=active.attempt)
 
-    def _lets_go(self, active: ActiveTask) -> bool:
+    def _should_release(self, active: ActiveTask) -> bool:
         """Tell whether nothing new is to be begun with the task here and now."""
         return self.draining.is_set() or active.pausing
 
@@ -89,11 +91,11 @@ class Driver:
             calls, release=outcomes.cancelled(active.transcript, reason=reason)
         )
 
-    async def _settle_doubts(self, active: ActiveTask) -> None:
+    async def _settle_in_doubt_calls(self, active: ActiveTask) -> None:
         turn = active.transcript.turn
         if turn is None or not turn.open_calls:
             return
-        ended = resolve_doubts(turn.open_calls)
+        ended = settle_in_doubt_calls(turn.open_calls)
         if ended:
             await active.commit_calls(ended)
         if not turn.open_calls:
@@ -105,7 +107,7 @@ class Driver:
         try:
             answer = await self._ask(active, action)
         except ModelFault as fault:
-            return await self._after_fault(active, action, fault)
+            return await self._release_after_error(active, action, fault)
         if answer is None:
             return False
         turn = self._turn(active, action, answer)
@@ -171,12 +173,14 @@ class Driver:
         after = next_action(active.transcript, now=active.time)
         if isinstance(after, Ending):
             return outcomes.ended(after, active.transcript)
-        if not self._lets_go(active):
+        if not self._should_release(active):
             return None
         take_back(turn.open_calls)
         return outcomes.handed_back()
 
-    async def _after_fault(self, active: ActiveTask, action: AskModel, fault: ModelFault) -> bool:
+    async def _release_after_error(
+        self, active: ActiveTask, action: AskModel, fault: ModelFault
+    ) -> bool:
         """Let the task go after a fault of the model, unless only its own time was up.
 
         Without an answer to the closing call, or with a transcript that does not fit the model's
@@ -189,8 +193,8 @@ class Driver:
         if active.time >= active.transcript.deadline:
             return False
         attempt = active.attempt + 1
-        release = outcomes.after_fault(fault, attempt=attempt, max_attempts=self.max_attempts)
-        if self._lets_go(active) and not release.status.terminal:
+        release = outcomes.after_model_error(fault, attempt=attempt, max_attempts=self.max_attempts)
+        if self._should_release(active) and not release.status.terminal:
             release = replace(release, event="handed_back")
         await active.release(outcomes.with_account(release, active.transcript), attempt=attempt)
         return True

@@ -14,7 +14,7 @@ from tasks_app.worker.journal.entries import Stopped
 
 OUT_OF_TIME = "The run's time limit was reached before an answer came."
 STOPPED = "The task was stopped before an answer came."
-LAST_MOMENT = 0.7  # seconds that calls on the wire get when the task is asked to stop
+CANCEL_GRACE_SECONDS = 0.7  # seconds that calls on the wire get when the task is asked to stop
 
 
 def unknown_outcome(why: str) -> ToolResult:
@@ -25,7 +25,7 @@ def unknown_outcome(why: str) -> ToolResult:
     )
 
 
-def resolve_doubts(calls: Sequence[Call]) -> list[Call]:
+def settle_in_doubt_calls(calls: Sequence[Call]) -> list[Call]:
     """Settle what a lost owner left STARTED without a result; return the calls that ended.
 
     A repeatable call stays STARTED and is sent again with the same key. Any other is not: its
@@ -59,7 +59,7 @@ async def run_calls(
         while running or planned or ended:
             ended += await _wait(active, running) if not ended else []
             if active.cancelling.done():
-                ended += await _last_moment(running)
+                ended += await _within_grace(running)
                 ended += _give_up(running, planned, STOPPED)
             elif active.time >= active.transcript.deadline:
                 ended += _give_up(running, planned, OUT_OF_TIME)
@@ -105,10 +105,10 @@ async def _wait(active: ActiveTask, running: dict[asyncio.Task[ToolResult], Call
     return _collect(running)
 
 
-async def _last_moment(running: dict[asyncio.Task[ToolResult], Call]) -> list[Call]:
+async def _within_grace(running: dict[asyncio.Task[ToolResult], Call]) -> list[Call]:
     """Return the calls that still end within what is left for a task that was asked to stop."""
     if running:
-        await asyncio.wait(running, timeout=LAST_MOMENT)
+        await asyncio.wait(running, timeout=CANCEL_GRACE_SECONDS)
     return _collect(running)
 
 

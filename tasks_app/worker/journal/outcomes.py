@@ -13,7 +13,12 @@ from tasks_app.failures import BROKE, GIVEN_UP
 from tasks_app.states import Status
 from tasks_app.worker.journal.entries import Release
 
-WAITS = (5.0, 15.0, 60.0, 300.0)  # seconds before the attempts after the first; the last repeats
+BACKOFF_SECONDS = (
+    5.0,
+    15.0,
+    60.0,
+    300.0,
+)  # seconds before the attempts after the first; the last repeats
 JITTER = 0.2  # share by which a wait is longer or shorter, so that the waiting do not march
 LONGEST_WAIT = 900.0  # seconds; what a Retry-After may ask for at most
 
@@ -57,13 +62,13 @@ def failed(sentence: str) -> Release:
     )
 
 
-def after_fault(fault: ModelFault, *, attempt: int, max_attempts: int) -> Release:
+def after_model_error(fault: ModelFault, *, attempt: int, max_attempts: int) -> Release:
     """The model did not answer for the `attempt`-th time in a row: wait, or give up."""
     if not isinstance(fault, ModelUnavailable):
         return failed(str(fault))
     if attempt >= max_attempts:
         return failed(f"{fault} {GIVEN_UP.format(attempt=attempt)}")
-    planned = WAITS[min(attempt, len(WAITS)) - 1]
+    planned = BACKOFF_SECONDS[min(attempt, len(BACKOFF_SECONDS)) - 1]
     planned *= random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret hangs on it
     return Release(
         status=Status.PENDING,
@@ -80,6 +85,6 @@ def with_account(release: Release, transcript: Transcript) -> Release:
     return replace(release, report=failed_report(release.error, facts_of(transcript)))
 
 
-def after_defect(*, attempt: int, max_attempts: int) -> Release:
+def after_crash(*, attempt: int, max_attempts: int) -> Release:
     """Something of ours broke while the task was driven: try again later, not for ever."""
-    return after_fault(ModelUnavailable(BROKE), attempt=attempt, max_attempts=max_attempts)
+    return after_model_error(ModelUnavailable(BROKE), attempt=attempt, max_attempts=max_attempts)

@@ -15,7 +15,7 @@ from tasks_app.operations.terminate import end_failed
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.claiming.quarantine import FATAL_AT
-from tasks_app.worker.journal.outcomes import after_defect
+from tasks_app.worker.journal.outcomes import after_crash
 
 
 def end_worker(
@@ -84,7 +84,7 @@ def free_broken(*, claim: Claim, max_attempts: int, now: datetime.datetime) -> N
         if task is None:
             return
         task.attempt += 1
-        release = after_defect(attempt=task.attempt, max_attempts=max_attempts)
+        release = after_crash(attempt=task.attempt, max_attempts=max_attempts)
         if release.error is not None:
             task.save(update_fields=["attempt"])
             end_failed(task, error=release.error, now=now)

@@ -31,7 +31,7 @@ class PoisonedModel(OpenRouter):
 
 
 def _shorten_waits(seconds: float) -> None:
-    setattr(outcomes, "WAITS", (seconds,))  # noqa: B010
+    setattr(outcomes, "BACKOFF_SECONDS", (seconds,))  # noqa: B010
 
 
 def _shorten_pauses(seconds: float) -> None:
