@@ -48,23 +48,30 @@ def _claims(section: Section, *, rounds: int) -> None:
 
     from tasks_app.models import AgentTask, Worker
     from tasks_app.states import Status
-    from tasks_app.worker.claiming.claim import SLICE, claim_due
+    from tasks_app.worker.claiming.claim import CLAIM_BATCH, claim_due
 
     later = timezone.now() + datetime.timedelta(days=2)
     worker = Worker.objects.create(
-        host="bench", machine="bench", pid=0, capacity=SLICE, started_at=later, lease_until=later
+        host="bench",
+        machine="bench",
+        pid=0,
+        capacity=CLAIM_BATCH,
+        started_at=later,
+        lease_until=later,
     )
     AgentTask.objects.filter(status=Status.PENDING).update(next_attempt_at=timezone.now())
     took = []
     for _ in range(rounds):
         with transaction.atomic():
             began = time.perf_counter()
-            claims, _turn = claim_due(worker_id=worker.pk, limit=SLICE, turn=worker.pk)
+            claims, _turn = claim_due(
+                worker_id=worker.pk, limit=CLAIM_BATCH, after_tenant=worker.pk
+            )
             took.append((time.perf_counter() - began) * 1000)
-            assert len(claims) == SLICE
+            assert len(claims) == CLAIM_BATCH
             transaction.set_rollback(True)
     p95 = percentile(took, 0.95)
-    name = f"claim of {SLICE} among {TASKS // 100:,} that wait"
+    name = f"claim of {CLAIM_BATCH} among {TASKS // 100:,} that wait"
     section.rows.append(at_most(f"{name}, p95", p95, must=50, aim=15, unit=" ms"))
     section.lines.append(f"- {name}: p50 {percentile(took, 0.5):.1f} ms, p95 {p95:.1f} ms")
 

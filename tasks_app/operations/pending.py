@@ -11,8 +11,8 @@ from caylex_project.accounts.models import Project
 from tasks_app.models import AgentTask
 from tasks_app.states import Status
 
-CAP = "max_pending"  # a key of the limits of a tenant or project
-USER_CAP = "max_pending_per_user"  # of a project
+PENDING_LIMIT = "max_pending"  # a key of the limits of a tenant or project
+USER_PENDING_LIMIT = "max_pending_per_user"  # of a project
 
 
 class TooManyPending(Exception):
@@ -38,9 +38,9 @@ def _limited(
 ) -> Iterator[tuple[str, int, QuerySet[AgentTask]]]:
     """Yield the limited scopes: name, limit, and all tasks that wait in them."""
     waiting = AgentTask.objects.filter(status=Status.PENDING)
-    if (cap := project.tenant.limits.get(CAP)) is not None:
+    if (cap := project.tenant.limits.get(PENDING_LIMIT)) is not None:
         yield "tenant", cap, waiting.filter(tenant=project.tenant_id)
-    if (cap := project.limits.get(CAP)) is not None:
+    if (cap := project.limits.get(PENDING_LIMIT)) is not None:
         yield "project", cap, waiting.filter(project=project)
-    if (cap := project.limits.get(USER_CAP)) is not None:
+    if (cap := project.limits.get(USER_PENDING_LIMIT)) is not None:
         yield "end user", cap, waiting.filter(project=project, end_user=end_user_id)

@@ -26,8 +26,8 @@ from tasks_app.operations.disabling import stop_disabled
 from tasks_app.states import WorkerState
 from tasks_app.webhooks.sender import Sender
 from tasks_app.worker.claiming.claim import (
-    MOST_SLICE,
-    SLICE,
+    CLAIM_BATCH,
+    MAX_CLAIM_BATCH,
     Claim,
     LeaseLost,
     claim_due,
@@ -82,7 +82,7 @@ class Engine:
         self._aborting = asyncio.Event()
         self._turned = time.monotonic()
         self._lag = 0.0
-        self._turn = uuid.UUID(int=0)  # the tenant that was served last
+        self._after_tenant = uuid.UUID(int=0)  # the tenant that was served last
         self._held: dict[asyncio.Task[None], Claim] = {}
         self._driven: dict[uuid.UUID, ActiveTask] = {}  # those of them whose rows have been read
         self._look_at = 0  # look for due tasks when no more than this are held: there is room
@@ -191,14 +191,14 @@ class Engine:
         while not self._draining.is_set():
             self._wake_event.clear()
             await self._adopt(resources, worker_id, driver)
-            size = SLICE
-            while await self._claim_slice(resources, worker_id, driver, size):
-                size = min(size * 2, MOST_SLICE)
+            size = CLAIM_BATCH
+            while await self._claim_batch(resources, worker_id, driver, size):
+                size = min(size * 2, MAX_CLAIM_BATCH)
             pause = TICK if self._lag > MOST_LAG else LOOK_EVERY
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake_event.wait(), pause)
 
-    async def _claim_slice(
+    async def _claim_batch(
         self, resources: Resources, worker_id: uuid.UUID, driver: Driver, size: int
     ) -> bool:
         """Claim one slice of what is due; True when there may be more at once.
@@ -208,15 +208,17 @@ class Engine:
         open_to_all = resources.environment.caylex_tasks_per_worker
         capacity = _slots(open_to_all)
         held = len(self._held)
-        besides = None if held < open_to_all else {each.tenant_id for each in self._held.values()}
-        limit = min(size, (open_to_all if besides is None else capacity) - held)
+        exclude_tenants = (
+            None if held < open_to_all else {each.tenant_id for each in self._held.values()}
+        )
+        limit = min(size, (open_to_all if exclude_tenants is None else capacity) - held)
         refused = limit <= 0 or self._lag > MOST_LAG
-        room = min(SLICE, max(1, capacity // SLICE))
-        self._look_at = open_to_all - room if refused or besides is not None else 0
+        room = min(CLAIM_BATCH, max(1, capacity // CLAIM_BATCH))
+        self._look_at = open_to_all - room if refused or exclude_tenants is not None else 0
         if refused or self._draining.is_set():
             return False
         try:
-            claims = await self._claim(resources, worker_id, limit, besides)
+            claims = await self._claim(resources, worker_id, limit, exclude_tenants)
         except LeaseLost:
             _fenced("a claim was refused")
         except DatabaseAway:
@@ -250,11 +252,15 @@ class Engine:
         resources: Resources,
         worker_id: uuid.UUID,
         limit: int,
-        besides: Collection[uuid.UUID] | None,
+        exclude_tenants: Collection[uuid.UUID] | None,
     ) -> list[Claim]:
         if not self._quarantine:
-            claims, self._turn = await resources.database.run(
-                claim_due, worker_id=worker_id, limit=limit, turn=self._turn, besides=besides
+            claims, self._after_tenant = await resources.database.run(
+                claim_due,
+                worker_id=worker_id,
+                limit=limit,
+                after_tenant=self._after_tenant,
+                exclude_tenants=exclude_tenants,
             )
             return claims
         if self._held:

@@ -93,7 +93,7 @@ def test_an_uploaded_skill_is_looked_at_stored_and_used_by_the_next_task(
 
     scene.task(0, ago=1)
     worker: Any = a_worker()
-    [claim], _ = claim_due(worker_id=worker.pk, limit=1, turn=uuid.UUID(int=0))
+    [claim], _ = claim_due(worker_id=worker.pk, limit=1, after_tenant=uuid.UUID(int=0))
     record = load_task(claim)
     revision = revision_of(record.revisions, str(scene.project.skills.get().pk))
     assert revision is not None

@@ -50,7 +50,7 @@ def test_a_worker_without_the_right_claims_nothing(lease: float, state: str) -> 
 def test_an_unknown_worker_claims_nothing() -> None:
     a_task()
     with pytest.raises(LeaseLost):
-        claim_due(worker_id=uuid.uuid4(), limit=1, turn=uuid.UUID(int=0))
+        claim_due(worker_id=uuid.uuid4(), limit=1, after_tenant=uuid.UUID(int=0))
 
 
 def test_the_first_start_stays_the_start_when_a_task_is_claimed_again() -> None:
@@ -83,7 +83,7 @@ def test_the_turn_goes_round_the_tenants() -> None:
         a_task(tenant=Tenant.objects.get(pk=tenant_id))
     worker, turn = a_worker(), uuid.UUID(int=0)
     for _ in range(5):
-        _, turn = claim_due(worker_id=worker.id, limit=1, turn=turn)
+        _, turn = claim_due(worker_id=worker.id, limit=1, after_tenant=turn)
         tenants[turn] += 1
     assert list(tenants.values()) == [1, 1, 1, 1, 1]
 
@@ -105,7 +105,7 @@ def test_two_workers_at_once_never_claim_the_same_task() -> None:
 
     def claim_until_empty(worker_id: uuid.UUID) -> None:
         for _ in range(40):
-            claims, _ = claim_due(worker_id=worker_id, limit=5, turn=uuid.UUID(int=0))
+            claims, _ = claim_due(worker_id=worker_id, limit=5, after_tenant=uuid.UUID(int=0))
             claimed.extend(claim.task_id for claim in claims)
         connection.close()
 

@@ -97,7 +97,7 @@ def test_workers_that_claim_at_once_never_exceed_a_limit(scope: str) -> None:
     def claim_again_and_again(worker_id: uuid.UUID) -> None:
         for _ in range(12):
             together.wait()
-            claim_due(worker_id=worker_id, limit=3, turn=uuid.UUID(int=0))
+            claim_due(worker_id=worker_id, limit=3, after_tenant=uuid.UUID(int=0))
         connection.close()
 
     threads = [threading.Thread(target=claim_again_and_again, args=[w.id]) for w in workers]

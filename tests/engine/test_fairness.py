@@ -12,7 +12,7 @@ from django.utils import timezone
 from caylex_project.accounts.models import Project, Tenant
 from tasks_app.models import AgentTask
 from tasks_app.worker.claiming.claim import claim_due, claim_quarantined
-from tasks_app.worker.claiming.due import Look, find_due
+from tasks_app.worker.claiming.due import DueQuery, find_due
 from tests.support.engine_rows import a_task, a_worker, claim_all, copies
 from tests.support.factories import ProjectFactory, TenantFactory
 
@@ -62,7 +62,7 @@ def test_only_one_task_of_each_tenant_besides_those_that_are_named() -> None:
         for _ in range(3):
             a_task(tenant=tenant, project=project)
     claims, _ = claim_due(
-        worker_id=a_worker().id, limit=5, turn=uuid.UUID(int=0), besides={here.pk}
+        worker_id=a_worker().id, limit=5, after_tenant=uuid.UUID(int=0), exclude_tenants={here.pk}
     )
     assert [claim.tenant_id for claim in claims] == [there.pk]
 
@@ -99,7 +99,7 @@ def seconds_to_look(*, for_one: uuid.UUID) -> float:
     took = []
     for _ in range(10):
         began = time.perf_counter()
-        found = find_due(Look(many=64, turn=uuid.UUID(int=0), now=timezone.now()))
+        found = find_due(DueQuery(limit=64, after_tenant=uuid.UUID(int=0), now=timezone.now()))
         took.append(time.perf_counter() - began)
         assert len(found) == 64
         assert for_one in [each.task_id for each in found[:2]]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks_app.models import AgentTask
-from tasks_app.worker.claiming.claim import MOST_SLICE, Claim
+from tasks_app.worker.claiming.claim import MAX_CLAIM_BATCH, Claim
 from tasks_app.worker.database import Database
 from tasks_app.worker.execution import loader
 from tasks_app.worker.execution.rebuild import LoadedTask, load_tasks
@@ -57,9 +57,9 @@ async def test_tasks_that_are_asked_for_together_are_read_together(
 
 
 async def test_a_reading_is_of_one_slice_at_most(database: Database, batches: list[int]) -> None:
-    claims = await database.run(claims_of(MOST_SLICE + 2))
+    claims = await database.run(claims_of(MAX_CLAIM_BATCH + 2))
     await asyncio.gather(*map(loader.TaskLoader(database).load, claims))
-    assert sorted(batches) == [2, MOST_SLICE]
+    assert sorted(batches) == [2, MAX_CLAIM_BATCH]
 
 
 async def test_a_task_of_somebody_else_drops_out_alone(database: Database) -> None:

@@ -70,7 +70,7 @@ def copies(task: AgentTask, *, count: int, **values: Any) -> None:
 
 def claim_all(worker: Worker, *, limit: int = 16) -> list[Claim]:
     """Claim what is due for a worker."""
-    return claim_due(worker_id=worker.id, limit=limit, turn=uuid.UUID(int=0))[0]
+    return claim_due(worker_id=worker.id, limit=limit, after_tenant=uuid.UUID(int=0))[0]
 
 
 def claimed_task(**values: Any) -> tuple[AgentTask, Claim]:

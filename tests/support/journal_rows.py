@@ -78,7 +78,7 @@ def commit(task: AgentTask, **values: Any) -> None:
 
 
 def claim(task: AgentTask) -> None:
-    (claimed,), _ = claim_due(worker_id=a_worker().id, limit=1, turn=uuid.UUID(int=0))
+    (claimed,), _ = claim_due(worker_id=a_worker().id, limit=1, after_tenant=uuid.UUID(int=0))
     assert claimed.task_id == task.id
 
 

@@ -13,11 +13,11 @@ from django.db import connection, transaction
 from caylex_project.db.server_time import database_now
 from tasks_app.models import AgentTask, Event, Worker
 from tasks_app.states import Status, WorkerState
-from tasks_app.worker.claiming.concurrency import within_limits
-from tasks_app.worker.claiming.due import Look, find_due, find_suspects
+from tasks_app.worker.claiming.concurrency import apply_concurrency_limits
+from tasks_app.worker.claiming.due import DueQuery, find_due, find_suspects
 
-SLICE = 16  # tasks in the first claim, so that the workers share what is due
-MOST_SLICE = 128  # where claims come back full, each takes twice as many as the one before
+CLAIM_BATCH = 16  # tasks in the first claim, so that the workers share what is due
+MAX_CLAIM_BATCH = 128  # where claims come back full, each takes twice as many as the one before
 
 
 class LeaseLost(Exception):
@@ -33,7 +33,7 @@ class Claim:
     tenant_id: uuid.UUID
 
 
-_TAKE = """
+_CLAIM = """
 WITH taken AS (
   SELECT id FROM tasks_app_agenttask
   WHERE id = ANY(%(ids)s) AND status = 'PENDING' AND next_attempt_at <= %(now)s
@@ -60,8 +60,8 @@ def claim_due(
     *,
     worker_id: uuid.UUID,
     limit: int,
-    turn: uuid.UUID,
-    besides: Collection[uuid.UUID] | None = None,
+    after_tenant: uuid.UUID,
+    exclude_tenants: Collection[uuid.UUID] | None = None,
     now: datetime.datetime | None = None,
 ) -> tuple[list[Claim], uuid.UUID]:
     """Claim up to `limit` due tasks for a worker; return them and the tenant served last.
@@ -79,10 +79,12 @@ def claim_due(
     with transaction.atomic():
         moment = _lock_worker(worker_id, now)
         # Look a little further than we take: the first may be under another worker's lock.
-        look = Look(many=limit * 4, turn=turn, now=moment, besides=besides)
-        due = within_limits(find_due(look))
-        claims = _take([each.task_id for each in due], worker_id, limit, moment)
-    return claims, claims[-1].tenant_id if claims else turn
+        look = DueQuery(
+            limit=limit * 4, after_tenant=after_tenant, now=moment, exclude_tenants=exclude_tenants
+        )
+        due = apply_concurrency_limits(find_due(look))
+        claims = _claim([each.task_id for each in due], worker_id, limit, moment)
+    return claims, claims[-1].tenant_id if claims else after_tenant
 
 
 def claim_quarantined(*, worker_id: uuid.UUID, now: datetime.datetime | None = None) -> list[Claim]:
@@ -92,8 +94,8 @@ def claim_quarantined(*, worker_id: uuid.UUID, now: datetime.datetime | None = N
     """
     with transaction.atomic():
         moment = _lock_worker(worker_id, now)
-        due = within_limits(find_suspects(now=moment))
-        return _take([each.task_id for each in due], worker_id, len(due), moment)
+        due = apply_concurrency_limits(find_suspects(now=moment))
+        return _claim([each.task_id for each in due], worker_id, len(due), moment)
 
 
 def claims_of(*, worker_id: uuid.UUID) -> list[Claim]:
@@ -141,17 +143,17 @@ def _postgresql() -> bool:
     return connection.vendor == "postgresql"
 
 
-def _take(
+def _claim(
     ids: list[uuid.UUID], worker_id: uuid.UUID, limit: int, now: datetime.datetime
 ) -> list[Claim]:
     """Make the first of these tasks the worker's own, skipping what others are taking."""
     if not ids:
         return []
     if not _postgresql():
-        return [_take_sqlite(task_id, worker_id, now) for task_id in ids[:limit]]
+        return [_claim_sqlite(task_id, worker_id, now) for task_id in ids[:limit]]
     parameters: dict[str, Any] = {"ids": ids, "worker": worker_id, "limit": limit, "now": now}
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE, parameters)
+        cursor.execute(_CLAIM, parameters)
         taken = [
             Claim(task_id=task_id, epoch=epoch, tenant_id=tenant_id)
             for task_id, epoch, tenant_id in cursor.fetchall()
@@ -159,7 +161,7 @@ def _take(
     return sorted(taken, key=lambda claim: ids.index(claim.task_id))
 
 
-def _take_sqlite(task_id: uuid.UUID, worker_id: uuid.UUID, now: datetime.datetime) -> Claim:
+def _claim_sqlite(task_id: uuid.UUID, worker_id: uuid.UUID, now: datetime.datetime) -> Claim:
     task = AgentTask.objects.only("epoch", "sequence", "started_at", "tenant_id").get(pk=task_id)
     epoch, sequence = task.epoch + 1, task.sequence + 1
     AgentTask.objects.filter(pk=task_id).update(

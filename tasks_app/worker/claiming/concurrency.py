@@ -19,7 +19,7 @@ _SCOPES: Mapping[str, type[Tenant] | type[Project] | type[EndUser]] = {
 }
 
 
-def within_limits(found: Sequence[DueTask]) -> list[DueTask]:
+def apply_concurrency_limits(found: Sequence[DueTask]) -> list[DueTask]:
     """Return those of the tasks that their scopes have room for, in the order given.
 
     Within the claim's transaction, which must not take more than is returned here:
@@ -29,16 +29,18 @@ def within_limits(found: Sequence[DueTask]) -> list[DueTask]:
     3. Count what runs, under the lock: whoever claimed there before has committed.
     4. Let as many through as each scope has room for.
     """
-    room: dict[tuple[str, uuid.UUID], int] = {}
+    capacity: dict[tuple[str, uuid.UUID], int] = {}
     for scope in _SCOPES:
-        caps = {_id(each, scope): cap for each in found if (cap := _cap(each, scope)) is not None}
+        caps = {_id(each, scope): cap for each in found if (cap := _limit(each, scope)) is not None}
         if caps:
             projects = {each.project_id for each in found}
-            room |= {(scope, pk): left for pk, left in _room(scope, caps, projects).items()}
-    return [each for each in found if _fits(each, room)]
+            capacity |= {
+                (scope, pk): left for pk, left in remaining_capacity(scope, caps, projects).items()
+            }
+    return [each for each in found if _reserve(each, capacity)]
 
 
-def _room(
+def remaining_capacity(
     scope: str, caps: Mapping[uuid.UUID, int], projects: Iterable[uuid.UUID]
 ) -> dict[uuid.UUID, int]:
     rows = _SCOPES[scope].objects.select_for_update(no_key=True, skip_locked=True)
@@ -50,13 +52,13 @@ def _room(
     return {pk: cap - many.get(pk, 0) if pk in locked else 0 for pk, cap in caps.items()}
 
 
-def _fits(due: DueTask, room: dict[tuple[str, uuid.UUID], int]) -> bool:
+def _reserve(due: DueTask, capacity: dict[tuple[str, uuid.UUID], int]) -> bool:
     """Tell whether all scopes of the task have room, and take it up where they do."""
-    scopes = [(scope, _id(due, scope)) for scope in _SCOPES if _cap(due, scope) is not None]
-    if any(room[scope] <= 0 for scope in scopes):
+    scopes = [(scope, _id(due, scope)) for scope in _SCOPES if _limit(due, scope) is not None]
+    if any(capacity[scope] <= 0 for scope in scopes):
         return False
     for scope in scopes:
-        room[scope] -= 1
+        capacity[scope] -= 1
     return True
 
 
@@ -65,6 +67,6 @@ def _id(due: DueTask, scope: str) -> uuid.UUID:
     return found
 
 
-def _cap(due: DueTask, scope: str) -> int | None:
-    cap: int | None = getattr(due, f"{scope}_cap")
+def _limit(due: DueTask, scope: str) -> int | None:
+    cap: int | None = getattr(due, f"{scope}_limit")
     return cap

@@ -23,10 +23,10 @@ from caylex_project.accounts.models import Project
 from caylex_project.accounts.suspension import projects_that_go_on
 from tasks_app.models import SCHEMA, AgentTask
 from tasks_app.states import Status
-from tasks_app.worker.claiming.quarantine import QUARANTINED_AT, company
+from tasks_app.worker.claiming.quarantine import QUARANTINED_AT, batch_size
 
-CAP = "max_concurrent_tasks"  # a key of the limits of a tenant or project
-USER_CAP = "max_concurrent_tasks_per_user"  # of a project
+CONCURRENCY_LIMIT = "max_concurrent_tasks"  # a key of the limits of a tenant or project
+USER_CONCURRENCY_LIMIT = "max_concurrent_tasks_per_user"  # of a project
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +43,16 @@ class DueTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """How far to look: `many` tasks at most, the tenants after `turn` first.
+class DueQuery:
+    """How far to look: `limit` tasks at most, the tenants after `after_tenant` first.
 
-    With `besides`, one task of each tenant that is not among these, and no more.
+    With `exclude_tenants`, one task of each tenant that is not among these, and no more.
     """
 
-    many: int
-    turn: uuid.UUID
+    limit: int
+    after_tenant: uuid.UUID
     now: datetime.datetime
-    besides: Collection[uuid.UUID] | None = None
+    exclude_tenants: Collection[uuid.UUID] | None = None
 
 
 # A lane is what waits in one project at one priority. Its first task is one look into the index,
@@ -89,18 +89,18 @@ WITH RECURSIVE lane AS (
        WHERE tenant_id = scope.tenant_id AND status = 'RUNNING'))
     AND (project_cap IS NULL OR project_cap > (SELECT count(*) FROM tasks_app_agenttask
        WHERE project_id = scope.project_id AND status = 'RUNNING'))
-), person AS (
+), limited_user AS (
   (SELECT open.project_id, first.end_user_id FROM open CROSS JOIN LATERAL (
     SELECT end_user_id FROM tasks_app_agenttask
     WHERE status = 'PENDING' AND project_id = open.project_id ORDER BY end_user_id LIMIT 1
   ) first WHERE open.end_user_cap IS NOT NULL)
   UNION ALL
-  SELECT person.project_id, next.end_user_id FROM person CROSS JOIN LATERAL (
+  SELECT limited_user.project_id, next.end_user_id FROM limited_user CROSS JOIN LATERAL (
     SELECT end_user_id FROM tasks_app_agenttask
-    WHERE status = 'PENDING' AND project_id = person.project_id
-      AND end_user_id > person.end_user_id ORDER BY end_user_id LIMIT 1
+    WHERE status = 'PENDING' AND project_id = limited_user.project_id
+      AND end_user_id > limited_user.end_user_id ORDER BY end_user_id LIMIT 1
   ) next
-), busy AS (
+), saturated_user AS (
   SELECT task.end_user_id FROM open JOIN tasks_app_agenttask task USING (project_id)
   WHERE open.end_user_cap IS NOT NULL AND task.status = 'RUNNING'
   GROUP BY task.end_user_id, open.end_user_cap HAVING count(*) >= open.end_user_cap
@@ -112,13 +112,13 @@ WITH RECURSIVE lane AS (
     ORDER BY next_attempt_at, id LIMIT %(many)s
   ) next WHERE open.end_user_cap IS NULL
   UNION ALL
-  SELECT next.*, open.* FROM open JOIN person USING (project_id) CROSS JOIN LATERAL (
+  SELECT next.*, open.* FROM open JOIN limited_user USING (project_id) CROSS JOIN LATERAL (
     SELECT id, end_user_id, priority, next_attempt_at FROM tasks_app_agenttask
-    WHERE project_id = person.project_id AND end_user_id = person.end_user_id
+    WHERE project_id = limited_user.project_id AND end_user_id = limited_user.end_user_id
       AND status = 'PENDING'
       AND next_attempt_at <= %(now)s AND crashes < %(quarantined)s AND schema_version <= %(schema)s
     ORDER BY priority DESC, next_attempt_at, id LIMIT LEAST(%(many)s, open.end_user_cap)
-  ) next WHERE person.end_user_id NOT IN (SELECT end_user_id FROM busy)
+  ) next WHERE limited_user.end_user_id NOT IN (SELECT end_user_id FROM saturated_user)
 ), of_project AS (
   SELECT *, row_number() OVER (
     PARTITION BY project_id ORDER BY priority DESC, next_attempt_at, id) AS place FROM due
@@ -133,12 +133,12 @@ ORDER BY turn, tenant_id <= %(turn)s, tenant_id LIMIT %(many)s
 """
 
 
-def find_due(look: Look) -> list[DueTask]:
+def find_due(query: DueQuery) -> list[DueTask]:
     """Return the next due tasks in the order in which they should be taken.
 
     Among a tenant's projects with equal right chance decides, so that no pointer is kept.
     """
-    return _find_postgresql(look) if connection.vendor == "postgresql" else _find_sqlite(look)
+    return _find_postgresql(query) if connection.vendor == "postgresql" else _find_sqlite(query)
 
 
 def find_suspects(*, now: datetime.datetime) -> list[DueTask]:
@@ -154,15 +154,17 @@ def find_suspects(*, now: datetime.datetime) -> list[DueTask]:
     if crashes is None:
         return []
     together = suspects.filter(crashes=crashes).select_related("project__tenant")
-    return [_due(task.project, task.pk, task.end_user_id) for task in together[: company(crashes)]]
+    return [
+        _due(task.project, task.pk, task.end_user_id) for task in together[: batch_size(crashes)]
+    ]
 
 
-def _find_postgresql(look: Look) -> list[DueTask]:
+def _find_postgresql(query: DueQuery) -> list[DueTask]:
     parameters: dict[str, Any] = {
-        "now": look.now,
-        "turn": look.turn,
-        "many": look.many,
-        "besides": None if look.besides is None else list(look.besides),
+        "now": query.now,
+        "turn": query.after_tenant,
+        "many": query.limit,
+        "besides": None if query.exclude_tenants is None else list(query.exclude_tenants),
         "quarantined": QUARANTINED_AT,
         "schema": SCHEMA,
     }
@@ -172,15 +174,17 @@ def _find_postgresql(look: Look) -> list[DueTask]:
         return [DueTask(**dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
 
 
-def _find_sqlite(look: Look) -> list[DueTask]:
-    projects = {each.pk: each for each in _open_projects(besides=look.besides or ())}
+def _find_sqlite(query: DueQuery) -> list[DueTask]:
+    projects = {
+        each.pk: each for each in _open_projects(exclude_tenants=query.exclude_tenants or ())
+    }
     waiting = AgentTask.objects.filter(
         status=Status.PENDING,
         project__in=projects,
-        next_attempt_at__lte=look.now,
+        next_attempt_at__lte=query.now,
         crashes__lt=QUARANTINED_AT,
         schema_version__lte=SCHEMA,
-    ).exclude(end_user__in=_busy_users(projects.values()))
+    ).exclude(end_user__in=_saturated_users(projects.values()))
     place = Window(
         RowNumber(),
         partition_by=F("project_id"),
@@ -190,33 +194,33 @@ def _find_sqlite(look: Look) -> list[DueTask]:
     found = [
         _due(projects[project_id], task_id, end_user_id)
         for task_id, project_id, end_user_id in rows.values_list("id", "project_id", "end_user_id")[
-            : look.many * 16
+            : query.limit * 16
         ]
     ]
-    return _round_tenants(found, look)
+    return _interleave_tenants(found, query)
 
 
-def _round_tenants(found: Sequence[DueTask], look: Look) -> list[DueTask]:
+def _interleave_tenants(found: Sequence[DueTask], query: DueQuery) -> list[DueTask]:
     turns: Counter[uuid.UUID] = Counter()
     placed = []
     for each in found:
         turns[each.tenant_id] += 1
-        if look.besides is None or turns[each.tenant_id] == 1:
-            order = (turns[each.tenant_id], each.tenant_id <= look.turn, each.tenant_id)
+        if query.exclude_tenants is None or turns[each.tenant_id] == 1:
+            order = (turns[each.tenant_id], each.tenant_id <= query.after_tenant, each.tenant_id)
             placed.append((order, each))
     placed.sort(key=itemgetter(0))
-    return [each for _, each in placed[: look.many]]
+    return [each for _, each in placed[: query.limit]]
 
 
-def _open_projects(*, besides: Collection[uuid.UUID]) -> list[Project]:
+def _open_projects(*, exclude_tenants: Collection[uuid.UUID]) -> list[Project]:
     """Return the projects with waiting tasks of which some may run now, their tenants with them."""
     waiting = AgentTask.objects.filter(status=Status.PENDING).values("project_id")
-    projects = projects_that_go_on().filter(pk__in=waiting).exclude(tenant__in=besides)
+    projects = projects_that_go_on().filter(pk__in=waiting).exclude(tenant__in=exclude_tenants)
     return [
         project
         for project in projects.select_related("tenant")
-        if _has_room(project.tenant.limits.get(CAP), tenant=project.tenant_id)
-        and _has_room(project.limits.get(CAP), project=project.pk)
+        if _has_room(project.tenant.limits.get(CONCURRENCY_LIMIT), tenant=project.tenant_id)
+        and _has_room(project.limits.get(CONCURRENCY_LIMIT), project=project.pk)
     ]
 
 
@@ -224,16 +228,16 @@ def _has_room(cap: int | None, **scope: uuid.UUID) -> bool:
     return cap is None or AgentTask.objects.filter(status=Status.RUNNING, **scope).count() < cap
 
 
-def _busy_users(projects: Iterable[Project]) -> list[uuid.UUID]:
+def _saturated_users(projects: Iterable[Project]) -> list[uuid.UUID]:
     """Return the end users who run as many tasks as their project lets each of them."""
-    busy: list[uuid.UUID] = []
+    saturated_user: list[uuid.UUID] = []
     for project in projects:
-        cap = project.limits.get(USER_CAP)
+        cap = project.limits.get(USER_CONCURRENCY_LIMIT)
         if cap is not None:
             running = AgentTask.objects.filter(project=project, status=Status.RUNNING)
             counted = running.values("end_user").annotate(many=Count("id")).filter(many__gte=cap)
-            busy += counted.values_list("end_user", flat=True)
-    return busy
+            saturated_user += counted.values_list("end_user", flat=True)
+    return saturated_user
 
 
 def _due(project: Project, task_id: uuid.UUID, end_user_id: uuid.UUID) -> DueTask:
@@ -242,7 +246,7 @@ def _due(project: Project, task_id: uuid.UUID, end_user_id: uuid.UUID) -> DueTas
         tenant_id=project.tenant_id,
         project_id=project.pk,
         end_user_id=end_user_id,
-        tenant_cap=project.tenant.limits.get(CAP),
-        project_cap=project.limits.get(CAP),
-        end_user_cap=project.limits.get(USER_CAP),
+        tenant_cap=project.tenant.limits.get(CONCURRENCY_LIMIT),
+        project_cap=project.limits.get(CONCURRENCY_LIMIT),
+        end_user_cap=project.limits.get(USER_CONCURRENCY_LIMIT),
     )

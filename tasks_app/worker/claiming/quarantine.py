@@ -7,11 +7,11 @@ neighbour is soon back among the others.
 from __future__ import annotations
 
 QUARANTINED_AT = 2  # from so many crashes on, only the quarantine worker claims the task
-_COMPANY = {2: 16, 3: 4}  # how many tasks with that many crashes run side by side there
-ALONE_AT = 4  # from here on each runs alone
-FATAL_AT = ALONE_AT + 3  # three crashes while alone: the task is the cause
+_BATCH_SIZES = {2: 16, 3: 4}  # how many tasks with that many crashes run side by side there
+ISOLATED_AT = 4  # from here on each runs alone
+FATAL_AT = ISOLATED_AT + 3  # three crashes while alone: the task is the cause
 
 
-def company(crashes: int) -> int:
+def batch_size(crashes: int) -> int:
     """Return how many tasks with this many crashes may run side by side in quarantine."""
-    return _COMPANY.get(crashes, 1)
+    return _BATCH_SIZES.get(crashes, 1)

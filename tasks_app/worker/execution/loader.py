@@ -7,7 +7,7 @@ import itertools
 import uuid
 from collections.abc import Mapping, Sequence
 
-from tasks_app.worker.claiming.claim import MOST_SLICE, Claim
+from tasks_app.worker.claiming.claim import MAX_CLAIM_BATCH, Claim
 from tasks_app.worker.database import Database
 from tasks_app.worker.execution.rebuild import LoadedTask, load_tasks
 from tasks_app.worker.journal.journal import Fenced
@@ -41,7 +41,7 @@ class TaskLoader:
 
     async def _load_batch(self) -> LoadedTasks:
         asked, self._asked, self._batch = self._asked, [], None
-        slices = [asked[at : at + MOST_SLICE] for at in range(0, len(asked), MOST_SLICE)]
+        slices = [asked[at : at + MAX_CLAIM_BATCH] for at in range(0, len(asked), MAX_CLAIM_BATCH)]
         found = await asyncio.gather(*map(self._load_slice, slices))
         return dict(itertools.chain.from_iterable(each.items() for each in found))
 

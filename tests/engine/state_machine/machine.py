@@ -27,7 +27,7 @@ from tasks_app.operations import cancel as stop
 from tasks_app.operations import runs, submit
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claiming.claim import Claim, LeaseLost, claim_due, claim_quarantined
-from tasks_app.worker.claiming.quarantine import FATAL_AT, QUARANTINED_AT, company
+from tasks_app.worker.claiming.quarantine import FATAL_AT, QUARANTINED_AT, batch_size
 from tasks_app.worker.journal.entries import Entry, Stopped
 from tasks_app.worker.journal.write import write_entries
 from tasks_app.worker.maintenance.reclaim import end_worker
@@ -180,11 +180,11 @@ class EngineMachine(RuleBasedStateMachine):
         due = self.due(quarantined=False)
         if not self.may_claim(worker_id):
             with pytest.raises(LeaseLost):
-                claim_due(worker_id=worker_id, limit=SLICE, turn=self.turn, now=self.now)
+                claim_due(worker_id=worker_id, limit=SLICE, after_tenant=self.turn, now=self.now)
             assert read_rows() == self.rows
             return
         claims, self.turn = claim_due(
-            worker_id=worker_id, limit=SLICE, turn=self.turn, now=self.now
+            worker_id=worker_id, limit=SLICE, after_tenant=self.turn, now=self.now
         )
         assert len(claims) == min(SLICE, len(due))
         assert {claim.task_id for claim in claims} <= due
@@ -212,7 +212,7 @@ class EngineMachine(RuleBasedStateMachine):
         claims = claim_quarantined(worker_id=worker_id, now=self.now)
         fewest = min((self.rows.tasks[each]["crashes"] for each in due), default=0)
         level = {each for each in due if self.rows.tasks[each]["crashes"] == fewest}
-        assert len(claims) == min(company(fewest), len(level))
+        assert len(claims) == min(batch_size(fewest), len(level))
         assert {claim.task_id for claim in claims} <= level
         self.take(worker_id, claims)
 

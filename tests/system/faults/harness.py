@@ -154,7 +154,7 @@ class Stage:
         """Submit tasks that a worker holds before any other sees them."""
         with transaction.atomic():
             ids = self.submit(count)
-            claims, _ = claim_due(worker_id=worker.id, limit=count, turn=uuid.UUID(int=0))
+            claims, _ = claim_due(worker_id=worker.id, limit=count, after_tenant=uuid.UUID(int=0))
         assert {claim.task_id for claim in claims} == {*ids}
         return ids
 
