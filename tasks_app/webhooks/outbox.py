@@ -20,7 +20,7 @@ EVENTS = {  # by the status that a task ended with
 }
 MOST_REPORT = 20_000  # characters that a row keeps; what is sent is cut to bytes
 
-# A part of the journal's statement, behind its `landed`: the tasks as they stand after it.
+# A part of the journal's statement, behind its `committed`: the tasks as they stand after it.
 TELL = """
 , told AS (
   INSERT INTO tasks_app_webhookdelivery
@@ -34,7 +34,7 @@ TELL = """
       'user_email', u.email, 'metadata', t.metadata, 'created_at', t.created_at,
       'started_at', t.started_at, 'completed_at', t.completed_at),
     'waiting', 0, t.completed_at, '', t.completed_at
-  FROM landed t
+  FROM committed t
   JOIN accounts_enduser u ON u.id = t.end_user_id
   CROSS JOIN LATERAL (
     SELECT NULL::uuid AS endpoint_id, t.webhook->>'url' AS url, t.webhook->'events' AS events,

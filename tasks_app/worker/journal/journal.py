@@ -16,7 +16,7 @@ from tasks_app.worker.journal.entries import Entry, Landed
 from tasks_app.worker.journal.write import write_entries
 
 BATCH = 64  # tasks in one flush
-FLIGHTS = 2  # flushes under way at once, so that they overlap on disk
+MAX_CONCURRENT_FLUSHES = 2  # flushes under way at once, so that they overlap on disk
 
 Write = Callable[[Sequence[Entry]], Mapping[uuid.UUID, Landed]]
 Notify = Callable[[Iterable[uuid.UUID]], None]
@@ -37,7 +37,7 @@ class Journal:
         self._write = write
         self._notify = notify  # whom to tell of the tasks that entries landed for
         self._ready: list[tuple[Entry, asyncio.Future[int]]] = []
-        self._flights: set[asyncio.Task[None]] = set()
+        self._flushes: set[asyncio.Task[None]] = set()
 
     async def commit(self, entry: Entry) -> int:
         """Return the task's new sequence once the entry is on disk.
@@ -46,22 +46,22 @@ class Journal:
         when the entry starts calls and none may be started any more, and what went wrong when it
         cannot be written: DatabaseError where it is refused.
         """
-        landed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._ready.append((entry, landed))
-        self._take_off()
-        return await asyncio.shield(landed)
+        committed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._ready.append((entry, committed))
+        self._start_flush()
+        return await asyncio.shield(committed)
 
-    def _take_off(self) -> None:
+    def _start_flush(self) -> None:
         """Start a flush of what is ready while a flight is free."""
-        while self._ready and len(self._flights) < FLIGHTS:
+        while self._ready and len(self._flushes) < MAX_CONCURRENT_FLUSHES:
             batch, self._ready = self._ready[:BATCH], self._ready[BATCH:]
-            flight = asyncio.create_task(self._flush(batch))
-            self._flights.add(flight)
-            flight.add_done_callback(self._land)
+            flush = asyncio.create_task(self._flush(batch))
+            self._flushes.add(flush)
+            flush.add_done_callback(self._on_flush_done)
 
-    def _land(self, flight: asyncio.Task[None]) -> None:
-        self._flights.discard(flight)
-        self._take_off()
+    def _on_flush_done(self, flush: asyncio.Task[None]) -> None:
+        self._flushes.discard(flush)
+        self._start_flush()
 
     async def _flush(self, batch: list[tuple[Entry, asyncio.Future[int]]]) -> None:
         """Write a batch until its outcome is known; an entry that is refused fails alone."""

@@ -58,7 +58,7 @@ WITH input AS (
       i.starts AND (t.cancel_requested_at IS NOT NULL OR {rests}) AS stopped
     FROM tasks_app_agenttask t WHERE t.id = i.id FOR NO KEY UPDATE OF t
   ) own
-), landed AS (
+), committed AS (
   UPDATE tasks_app_agenttask t SET
     sequence = i.new_sequence,
     status = i.new_status,
@@ -94,7 +94,7 @@ WITH input AS (
     id uuid, task_id uuid, run_number int, index int, epoch int, sequence int,
     schema_version int, request jsonb, response jsonb, finish_reason text, model text,
     provider_request_id text, usage jsonb, started_at timestamptz, completed_at timestamptz)
-  JOIN landed ON landed.id = s.task_id
+  JOIN committed ON committed.id = s.task_id
 ), new_calls AS (
   INSERT INTO tasks_app_toolcall
     (id, step_id, index, call_id, name, server, tool, arguments, repeatable, refused, state,
@@ -107,7 +107,7 @@ WITH input AS (
     tool text, arguments text, repeatable bool, refused bool, state text, result text,
     started_at timestamptz, completed_at timestamptz, started_sequence int,
     completed_sequence int)
-  JOIN landed ON landed.id = c.task_id
+  JOIN committed ON committed.id = c.task_id
 ), changed_calls AS (
   UPDATE tasks_app_toolcall t SET
     state = c.state, result = c.result,
@@ -117,18 +117,18 @@ WITH input AS (
   FROM jsonb_to_recordset(%(changes)s::jsonb) AS c (
     id uuid, task_id uuid, state text, result text, started_at timestamptz,
     completed_at timestamptz, started_sequence int, completed_sequence int)
-  JOIN landed ON landed.id = c.task_id
+  JOIN committed ON committed.id = c.task_id
   WHERE t.id = c.id
 ), new_events AS (
   INSERT INTO tasks_app_event (task_id, sequence, kind, data, at)
   SELECT e.* FROM jsonb_to_recordset(%(events)s::jsonb) AS e (
     task_id uuid, sequence int, kind text, data jsonb, at timestamptz)
-  JOIN landed ON landed.id = e.task_id
+  JOIN committed ON committed.id = e.task_id
 )
 """.replace("{rests}", _RESTS.format(task="t"))
 _NOT_RESTS_SQLITE = f"NOT {_RESTS.format(task='tasks_app_agenttask')}"
-_LANDED = """
-SELECT id, false, NULL FROM landed
+_COMMITTED = """
+SELECT id, false, NULL FROM committed
 UNION ALL
 SELECT l.id, true, CASE WHEN l.cancel_requested_at IS NOT NULL THEN l.cancel_reason END
 FROM locked l JOIN input i ON i.id = l.id
@@ -139,20 +139,19 @@ WHERE l.stopped AND l.epoch = i.epoch AND l.sequence = i.sequence AND l.status =
 def write_entries(entries: Sequence[Entry]) -> dict[uuid.UUID, Landed]:
     """Write a batch, at most one entry a task; return what became of each, by task.
 
-    The new sequence where it landed. `Stopped` where it starts a call and a cancel or a pause was
-    committed before: nothing of it was written. A task that is missing is no longer ours: nothing
-    of its entry was written either.
-    Safe to call again with the same batch when the outcome is unknown: an entry that had landed
-    counts as landed and is not written twice.
+    The new sequence where it committed. `Stopped` where it starts a call and a cancel or a pause
+    was committed before: nothing of it was written. A task that is missing is no longer ours:
+    nothing of its entry was written either. Safe to call again with the same batch when the outcome
+    is unknown: an entry that had committed counts as committed and is not written twice.
     """
     rows = rows_of(entries)
     write = _write_postgresql if connection.vendor == "postgresql" else _write_sqlite
-    landed, stopped = write(rows)
-    missing = [row for row in rows.tasks if row["id"] not in landed | stopped.keys()]
+    committed, stopped = write(rows)
+    missing = [row for row in rows.tasks if row["id"] not in committed | stopped.keys()]
     if missing:
-        landed |= _landed_before(missing)
+        committed |= _committed_before(missing)
     outcomes: dict[str, Landed] = {**stopped}
-    outcomes |= {row["id"]: row["new_sequence"] for row in rows.tasks if row["id"] in landed}
+    outcomes |= {row["id"]: row["new_sequence"] for row in rows.tasks if row["id"] in committed}
     return {uuid.UUID(task_id): outcome for task_id, outcome in outcomes.items()}
 
 
@@ -163,13 +162,15 @@ def _write_postgresql(rows: Rows) -> tuple[set[str], dict[str, Stopped]]:
     }
     with connection.cursor() as cursor:
         tell = TELL if any(row["completed_at"] for row in rows.tasks) else ""
-        cursor.execute(f"{_WRITE}{tell}{_LANDED}", parameters)
+        cursor.execute(f"{_WRITE}{tell}{_COMMITTED}", parameters)
         found = cursor.fetchall()
-    landed = {str(task_id) for task_id, refused, _ in found if not refused}
-    return landed, {str(task_id): Stopped(reason) for task_id, refused, reason in found if refused}
+    committed = {str(task_id) for task_id, refused, _ in found if not refused}
+    return committed, {
+        str(task_id): Stopped(reason) for task_id, refused, reason in found if refused
+    }
 
 
-def _landed_before(rows: Sequence[Row]) -> set[str]:
+def _committed_before(rows: Sequence[Row]) -> set[str]:
     """Return the tasks that stand exactly where the entry would have left them.
 
     Nobody else moves the sequence of a task while it keeps its epoch.
@@ -187,20 +188,20 @@ def _landed_before(rows: Sequence[Row]) -> set[str]:
 
 def _write_sqlite(rows: Rows) -> tuple[set[str], dict[str, Stopped]]:
     with transaction.atomic():
-        landed = {row["id"] for row in rows.tasks if _update_task(row)}
-        stopped = _stopped_sqlite(row for row in rows.tasks if row["id"] not in landed)
-        Step.objects.bulk_create(Step(**_times(row)) for row in _of(rows.steps, landed))
+        committed = {row["id"] for row in rows.tasks if _update_task(row)}
+        stopped = _stopped_sqlite(row for row in rows.tasks if row["id"] not in committed)
+        Step.objects.bulk_create(Step(**_times(row)) for row in _of(rows.steps, committed))
         ToolCall.objects.bulk_create(
             ToolCall(**{k: v for k, v in _times(row).items() if k != "task_id"})
-            for row in _of(rows.calls, landed)
+            for row in _of(rows.calls, committed)
         )
-        for row in _of(rows.changes, landed):
+        for row in _of(rows.changes, committed):
             _update_call(_times(row))
-        Event.objects.bulk_create(Event(**_times(row)) for row in _of(rows.events, landed))
-        ended = [row["id"] for row in rows.tasks if row["id"] in landed and row["completed_at"]]
+        Event.objects.bulk_create(Event(**_times(row)) for row in _of(rows.events, committed))
+        ended = [row["id"] for row in rows.tasks if row["id"] in committed and row["completed_at"]]
         for task in AgentTask.objects.filter(pk__in=ended).select_related("end_user"):
             tell_ended(task)
-    return landed, stopped
+    return committed, stopped
 
 
 def _stopped_sqlite(rows: Iterable[Row]) -> dict[str, Stopped]:
@@ -214,8 +215,8 @@ def _stopped_sqlite(rows: Iterable[Row]) -> dict[str, Stopped]:
     return stopped
 
 
-def _of(rows: Sequence[Row], landed: set[str]) -> list[Row]:
-    return [row for row in rows if row["task_id"] in landed]
+def _of(rows: Sequence[Row], committed: set[str]) -> list[Row]:
+    return [row for row in rows if row["task_id"] in committed]
 
 
 def _times(row: Row) -> Row:
