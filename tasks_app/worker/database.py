@@ -46,7 +46,7 @@ class Database:
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, unit)
 
-    async def insist(
+    async def run_with_retry(
         self, function: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs
     ) -> Result:
         """Like `run`, but while the database is away wait and try again, without end.

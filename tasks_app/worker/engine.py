@@ -137,7 +137,7 @@ class Engine:
         """
         resources = self._make_resources()
         environment = resources.environment
-        worker_id = await resources.database.insist(
+        worker_id = await resources.database.run_with_retry(
             register,
             capacity=_slots(environment.caylex_tasks_per_worker),
             lease_seconds=environment.caylex_lease_seconds,
@@ -157,7 +157,7 @@ class Engine:
         sender = Sender(
             guard=resources.guard,
             run_unit=resources.database.run,
-            insist=resources.database.insist,
+            insist=resources.database.run_with_retry,
             clock=clock.now,
         )
         duties = (
@@ -318,7 +318,7 @@ class Engine:
         self, resources: Resources, worker_id: uuid.UUID, heartbeat: Heartbeat
     ) -> bool:
         """Let turns finish until the deadline, then end the worker; True when work was broken."""
-        await resources.database.insist(set_draining, worker_id=worker_id)
+        await resources.database.run_with_retry(set_draining, worker_id=worker_id)
         log.info("engine.draining", worker=str(worker_id), held=len(self._held))
         deadline = time.monotonic() + resources.environment.caylex_drain_seconds
         aborting = asyncio.create_task(self._aborting.wait())
@@ -334,7 +334,7 @@ class Engine:
             task.cancel()
         await asyncio.wait([asyncio.create_task(_ends_quickly(broken_off))], timeout=1.0)
         heartbeat.stop()  # first: a beat that finds the worker ended would take it for fenced
-        freed = await resources.database.insist(
+        freed = await resources.database.run_with_retry(
             end_worker, worker_id=worker_id, state=WorkerState.GONE, now=clock.now()
         )
         log.info("engine.ended", worker=str(worker_id), handed_back=len(freed))
@@ -398,7 +398,7 @@ async def _ends_quickly(tasks: list[asyncio.Task[None]]) -> None:
 
 async def _release_after_crash(resources: Resources, claim: Claim) -> None:
     """Let a task go whose state in memory cannot be trusted; its rows can."""
-    await resources.database.insist(
+    await resources.database.run_with_retry(
         free_broken,
         claim=claim,
         max_attempts=resources.environment.caylex_max_attempts,

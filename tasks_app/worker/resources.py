@@ -104,7 +104,7 @@ class Resources:
             revision = revision_of(revisions, skill_id)
             if revision is None:
                 return None
-            return await self.database.insist(_read_skill, revision, path)
+            return await self.database.run_with_retry(_read_skill, revision, path)
 
         return Toolbox(
             servers=McpTools(

@@ -114,7 +114,7 @@ class Clocked:
         self.sender = Sender(
             guard=LOOPBACK,
             run_unit=database.run,
-            insist=database.insist,
+            insist=database.run_with_retry,
             clock=lambda: self.now,
         )
 

@@ -50,7 +50,7 @@ def dead_receivers(count: int) -> Iterator[list[str]]:
 async def sending(database: Database) -> AsyncIterator[None]:
     """Run a sender by the real clock, as a worker does."""
     sender = Sender(
-        guard=LOOPBACK, run_unit=database.run, insist=database.insist, clock=timezone.now
+        guard=LOOPBACK, run_unit=database.run, insist=database.run_with_retry, clock=timezone.now
     )
     draining = asyncio.Event()
     running = asyncio.create_task(sender.run(draining))

@@ -66,7 +66,9 @@ class Journal:
     async def _flush(self, batch: list[tuple[Entry, asyncio.Future[int]]]) -> None:
         """Write a batch until its outcome is known; an entry that is refused fails alone."""
         try:
-            outcomes = await self._database.insist(self._write, [entry for entry, _ in batch])
+            outcomes = await self._database.run_with_retry(
+                self._write, [entry for entry, _ in batch]
+            )
         except Exception as refusal:  # noqa: BLE001  (whatever it is, a driver waits for it)
             if len(batch) > 1:
                 log.warning("journal.batch_refused", entries=len(batch))
