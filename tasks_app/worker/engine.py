@@ -36,7 +36,7 @@ from tasks_app.worker.claiming.claim import (
 )
 from tasks_app.worker.database import DatabaseAway
 from tasks_app.worker.execution.active_task import ActiveTask
-from tasks_app.worker.execution.control import read_notices
+from tasks_app.worker.execution.control import read_control_snapshot
 from tasks_app.worker.execution.driver import Driver
 from tasks_app.worker.journal.journal import Fenced
 from tasks_app.worker.maintenance import batches, retention, sweep
@@ -164,7 +164,7 @@ class Engine:
             self._tick(),
             self._sweep(resources),
             _retire(resources),
-            self._heed_notices(resources, worker_id),
+            self._poll_control_state(resources, worker_id),
             sender.run(self._draining),
             batches.work(work_on, resources.database.run, self._draining),
             batches.work(stop_disabled, resources.database.run, self._draining),
@@ -300,19 +300,19 @@ class Engine:
                     del self._driven[claim.task_id]
                     await driven.toolbox.close()
 
-    async def _heed_notices(self, resources: Resources, worker_id: uuid.UUID) -> None:
+    async def _poll_control_state(self, resources: Resources, worker_id: uuid.UUID) -> None:
         """Pass on to the tasks in hand what they have to heed."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
             try:
-                notices = await resources.database.run(read_notices, worker_id=worker_id)
+                snapshot = await resources.database.run(read_control_snapshot, worker_id=worker_id)
             except DatabaseAway:
                 continue
-            resources.board.notices = notices
+            resources.control.snapshot = snapshot
             for active in self._driven.values():
-                active.pausing = active.project_id in notices.projects
-            for task_id in notices.cancels.keys() & self._driven.keys():
-                self._driven[task_id].cancel(notices.cancels[task_id])
+                active.pausing = active.project_id in snapshot.projects
+            for task_id in snapshot.cancels.keys() & self._driven.keys():
+                self._driven[task_id].cancel(snapshot.cancels[task_id])
 
     async def _drain(
         self, resources: Resources, worker_id: uuid.UUID, heartbeat: Heartbeat

@@ -20,7 +20,7 @@ from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.database import Database
 from tasks_app.worker.execution.active_task import ActiveTask
 from tasks_app.worker.execution.change_notifier import ChangeNotifier
-from tasks_app.worker.execution.control import Board
+from tasks_app.worker.execution.control import ControlState
 from tasks_app.worker.execution.loader import TaskLoader
 from tasks_app.worker.execution.rebuild import LoadedTask, pinned_system_prompt, revision_of
 from tasks_app.worker.execution.toolbox import Toolbox
@@ -40,7 +40,7 @@ class Resources:
     database: Database
     journal: Journal
     notifier: ChangeNotifier | None = None
-    board: Board = field(default_factory=Board)
+    control: ControlState = field(default_factory=ControlState)
     loader: TaskLoader = field(init=False)
 
     def __post_init__(self) -> None:
@@ -115,7 +115,7 @@ class Resources:
             ),
             read_skill=read_skill,
             has_skills=bool(revisions),
-            is_paused=partial(self.board.server_is_paused, loaded.task.project_id),
+            is_paused=partial(self.control.server_is_paused, loaded.task.project_id),
         )
 
     async def close(self) -> None:

@@ -19,7 +19,7 @@ from tasks_app.operations.cancel import cancel
 from tasks_app.operations.locked import locked_task
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
-from tasks_app.worker.execution.control import read_notices
+from tasks_app.worker.execution.control import read_control_snapshot
 from tasks_app.worker.journal.entries import CallChange, Stopped
 from tasks_app.worker.journal.journal import Journal
 from tasks_app.worker.journal.write import write_entries
@@ -256,7 +256,7 @@ async def play_and_cancel(database: Database, dice: random.Random) -> tuple[int,
         while True:
             await asyncio.sleep(LOOK_EVERY)
             assert worker_id is not None
-            notices = await database.run(read_notices, worker_id=worker_id)
+            notices = await database.run(read_control_snapshot, worker_id=worker_id)
             for reason in notices.cancels.values():
                 held.cancel(reason)
 

@@ -20,7 +20,7 @@ from tasks_app.monitoring.stats import read_figures
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
 from tasks_app.worker.engine import LOOK_EVERY
-from tasks_app.worker.execution.control import Board, read_notices
+from tasks_app.worker.execution.control import ControlState, read_control_snapshot
 from tasks_app.worker.execution.toolbox import Toolbox
 from tasks_app.worker.resources import USER_DISABLED
 from tests.engine.test_engine import StartEngine, eventually, start, status_of  # noqa: F401
@@ -110,18 +110,18 @@ def _of_instance(instance: Any) -> None:
 async def test_a_call_to_a_paused_server_is_not_sent(
     database: Database, pause: Callable[[Any], None]
 ) -> None:
-    def notices() -> Board:
+    def notices() -> ControlState:
         instance: Any = ServerInstanceFactory()
         pause(instance)
-        board = Board()
-        board.notices = read_notices(worker_id=a_worker().id)
+        board = ControlState()
+        board.snapshot = read_control_snapshot(worker_id=a_worker().id)
         assert board.server_is_paused(instance.project_id, instance.server.name)
         other: Any = ServerInstanceFactory()
         assert not board.server_is_paused(other.project_id, instance.server.name)
         return board
 
     board = await database.run(notices)
-    assert len(board.notices.servers) == 1
+    assert len(board.snapshot.servers) == 1
 
     async def read_skill(skill_id: str, path: str | None) -> SkillText | None:
         return None

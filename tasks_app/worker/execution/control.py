@@ -19,7 +19,7 @@ from tasks_app.worker.claiming.claim import cancel_requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Notices:
+class ControlSnapshot:
     """The reasons of those asked to stop, by task; projects whose tasks are not to go on, their
     tenants' pauses included; and servers that are not to be called, by project and name.
     """
@@ -29,23 +29,23 @@ class Notices:
     servers: Set[tuple[uuid.UUID, str]] = frozenset()
 
 
-def read_notices(*, worker_id: uuid.UUID) -> Notices:
+def read_control_snapshot(*, worker_id: uuid.UUID) -> ControlSnapshot:
     """Return what a worker's tasks have to heed now."""
     resting = projects_that_rest()
     paused = ServerInstance.objects.filter(Q(paused=True) | Q(server__paused=True))
-    return Notices(
+    return ControlSnapshot(
         cancels=dict(cancel_requests(worker_id=worker_id)),
         projects=frozenset(resting.values_list("pk", flat=True)),
         servers=frozenset(paused.values_list("project_id", "server__name")),
     )
 
 
-class Board:
+class ControlState:
     """Where a worker's newest notices hang."""
 
     def __init__(self) -> None:
-        self.notices = Notices()
+        self.snapshot = ControlSnapshot()
 
     def server_is_paused(self, project_id: uuid.UUID, name: str) -> bool:
         """Tell whether a project's server is not to be called."""
-        return (project_id, name) in self.notices.servers
+        return (project_id, name) in self.snapshot.servers
