@@ -16,7 +16,7 @@ from caylex_project.db.outage import is_outage
 from tasks_app.models import BulkOperation
 from tasks_app.operations import staff
 
-PORTION = 20  # of one call, each in a transaction of its own
+BATCH_SIZE = 20  # of one call, each in a transaction of its own
 GONE = "It is there no more."
 NOT_ALLOWED = "Whoever asked for it may not do it any more."
 BROKE = "It broke; the operator's log has it under its id."
@@ -51,7 +51,7 @@ def begin(
     return operation
 
 
-def work_on(*, now: datetime.datetime) -> bool:
+def process_bulk_batch(*, now: datetime.datetime) -> bool:
     """Do the next of the oldest operation that is not through; True when there may be more.
 
     Several may work at once. For each task or message, in one transaction:
@@ -67,7 +67,7 @@ def work_on(*, now: datetime.datetime) -> bool:
     actor = get_user_model()._default_manager.filter(username=operation.actor).first()
     may = actor is not None and staff.may_operate(actor)
     ids = operation.subject_ids
-    return all(_do_next(operation.pk, ids, actor if may else None, now) for _ in range(PORTION))
+    return all(_do_next(operation.pk, ids, actor if may else None, now) for _ in range(BATCH_SIZE))
 
 
 def _do_next(

@@ -21,7 +21,7 @@ from tasks_app.states import Status
 
 Scope: TypeAlias = Tenant | Project | EndUser
 
-PORTION = 50  # tasks that are cancelled in one transaction
+BATCH_SIZE = 50  # tasks that are cancelled in one transaction
 # Requests that were under way when it was disabled are long over then.
 LOOKED_AT = datetime.timedelta(days=1)
 
@@ -38,7 +38,7 @@ def enable(scope: Scope) -> bool:
     return bool(disabled.update(disabled_at=None))
 
 
-def stop_disabled(*, now: datetime.datetime) -> bool:
+def cancel_disabled_batch(*, now: datetime.datetime) -> bool:
     """Cancel some of what lives and was disabled within a day; True when there may be more.
 
     Several may do so at once: who comes second to a task finds it cancelled.
@@ -49,7 +49,7 @@ def stop_disabled(*, now: datetime.datetime) -> bool:
     with transaction.atomic():
         for task_id, why in sorted(ids.items()):
             cancel(task_id=task_id, tenant_id=None, reason=why, now=now)
-    return len(ids) == PORTION
+    return len(ids) == BATCH_SIZE
 
 
 def _live(now: datetime.datetime) -> dict[uuid.UUID, str]:
@@ -66,6 +66,6 @@ def _live(now: datetime.datetime) -> dict[uuid.UUID, str]:
             cancel_requested_at=None,
         )
         why = f"The {name.replace('_', ' ')} was disabled."
-        left = PORTION - len(found)
+        left = BATCH_SIZE - len(found)
         found |= dict.fromkeys(tasks.values_list("pk", flat=True)[:left], why)
     return found

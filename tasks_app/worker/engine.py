@@ -21,8 +21,8 @@ from django.db import DatabaseError
 
 from caylex_project.db.clock import clock
 from tasks_app.notifications.task_log import log_start
-from tasks_app.operations.bulk import work_on
-from tasks_app.operations.disabling import stop_disabled
+from tasks_app.operations.bulk import process_bulk_batch
+from tasks_app.operations.disabling import cancel_disabled_batch
 from tasks_app.states import WorkerState
 from tasks_app.webhooks.sender import Sender
 from tasks_app.worker.claiming.claim import (
@@ -163,11 +163,11 @@ class Engine:
         duties = (
             self._tick(),
             self._sweep(resources),
-            _retire(resources),
+            _delete_expired(resources),
             self._poll_control_state(resources, worker_id),
             sender.run(self._draining),
-            batches.work(work_on, resources.database.run, self._draining),
-            batches.work(stop_disabled, resources.database.run, self._draining),
+            batches.run_batches(process_bulk_batch, resources.database.run, self._draining),
+            batches.run_batches(cancel_disabled_batch, resources.database.run, self._draining),
         )
         helpers = [asyncio.create_task(duty) for duty in duties]
         for helper in helpers:
@@ -368,7 +368,7 @@ def _slots(open_to_all: int) -> int:
     return open_to_all + open_to_all // RESERVE
 
 
-async def _retire(resources: Resources) -> None:
+async def _delete_expired(resources: Resources) -> None:
     """Delete what is old, a portion at a time, now and then."""
     days = resources.environment.caylex_retention_days
     pause = retention.EVERY
@@ -376,7 +376,7 @@ async def _retire(resources: Resources) -> None:
         await asyncio.sleep(pause)
         pause = retention.EVERY
         try:
-            if await resources.database.run(retention.retire, days=days):
+            if await resources.database.run(retention.delete_expired, days=days):
                 pause = retention.PAUSE
         except DatabaseAway:
             log.warning("retention.database_away")

@@ -41,7 +41,7 @@ ACROSS = {"select_across": "1"}
 @pytest.fixture(autouse=True)
 def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks_app.admin.bulk_actions.MOST_ROWS", 2)
-    monkeypatch.setattr("tasks_app.operations.bulk.PORTION", 2)
+    monkeypatch.setattr("tasks_app.operations.bulk.BATCH_SIZE", 2)
 
 
 def ask(
@@ -72,7 +72,7 @@ def page_of(operation: BulkOperation) -> str:
 def work() -> int:
     """Work until nothing is left; return how many portions that took."""
     portions = 1
-    while bulk.work_on(now=timezone.now()):
+    while bulk.process_bulk_batch(now=timezone.now()):
         portions += 1
     return portions
 
@@ -312,7 +312,7 @@ async def test_a_worker_does_it_beside_its_tasks_until_it_drains(
         now=timezone.now(),
     )
 
-    working = asyncio.create_task(duty.work(bulk.work_on, database.run, draining))
+    working = asyncio.create_task(duty.run_batches(bulk.process_bulk_batch, database.run, draining))
     async with asyncio.timeout(10):
         while operation.completed_at is None:
             await asyncio.sleep(0.02)

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from caylex_project.accounts.models import AuditEntry, EndUser, Project, Tenant
 from tasks_app.models import AgentTask
-from tasks_app.operations.disabling import PORTION, disable, enable, stop_disabled
+from tasks_app.operations.disabling import BATCH_SIZE, cancel_disabled_batch, disable, enable
 from tasks_app.states import Status
 from tasks_app.webhooks.deliveries import claim_messages
 from tests.skills.test_skill_pages import staff
@@ -89,8 +89,8 @@ def test_disabling_in_the_admin_cancels_what_is_live_of_it_and_nothing_else(
     assert (entry.object_id, entry.reason) == (str(scope.pk), "They left.")
     User.objects.all().delete()  # it does not hang on who asked
     AgentTaskFactory.create(**mine)  # a request that was under way meanwhile
-    assert stop_disabled(now=timezone.now()) is False
-    assert stop_disabled(now=timezone.now()) is False
+    assert cancel_disabled_batch(now=timezone.now()) is False
+    assert cancel_disabled_batch(now=timezone.now()) is False
     late = AgentTask.objects.exclude(pk__in=[waiting.pk, ended.pk, others.pk]).get()
     states = dict(AgentTask.objects.values_list("pk", "status"))
     assert states == {
@@ -109,18 +109,18 @@ def test_disabling_in_the_admin_cancels_what_is_live_of_it_and_nothing_else(
 def test_the_tasks_of_a_disabled_user_are_cancelled_in_portions(backend: Caller) -> None:
     backend.submit()
     task = AgentTask.objects.get()
-    copies(task, count=PORTION + 1)
+    copies(task, count=BATCH_SIZE + 1)
     disable(task.end_user, now=timezone.now())
-    assert stop_disabled(now=timezone.now()) is True
+    assert cancel_disabled_batch(now=timezone.now()) is True
     assert AgentTask.objects.filter(status=Status.PENDING).count() == 2
-    assert stop_disabled(now=timezone.now()) is False
+    assert cancel_disabled_batch(now=timezone.now()) is False
     assert not AgentTask.objects.exclude(stop_reason="cancelled").exists()
 
 
 def test_a_running_task_of_what_is_disabled_is_asked_to_stop(backend: Caller) -> None:
     task, _ = claimed_task()
     disable(task.project, now=timezone.now())
-    stop_disabled(now=timezone.now())
+    cancel_disabled_batch(now=timezone.now())
     task.refresh_from_db()
     assert (task.status, task.cancel_reason) == (Status.RUNNING, "The project was disabled.")
 

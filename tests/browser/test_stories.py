@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from caylex_project.accounts.models import AuditEntry
 from tasks_app.models import AgentTask
-from tasks_app.operations.bulk import work_on
+from tasks_app.operations.bulk import process_bulk_batch
 from tests.browser.support_day import Scene
 from tests.support.cluster import database_url
 from tests.support.web_process import running_web
@@ -123,10 +123,10 @@ def test_six_hundred_are_cancelled_after_one_question(address: str, page: Page) 
     page.click("[type=submit][value=Cancel]")
     expect(page.locator(".standing")).to_contain_text("0 of 601 are through.")
     assert AgentTask.objects.filter(status="PENDING").count() == 601
-    work_on(now=now)
+    process_bulk_batch(now=now)
     expect(page.locator("progress")).to_have_attribute("value", "20")
     assert violations(page) == []
-    while work_on(now=now):
+    while process_bulk_batch(now=now):
         pass
     expect(page.locator(".standing")).to_have_text("All 601 are through.")
     expect(page.locator(".tiles dd")).to_have_text(["601"])

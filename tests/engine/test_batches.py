@@ -29,5 +29,5 @@ async def test_a_database_that_fails_ends_no_duty(
         return function(now=now)
 
     async with asyncio.timeout(5):
-        await batches.work(next_portion, run_unit, draining)
+        await batches.run_batches(next_portion, run_unit, draining)
     assert len(looks) == 2

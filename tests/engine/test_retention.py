@@ -25,7 +25,7 @@ from tasks_app.models import (
 )
 from tasks_app.states import WorkerState
 from tasks_app.worker.maintenance import retention
-from tasks_app.worker.maintenance.retention import retire
+from tasks_app.worker.maintenance.retention import delete_expired
 from tests.support.factories import (
     AgentTaskFactory,
     EventFactory,
@@ -56,7 +56,7 @@ def test_a_task_goes_when_its_end_is_long_ago_with_all_that_was_written_of_it() 
             task=task, tenant=task.tenant, key="a", value="b", created_at=task.created_at
         )
 
-    assert retire(days=90, now=NOW) is False
+    assert delete_expired(days=90, now=NOW) is False
 
     assert AgentTask.objects.get() == young
     assert Step.objects.get().task == Event.objects.get().task == young
@@ -71,7 +71,7 @@ def test_what_has_not_ended_stays_however_old_it_is() -> None:
         created_at=long_ago, started_at=long_ago, status="RUNNING", worker=WorkerFactory()
     )
 
-    retire(days=1, now=NOW)
+    delete_expired(days=1, now=NOW)
 
     assert AgentTask.objects.count() == 2
 
@@ -81,9 +81,9 @@ def test_days_count_from_the_end_and_none_keeps_all_for_ever() -> None:
     AgentTask.objects.update(created_at=NOW - 500 * DAY)
 
     for days in (0, 11, 36_500):
-        retire(days=days, now=NOW)
+        delete_expired(days=days, now=NOW)
         assert AgentTask.objects.get() == task
-    retire(days=9, now=NOW)
+    delete_expired(days=9, now=NOW)
     assert not AgentTask.objects.exists()
 
 
@@ -91,26 +91,26 @@ def test_an_upload_that_was_not_stored_goes_after_an_hour() -> None:
     boss = User.objects.create_superuser("boss")
     keep_upload(user_id=boss.pk, data=b"x", now=NOW)
 
-    retire(days=0, now=NOW + datetime.timedelta(minutes=59))
+    delete_expired(days=0, now=NOW + datetime.timedelta(minutes=59))
     assert SkillUpload.objects.exists()
-    retire(days=0, now=NOW + datetime.timedelta(minutes=61))
+    delete_expired(days=0, now=NOW + datetime.timedelta(minutes=61))
     assert not SkillUpload.objects.exists()
 
 
 def test_many_go_in_portions_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "PORTION", 2)
+    monkeypatch.setattr(retention, "BATCH_SIZE", 2)
     tasks = [ended(days_ago=100 + number) for number in range(3)]
 
-    assert retire(days=90, now=NOW) is True
+    assert delete_expired(days=90, now=NOW) is True
     assert AgentTask.objects.get() == tasks[0]
-    assert retire(days=90, now=NOW) is False
+    assert delete_expired(days=90, now=NOW) is False
     assert not AgentTask.objects.exists()
 
 
 def test_a_rerun_outlives_the_task_that_it_was_made_from() -> None:
     young = ended(days_ago=1, rerun_of=ended(days_ago=100))
 
-    retire(days=90, now=NOW)
+    delete_expired(days=90, now=NOW)
 
     young.refresh_from_db()
     assert young.rerun_of is None
@@ -129,7 +129,7 @@ def test_idempotency_keys_go_after_two_days_and_their_tasks_stay() -> None:
             created_at=NOW - datetime.timedelta(hours=hours),
         )
 
-    retire(days=90, now=NOW)
+    delete_expired(days=90, now=NOW)
 
     assert IdempotencyKey.objects.get().key == "47"
     assert AgentTask.objects.get() == task
@@ -140,7 +140,7 @@ def test_workers_that_ended_go_after_a_week_and_the_living_stay() -> None:
         for days in (6, 8):
             WorkerFactory(state=state, lease_until=NOW - days * DAY, host=f"{state}{days}")
 
-    retire(days=90, now=NOW)
+    delete_expired(days=90, now=NOW)
 
     assert set(Worker.objects.values_list("host", flat=True)) == {
         *("alive6", "alive8", "draining6", "draining8", "gone6", "dead6")
@@ -152,7 +152,7 @@ def test_bulk_operations_go_a_week_after_they_were_through() -> None:
         through = None if days is None else NOW - days * DAY
         BulkOperation.objects.create(actor=str(days), action="cancel", completed_at=through)
 
-    retire(days=90, now=NOW)
+    delete_expired(days=90, now=NOW)
 
     assert set(BulkOperation.objects.values_list("actor", flat=True)) == {"6", "None"}
 
@@ -161,7 +161,7 @@ def test_an_ended_worker_that_still_holds_a_task_stays() -> None:
     worker = WorkerFactory(state=WorkerState.DEAD, lease_until=NOW - 8 * DAY)
     AgentTaskFactory(status="RUNNING", started_at=NOW, worker=worker)
 
-    retire(days=90, now=NOW)
+    delete_expired(days=90, now=NOW)
 
     assert Worker.objects.get() == worker
 
@@ -182,7 +182,7 @@ def test_a_task_that_somebody_holds_is_left_for_the_next_time(elsewhere: Any) ->
     held, free = ended(days_ago=200), ended(days_ago=100)
     elsewhere.execute("SELECT 1 FROM tasks_app_agenttask WHERE id = %s FOR UPDATE", [held.id])
 
-    retire(days=90, now=NOW)
+    delete_expired(days=90, now=NOW)
 
     assert AgentTask.objects.get() == held != free
 
@@ -192,5 +192,5 @@ def test_of_two_loops_the_second_does_nothing(elsewhere: Any) -> None:
     task = ended(days_ago=100)
     elsewhere.execute("SELECT pg_advisory_xact_lock(%s)", [retention._LOCK])
 
-    assert retire(days=90, now=NOW) is False
+    assert delete_expired(days=90, now=NOW) is False
     assert AgentTask.objects.get() == task

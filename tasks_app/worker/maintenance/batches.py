@@ -19,7 +19,7 @@ PAUSE = 0.05  # seconds between portions, when there is
 log = structlog.get_logger(__name__)
 
 
-class NextPortion(Protocol):
+class ProcessBatch(Protocol):
     """Does the next portion; True when there may be more at once."""
 
     __name__: str
@@ -27,8 +27,8 @@ class NextPortion(Protocol):
     def __call__(self, *, now: datetime.datetime) -> bool: ...
 
 
-async def work(
-    next_portion: NextPortion,
+async def run_batches(
+    process_batch: ProcessBatch,
     run_unit: Callable[..., Awaitable[Any]],
     draining: asyncio.Event,
 ) -> None:
@@ -36,7 +36,7 @@ async def work(
     while not draining.is_set():
         more = False
         try:
-            more = await run_unit(next_portion, now=clock.now())
+            more = await run_unit(process_batch, now=clock.now())
         except Error as error:  # the next look finds the same rows
-            log.warning("portion.failed", of=next_portion.__name__, exc_info=not is_outage(error))
+            log.warning("batch.failed", of=process_batch.__name__, exc_info=not is_outage(error))
         await asyncio.sleep(PAUSE if more else EVERY)

@@ -15,7 +15,7 @@ from tasks_app.worker.maintenance.sweep import alone
 
 EVERY = 60.0  # seconds between looks, when there is nothing more to delete
 PAUSE = 1.0  # seconds between portions, when there is
-PORTION = 200  # tasks of one transaction
+BATCH_SIZE = 200  # tasks of one transaction
 MOST_KEYS = 5_000  # idempotency keys of one transaction
 KEYS_LIVE = datetime.timedelta(hours=48)
 WORKERS_STAY = datetime.timedelta(days=7)
@@ -25,7 +25,7 @@ _LOCK = 0x0CA71F  # the advisory lock that lets one loop delete at a time
 log = structlog.get_logger(__name__)
 
 
-def retire(*, days: int, now: datetime.datetime | None = None) -> bool:
+def delete_expired(*, days: int, now: datetime.datetime | None = None) -> bool:
     """Delete a portion of what is old; True when there may be more.
 
     One loop at a time; whoever comes second does nothing.
@@ -41,32 +41,32 @@ def retire(*, days: int, now: datetime.datetime | None = None) -> bool:
         if not alone(_LOCK):
             return False
         moment = now or database_now()
-        tasks = _retire_tasks(moment - datetime.timedelta(days=days)) if days else 0
-        keys = _retire_keys(moment - KEYS_LIVE)
-        _retire_workers(moment - WORKERS_STAY)
+        tasks = _delete_tasks(moment - datetime.timedelta(days=days)) if days else 0
+        keys = _delete_idempotency_keys(moment - KEYS_LIVE)
+        _delete_workers(moment - WORKERS_STAY)
         BulkOperation.objects.filter(completed_at__lt=moment - BULK_STAYS).delete()
         drop_old_uploads(now=moment)
-        return tasks == PORTION or keys == MOST_KEYS
+        return tasks == BATCH_SIZE or keys == MOST_KEYS
 
 
-def _retire_tasks(before: datetime.datetime) -> int:
+def _delete_tasks(before: datetime.datetime) -> int:
     """Delete tasks that ended before then: none that has not ended has a `completed_at`."""
     old = AgentTask.objects.filter(completed_at__lt=before).order_by("completed_at")
     locked = old.select_for_update(skip_locked=True).values_list("pk", flat=True)
-    ids = list(locked[:PORTION])
+    ids = list(locked[:BATCH_SIZE])
     if ids:
         AgentTask.objects.filter(pk__in=ids).delete()
         log.info("retention.deleted", tasks=len(ids), ended_before=before.isoformat())
     return len(ids)
 
 
-def _retire_keys(before: datetime.datetime) -> int:
+def _delete_idempotency_keys(before: datetime.datetime) -> int:
     old = IdempotencyKey.objects.filter(created_at__lt=before).order_by("created_at")
     ids = list(old.values_list("pk", flat=True)[:MOST_KEYS])
     IdempotencyKey.objects.filter(pk__in=ids).delete()
     return len(ids)
 
 
-def _retire_workers(before: datetime.datetime) -> None:
+def _delete_workers(before: datetime.datetime) -> None:
     ended = Worker.objects.filter(state__in=[WorkerState.GONE, WorkerState.DEAD])
     ended.filter(lease_until__lt=before, tasks__isnull=True).delete()
