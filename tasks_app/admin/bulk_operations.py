@@ -79,5 +79,5 @@ class BulkOperationAdmin(LivePageAdmin):
         return {
             "operation": found,
             "total": len(total),
-            "stranded": found.completed_at is None and not living.exists(),
+            "orphaned": found.completed_at is None and not living.exists(),
         }

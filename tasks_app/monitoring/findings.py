@@ -11,7 +11,7 @@ from django.conf import settings
 
 from tasks_app.monitoring import stats
 from tasks_app.monitoring.stats import COUNT_TO, Figures, WorkerView
-from tasks_app.worker.process.identity import is_corpse
+from tasks_app.worker.process.identity import is_dead_process
 
 OVERDUE_WARNING = 30.0  # seconds that a task is due without being claimed
 OVERDUE_CRITICAL = 300.0
@@ -53,7 +53,7 @@ def findings_of(figures: Figures) -> Iterator[Finding]:
     """Yield what is wrong with the tasks, the workers and the credentials."""
     yield from _workers(figures)
     yield from _overdue(figures)
-    yield from _stranded(figures)
+    yield from _orphaned(figures)
     yield from _stopping(figures)
     yield from _quarantined(figures)
     yield from _waiting(figures)
@@ -77,7 +77,7 @@ def _workers(figures: Figures) -> Iterator[Finding]:
     if late:
         yield Finding(
             level=Level.CRITICAL,
-            code="late_workers_not_buried",
+            code="expired_workers_not_declared_dead",
             what=f"{len(late)} workers lost their lease and were not buried: {_names(late)}.",
             advice="A living worker buries them within two seconds. Start one, or look in the "
             "workers' logs for why the sweep fails.",
@@ -110,7 +110,7 @@ def _instead(workers: Iterable[WorkerView]) -> str:
 
 
 def _has_ended(worker: WorkerView) -> bool:
-    return is_corpse(machine=worker.machine, pid=worker.pid, pid_started=worker.pid_started)
+    return is_dead_process(machine=worker.machine, pid=worker.pid, pid_started=worker.pid_started)
 
 
 def _names(workers: Iterable[WorkerView]) -> str:
@@ -147,16 +147,16 @@ def _are_full(workers: Collection[WorkerView]) -> bool:
     return free < len(workers) and free <= len({worker.machine for worker in workers})
 
 
-def _stranded(figures: Figures) -> Iterator[Finding]:
-    if figures.stranded:
-        stranded = stats.stranded_tasks(figures.at).values_list("pk", flat=True)[:EXAMPLES]
+def _orphaned(figures: Figures) -> Iterator[Finding]:
+    if figures.orphaned:
+        orphaned = stats.orphaned_tasks(figures.at).values_list("pk", flat=True)[:EXAMPLES]
         yield Finding(
             level=Level.WARNING if figures.alive else Level.CRITICAL,
-            code="tasks_stranded",
-            what=f"{_many(figures.stranded)} are RUNNING without a live worker.",
+            code="tasks_orphaned",
+            what=f"{_many(figures.orphaned)} are RUNNING without a live worker.",
             advice="The next sweep of a living worker frees them, within two seconds. If this "
             "stays, look in the workers' logs for why the sweep fails.",
-            tasks=tuple(str(task_id) for task_id in stranded),
+            tasks=tuple(str(task_id) for task_id in orphaned),
         )
 
 

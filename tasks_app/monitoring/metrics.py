@@ -120,7 +120,7 @@ def _tasks(figures: Figures) -> Iterator[Metric]:
         "tasks_quarantined", "PENDING tasks kept apart: workers died of them.", figures.quarantined
     )
     yield _gauge(
-        "tasks_stranded", "RUNNING tasks that no worker within its lease holds.", figures.stranded
+        "tasks_orphaned", "RUNNING tasks that no worker within its lease holds.", figures.orphaned
     )
     yield _gauge("tasks_stopping", "Tasks asked to stop that are not over.", figures.stopping)
     yield _gauge(

@@ -68,7 +68,7 @@ class Figures:
     """The live tasks, the workers and the doorbell, at one moment of the database's clock.
 
     `due`, `waiting`, `resting` and `quarantined` share the PENDING tasks among them: `resting` are
-    those of projects or tenants that are paused or disabled; `stranded` are those of the `running`
+    those of projects or tenants that are paused or disabled; `orphaned` are those of the `running`
     that no worker within its lease holds; `stopping` were asked to stop.
     """
 
@@ -78,7 +78,7 @@ class Figures:
     resting: int
     quarantined: int
     running: int
-    stranded: int
+    orphaned: int
     stopping: int
     oldest_due_seconds: float
     workers: tuple[WorkerView, ...]
@@ -101,7 +101,7 @@ def read_figures() -> Figures:
     going = list(_with_tasks(projects_that_go_on()).values_list("pk", flat=True))
     resting = list(_with_tasks(projects_that_rest()).values_list("pk", flat=True))
     due, later = Q(next_attempt_at__lte=now), Q(next_attempt_at__gt=now)
-    running, stranded = _running(now)
+    running, orphaned = _running(now)
     return Figures(
         at=now,
         due=_pending(due, project__in=going),
@@ -109,7 +109,7 @@ def read_figures() -> Figures:
         resting=_pending(project__in=resting),
         quarantined=_count(quarantined_tasks()),
         running=running,
-        stranded=stranded,
+        orphaned=orphaned,
         stopping=_count(stopping_tasks()),
         oldest_due_seconds=_oldest_due(now),
         workers=_living_workers(now),
@@ -132,7 +132,7 @@ def stopping_tasks() -> QuerySet[AgentTask]:
     return AgentTask.objects.filter(cancel_requested_at__isnull=False, completed_at__isnull=True)
 
 
-def stranded_tasks(now: datetime.datetime) -> QuerySet[AgentTask]:
+def orphaned_tasks(now: datetime.datetime) -> QuerySet[AgentTask]:
     """Return the RUNNING tasks that no worker within its lease holds; index `task_held`."""
     living = Worker.objects.filter(state__in=LIVING, lease_until__gt=now)
     return AgentTask.objects.filter(status=Status.RUNNING).exclude(worker__in=living)

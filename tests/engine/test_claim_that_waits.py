@@ -60,4 +60,4 @@ def test_its_heartbeat_renews_the_lease(worker: Worker) -> None:
 
 def test_nobody_declares_it_dead(worker: Worker) -> None:
     with transaction.atomic():
-        assert sweep._doomed(timezone.now() + datetime.timedelta(hours=1)) == []
+        assert sweep._expired_workers(timezone.now() + datetime.timedelta(hours=1)) == []

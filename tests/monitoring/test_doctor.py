@@ -126,17 +126,17 @@ def test_a_worker_that_nobody_buries_and_its_tasks_are_told(worker: Worker) -> N
     code, findings = found()
 
     assert code == 2
-    assert set(findings) == {"late_workers_not_buried", "tasks_stranded"}
-    assert "elsewhere:7" in findings["late_workers_not_buried"]["what"]
-    stranded = findings["tasks_stranded"]
-    assert (stranded["level"], stranded["tasks"]) == ("warning", [str(task.id)])
-    assert stranded["what"] == "1 task are RUNNING without a live worker."
+    assert set(findings) == {"expired_workers_not_declared_dead", "tasks_orphaned"}
+    assert "elsewhere:7" in findings["expired_workers_not_declared_dead"]["what"]
+    orphaned = findings["tasks_orphaned"]
+    assert (orphaned["level"], orphaned["tasks"]) == ("warning", [str(task.id)])
+    assert orphaned["what"] == "1 task are RUNNING without a live worker."
 
 
-def test_stranded_tasks_without_anybody_to_free_them_are_critical(db: None) -> None:
+def test_orphaned_tasks_without_anybody_to_free_them_are_critical(db: None) -> None:
     running(WorkerFactory.create(state=WorkerState.DEAD, lease_until=timezone.now() - DAY))
     _, findings = found()
-    assert findings["tasks_stranded"]["level"] == "critical"
+    assert findings["tasks_orphaned"]["level"] == "critical"
 
 
 @pytest.mark.parametrize(

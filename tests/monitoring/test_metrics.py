@@ -122,7 +122,7 @@ def test_it_tells_how_tasks_workers_and_doorbell_stand(with_token: None, worker:
         "caylex_tasks_waiting": 1,
         "caylex_tasks_resting": 4,
         "caylex_tasks_quarantined": 3,
-        "caylex_tasks_stranded": 1,
+        "caylex_tasks_orphaned": 1,
         "caylex_tasks_stopping": 1,
         "caylex_wakeup_messages": 1,
         "caylex_workers alive": 1,
@@ -296,7 +296,7 @@ def test_no_query_of_a_scrape_or_of_readiness_walks_through_the_tasks(db: None) 
         assert stats.is_ready()
 
     assert (figures.due, figures.waiting, figures.quarantined) == (3, 3, 3)
-    assert (figures.running, figures.stranded, figures.stopping) == (6, 0, 3)
+    assert (figures.running, figures.orphaned, figures.stopping) == (6, 0, 3)
     of_tasks = [each["sql"] for each in queries if "tasks_app_agenttask" in each["sql"]]
     assert len(of_tasks) == 12
     looked_at = {sql: rows_looked_at(sql) for sql in of_tasks}

@@ -183,11 +183,11 @@ class TroubleFilter(Choice):
         if value == "attempts":
             return tasks.filter(attempt__gt=1, created_at__gt=now - WEEK)
         living = [WorkerState.ALIVE, WorkerState.DRAINING]
-        stranded = Q(status=Status.RUNNING) & (
+        orphaned = Q(status=Status.RUNNING) & (
             Q(worker__lease_until__lte=now) | ~Q(worker__state__in=living)
         )
         overdue = Q(status=Status.PENDING, next_attempt_at__lte=now - OVERDUE)
-        return tasks.filter(stranded | overdue & Q(project__in=projects_that_go_on()))
+        return tasks.filter(orphaned | overdue & Q(project__in=projects_that_go_on()))
 
 
 FILTERS = (

@@ -95,7 +95,7 @@ def _figures_as_text(figures: Figures, clock_offset: float) -> Iterator[str]:
         ("waiting", figures.waiting, "for their next attempt"),
         ("resting", figures.resting, "their project or tenant is paused or disabled"),
         ("quarantined", figures.quarantined, "kept apart, workers died of them"),
-        ("running", figures.running, f"{figures.stranded} of them without a live worker"),
+        ("running", figures.running, f"{figures.orphaned} of them without a live worker"),
         ("stopping", figures.stopping, "asked to stop, not over"),
     ]
     for name, count, words in rows:

@@ -11,7 +11,7 @@ from caylex_project.db.server_time import database_now
 from skills_app.kept_uploads import drop_old_uploads
 from tasks_app.models import AgentTask, BulkOperation, IdempotencyKey, Worker
 from tasks_app.states import WorkerState
-from tasks_app.worker.maintenance.sweep import alone
+from tasks_app.worker.maintenance.sweep import try_advisory_lock
 
 EVERY = 60.0  # seconds between looks, when there is nothing more to delete
 PAUSE = 1.0  # seconds between portions, when there is
@@ -38,7 +38,7 @@ def delete_expired(*, days: int, now: datetime.datetime | None = None) -> bool:
     4. Uploaded skills that were previewed more than an hour ago and never stored.
     """
     with transaction.atomic():
-        if not alone(_LOCK):
+        if not try_advisory_lock(_LOCK):
             return False
         moment = now or database_now()
         tasks = _delete_tasks(moment - datetime.timedelta(days=days)) if days else 0

@@ -13,7 +13,7 @@ from tasks_app.models import SCHEMA, AgentTask, Worker
 from tasks_app.operations.terminate import end_cancelled
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.maintenance.reclaim import end_worker, free_tasks
-from tasks_app.worker.process.identity import is_corpse
+from tasks_app.worker.process.identity import is_dead_process
 
 EVERY = 2.0  # seconds
 CANCEL_SECONDS = datetime.timedelta(seconds=2)  # what an owner has to end a cancelled task
@@ -32,20 +32,20 @@ def sweep(*, now: datetime.datetime | None = None) -> int:
     4. A task that was asked to stop and whose owner did not end it in time is ended here.
     """
     with transaction.atomic():
-        if not alone(_LOCK):
+        if not try_advisory_lock(_LOCK):
             return 0
         moment = now or database_now()
         freed = 0
-        for worker_id, why in _doomed(moment):
+        for worker_id, why in _expired_workers(moment):
             tasks = end_worker(worker_id=worker_id, state=WorkerState.DEAD, now=moment)
-            log.warning("sweep.buried", worker=str(worker_id), why=why, tasks=len(tasks))
+            log.warning("worker.declared_dead", worker=str(worker_id), why=why, tasks=len(tasks))
             freed += len(tasks)
-        freed += _free_stranded(moment)
+        freed += _free_orphaned(moment)
         _end_cancelled(moment)
         return freed
 
 
-def alone(lock: int) -> bool:
+def try_advisory_lock(lock: int) -> bool:
     """Take an advisory lock until the transaction ends; False where another holds it."""
     if connection.vendor != "postgresql":
         return True  # every transaction is immediate: there is one writer
@@ -54,11 +54,11 @@ def alone(lock: int) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def _doomed(now: datetime.datetime) -> list[tuple[uuid.UUID, str]]:
+def _expired_workers(now: datetime.datetime) -> list[tuple[uuid.UUID, str]]:
     """Lock and return the workers to bury, each with the reason."""
     found = []
     for worker in Worker.objects.filter(state__in=[WorkerState.ALIVE, WorkerState.DRAINING]):
-        if is_corpse(machine=worker.machine, pid=worker.pid, pid_started=worker.pid_started):
+        if is_dead_process(machine=worker.machine, pid=worker.pid, pid_started=worker.pid_started):
             found.append((worker, "its process has ended"))
         elif worker.lease_until <= now:
             found.append((worker, "its lease ran out"))
@@ -75,15 +75,15 @@ def _lock(worker: Worker) -> bool:
     return lockable.filter(pk=worker.pk, lease_until=worker.lease_until).first() is not None
 
 
-def _free_stranded(now: datetime.datetime) -> int:
-    stranded = (
+def _free_orphaned(now: datetime.datetime) -> int:
+    orphaned = (
         AgentTask.objects.filter(status=Status.RUNNING)
         .exclude(worker__state__in=[WorkerState.ALIVE, WorkerState.DRAINING])
         .values_list("worker", flat=True)
         .distinct()
     )
     freed = 0
-    for worker_id in list(stranded):
+    for worker_id in list(orphaned):
         if worker_id is not None:
             list(Worker.objects.select_for_update().filter(pk=worker_id))
             freed += len(free_tasks(worker_id=worker_id, crashed=True, now=now))

@@ -65,7 +65,7 @@ def is_alive(*, pid: int, pid_started: str) -> bool:
     return not pid_started or started == pid_started
 
 
-def is_corpse(*, machine: str, pid: int, pid_started: str) -> bool:
+def is_dead_process(*, machine: str, pid: int, pid_started: str) -> bool:
     """Tell whether a process surely ran on this machine and surely has ended."""
     return machine == this_machine() and not is_alive(pid=pid, pid_started=pid_started)
 

@@ -140,7 +140,7 @@ class Supervisor:
                 self._start_due()
                 self._sleep()
                 self._obey(self._signals.read())
-                self._bury()
+                self._reap()
                 self._kill_when_late()
         finally:
             self._signals.restore()
@@ -206,14 +206,14 @@ class Supervisor:
                 with suppress(BrokenPipeError, BlockingIOError):  # it has ended, or has two
                     os.write(slot.orders_fd, bytes([order]))
 
-    def _bury(self) -> None:
+    def _reap(self) -> None:
         for slot in self._slots:
             if slot.pid:
                 pid, status = os.waitpid(slot.pid, os.WNOHANG)
                 if pid:
-                    self._mourn(slot, os.waitstatus_to_exitcode(status))
+                    self._on_child_exit(slot, os.waitstatus_to_exitcode(status))
 
-    def _mourn(self, slot: _Slot, code: int) -> None:
+    def _on_child_exit(self, slot: _Slot, code: int) -> None:
         lived = time.monotonic() - slot.started
         logger.log(
             logging.WARNING if code else logging.INFO,

@@ -36,9 +36,9 @@ class Probe(threading.Thread):
         connection.close()
 
     def _look(self) -> None:
-        stranded = AgentTask.objects.filter(
+        orphaned = AgentTask.objects.filter(
             status=Status.RUNNING, worker__state__in=[WorkerState.GONE, WorkerState.DEAD]
         )
-        for prompt, worker, state in stranded.values_list("prompt", "worker", "worker__state"):
+        for prompt, worker, state in orphaned.values_list("prompt", "worker", "worker__state"):
             self.found.setdefault(prompt, f"RUNNING with worker {worker}, which is {state}")
         self.looks += 1

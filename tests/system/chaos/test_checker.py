@@ -55,7 +55,7 @@ def late_claim(found: TaskEvidence) -> None:
     found.events[0].at = WORKER.lease_until + datetime.timedelta(seconds=1)
 
 
-def stranded(found: TaskEvidence) -> None:
+def orphaned(found: TaskEvidence) -> None:
     del found.events[1]
 
 
@@ -95,7 +95,7 @@ def refused_with_a_doubt_unnamed(found: TaskEvidence) -> None:
         (doubt_unnamed, "the report does not name the unknown outcome of ledger__append"),
         (double_number, "the sequence to 8 has gaps [6] and doubles [5]"),
         (late_claim, "event 1: claimed by a worker whose lease had run out"),
-        (stranded, "nobody let go of it"),
+        (orphaned, "nobody let go of it"),
         (shown_something_else, "request gen-2 for turn 2 does not show what is committed"),
         (answered_by_half, "step 1 holds the answer gen-9, which was never given whole"),
         (refused_without_an_account, "failed after 1 steps with the report None"),

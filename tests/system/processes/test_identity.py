@@ -37,7 +37,7 @@ def test_this_process_is_itself_and_lives() -> None:
     assert me.pid == os.getpid()
     assert me == identity.this_process()
     assert identity.is_alive(pid=me.pid, pid_started=me.pid_started)
-    assert not identity.is_corpse(machine=me.machine, pid=me.pid, pid_started=me.pid_started)
+    assert not identity.is_dead_process(machine=me.machine, pid=me.pid, pid_started=me.pid_started)
 
 
 @needs_proc
@@ -56,7 +56,7 @@ def test_another_process_with_the_same_pid_is_not_it() -> None:
     me = identity.this_process()
     earlier = str(int(me.pid_started) - 1)
     assert not identity.is_alive(pid=me.pid, pid_started=earlier)
-    assert identity.is_corpse(machine=me.machine, pid=me.pid, pid_started=earlier)
+    assert identity.is_dead_process(machine=me.machine, pid=me.pid, pid_started=earlier)
 
 
 @needs_proc
@@ -71,7 +71,7 @@ def test_a_zombie_is_dead_before_it_is_reaped_and_after(child: subprocess.Popen[
 
 
 def test_a_process_of_another_machine_is_never_a_corpse() -> None:
-    assert not identity.is_corpse(machine="another", pid=2**22 + 1, pid_started="1")
+    assert not identity.is_dead_process(machine="another", pid=2**22 + 1, pid_started="1")
 
 
 @pytest.mark.parametrize("name", ["python", "a b", "a) S 1 (b", ")))"])
