@@ -44,9 +44,9 @@ class Command(StockCommand):  # type: ignore[misc]
             os.environ["Q_CLUSTER_NAME"] = queue_name
         environment = settings.ENVIRONMENT
 
-        def child(orders_fd: int, *, quarantine: bool = False) -> int:
+        def child(control_fd: int, *, quarantine: bool = False) -> int:
             return worker_process.run(
-                orders_fd=orders_fd,
+                control_fd=control_fd,
                 queue_name=QUARANTINE if quarantine else queue_name,
                 drain_seconds=environment.caylex_drain_seconds,
                 once=options["run_once"],
@@ -61,7 +61,7 @@ class Command(StockCommand):  # type: ignore[misc]
         code = Supervisor(
             count=environment.workers,
             child=child,
-            apart=partial(child, quarantine=True),
+            isolated=partial(child, quarantine=True),
             drain_seconds=environment.caylex_drain_seconds,
             replace=not options["run_once"],
         ).run()

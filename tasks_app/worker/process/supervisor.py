@@ -41,7 +41,7 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-class Order(enum.IntEnum):
+class StopLevel(enum.IntEnum):
     """How much of an end was asked for."""
 
     RUN = 0  # nothing
@@ -64,11 +64,11 @@ class Signals:
         self._before = {each: signal.signal(each, _do_nothing) for each in (*STOP_SIGNALS, *also)}
         self._fd_before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
 
-    def read(self) -> Order:
+    def read(self) -> StopLevel:
         """Take what has arrived and return what all of it so far amounts to."""
         with suppress(BlockingIOError):
             self._asked += sum(number in STOP_SIGNALS for number in os.read(self.fd, 4096))
-        return Order(min(self._asked, Order.ABORT))
+        return StopLevel(min(self._asked, StopLevel.ABORT))
 
     def restore(self) -> None:
         """Put back what was there before."""
@@ -89,9 +89,9 @@ class _Slot:
 
     index: int
     child: Callable[[int], int]
-    apart: bool = False  # it may die as often as it likes
+    isolated: bool = False  # it may die as often as it likes
     pid: int = 0  # 0: empty
-    orders_fd: int = -1  # the parent's end of the pipe
+    control_fd: int = -1  # the parent's end of the pipe
     started: float = 0.0  # monotonic
     due: float = 0.0  # monotonic: when to start the next
     quick_ends: int = 0  # in a row, whatever the code
@@ -104,7 +104,7 @@ class Supervisor:
 
     `child` gets the reading end of its pipe of orders, on which it reads one byte (an Order)
     at a time and an end of file when the parent is gone. It is called with SIGTERM, SIGINT
-    and SIGCHLD blocked, and what it returns is the exit code. `apart`, when given, is run in one
+    and SIGCHLD blocked, and what it returns is the exit code. `isolated`, when given, is run in one
     more child, whose deaths are nobody else's: it takes what may be what kills workers.
     """
 
@@ -114,7 +114,7 @@ class Supervisor:
         count: int,
         child: Callable[[int], int],
         drain_seconds: float,
-        apart: Callable[[int], int] | None = None,
+        isolated: Callable[[int], int] | None = None,
         replace: bool = True,
         pauses: tuple[float, ...] = PAUSES,
     ) -> None:
@@ -122,9 +122,9 @@ class Supervisor:
         self._replace = replace
         self._pauses = pauses
         self._slots = [_Slot(index=index, child=child) for index in range(count)]
-        if apart is not None:
-            self._slots.append(_Slot(index=count, child=apart, apart=True))
-        self._order = Order.RUN
+        if isolated is not None:
+            self._slots.append(_Slot(index=count, child=isolated, isolated=True))
+        self._level = StopLevel.RUN
         self._deadline = float("inf")  # monotonic: when to kill what is left
         self._code = 0
 
@@ -139,7 +139,7 @@ class Supervisor:
             while not all(slot.finished for slot in self._slots):
                 self._start_due()
                 self._sleep()
-                self._obey(self._signals.read())
+                self._apply(self._signals.read())
                 self._reap()
                 self._kill_when_late()
         finally:
@@ -167,19 +167,19 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         os.close(read_fd)
         os.set_blocking(write_fd, False)
-        slot.orders_fd = write_fd
+        slot.control_fd = write_fd
         slot.started = time.monotonic()
         logger.info("Small cluster %d started, pid %d.", slot.index + 1, slot.pid)
 
-    def _run_child(self, child: Callable[[int], int], orders_fd: int) -> NoReturn:
+    def _run_child(self, child: Callable[[int], int], control_fd: int) -> NoReturn:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
             self._signals.close()
             for slot in self._slots:
-                if slot.orders_fd >= 0:
-                    os.close(slot.orders_fd)
-            code = child(orders_fd)
+                if slot.control_fd >= 0:
+                    os.close(slot.control_fd)
+            code = child(control_fd)
         except BaseException:
             logger.exception("A small cluster failed.")
         finally:
@@ -191,20 +191,20 @@ class Supervisor:
         timeout = None if until == float("inf") else max(0.0, until - time.monotonic())
         select.select([self._signals.fd], [], [], timeout)
 
-    def _obey(self, order: Order) -> None:
-        if order <= self._order:
+    def _apply(self, level: StopLevel) -> None:
+        if level <= self._level:
             return
-        self._order = order
-        logger.info("Told to %s.", order.name.lower())
+        self._level = level
+        logger.info("Told to %s.", level.name.lower())
         grace = self._drain_seconds + KILL_AFTER_DRAIN
-        if order is Order.ABORT:
+        if level is StopLevel.ABORT:
             grace = KILL_AFTER_ABORT
         self._deadline = time.monotonic() + grace
         for slot in self._slots:
             slot.finished = not slot.pid
             if slot.pid:
                 with suppress(BrokenPipeError, BlockingIOError):  # it has ended, or has two
-                    os.write(slot.orders_fd, bytes([order]))
+                    os.write(slot.control_fd, bytes([level]))
 
     def _reap(self) -> None:
         for slot in self._slots:
@@ -220,9 +220,9 @@ class Supervisor:
             "Small cluster %d, pid %d, ended with code %d after %.1f s.",
             *(slot.index + 1, slot.pid, code, lived),
         )
-        os.close(slot.orders_fd)
-        slot.pid, slot.orders_fd = 0, -1
-        if self._order is not Order.RUN or not self._replace:
+        os.close(slot.control_fd)
+        slot.pid, slot.control_fd = 0, -1
+        if self._level is not StopLevel.RUN or not self._replace:
             slot.finished = True
             if code and not self._code:
                 self._code = EXIT_ABORTED
@@ -230,10 +230,10 @@ class Supervisor:
         quick = lived < QUICK_SECONDS
         slot.quick_ends = slot.quick_ends + 1 if quick else 0
         slot.quick_failures = slot.quick_failures + 1 if quick and code else 0
-        if slot.quick_failures >= QUICK_DEATHS and not slot.apart:
+        if slot.quick_failures >= QUICK_DEATHS and not slot.isolated:
             logger.error("Small cluster %d keeps dying; giving up.", slot.index + 1)
             self._code = EXIT_FLAPPING
-            self._obey(Order.DRAIN)
+            self._apply(StopLevel.DRAIN)
             return
         pause = self._pauses[min(max(0, slot.quick_ends - 1), len(self._pauses) - 1)]
         slot.due = time.monotonic() + pause

@@ -33,7 +33,7 @@ from django_q.signals import post_spawn
 from django_q.worker import worker
 
 from tasks_app.notifications import wakeup
-from tasks_app.worker.process.supervisor import EXIT_ABORTED, STOP_SIGNALS, Order, Signals
+from tasks_app.worker.process.supervisor import EXIT_ABORTED, STOP_SIGNALS, Signals, StopLevel
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ WATCH_SECONDS = 0.5  # how often the engine is looked at
 COLLECT_AFTER = (50_000, 20, 100)
 # The threads of uvloop, half of which may look up names: with its own 4, two names on a silent name
 # server would hold up whoever connects.
-LOOK_UPS = "32"
+UV_THREADPOOL_SIZE = "32"
 
 
 class Engine(Protocol):
@@ -67,7 +67,7 @@ def engine_module() -> ModuleType:
 
 def run(
     *,
-    orders_fd: int,
+    control_fd: int,
     queue_name: str | None,
     drain_seconds: float,
     once: bool = False,
@@ -80,36 +80,38 @@ def run(
     what kills workers, and no others.
     """
     gc.set_threshold(*COLLECT_AFTER)
-    os.environ.setdefault("UV_THREADPOOL_SIZE", LOOK_UPS)
+    os.environ.setdefault("UV_THREADPOOL_SIZE", UV_THREADPOOL_SIZE)
     module = engine_module()
     engine: Engine = module.Engine(quarantine=quarantine)
     module.install(engine)
-    threads = Threads(
+    sentinel = ThreadSentinel(
         broker=get_broker(queue_name)
     )  # its __init__ sets signal handlers: before ours
-    ending = Ending(engine=engine, stop=threads.stop_event.set, drain_seconds=drain_seconds)
-    Watch(engine=engine, ending=ending, orders_fd=orders_fd, signals=Signals()).start()
+    shutdown = Shutdown(engine=engine, stop=sentinel.stop_event.set, drain_seconds=drain_seconds)
+    ShutdownWatcher(
+        engine=engine, shutdown=shutdown, control_fd=control_fd, signals=Signals()
+    ).start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP_SIGNALS, signal.SIGCHLD))
 
     def start_engine(**_: object) -> None:
         engine.start()
         wakeup.set_wakeup_handler(wake=engine.wake)
-        ending.engine_started()
+        shutdown.engine_started()
         if once:
-            ending.obey(Order.DRAIN)
+            shutdown.apply(StopLevel.DRAIN)
 
     post_spawn.connect(start_engine, weak=False)
-    threads.spawn_cluster()
-    guard = threading.Thread(target=threads.guard, name="guard", daemon=True)
+    sentinel.spawn_cluster()
+    guard = threading.Thread(target=sentinel.guard, name="guard", daemon=True)
     guard.start()
-    threads.main.run()
-    ending.obey(Order.DRAIN)  # after a timed-out job the worker returns without being told
+    sentinel.main.run()
+    shutdown.apply(StopLevel.DRAIN)  # after a timed-out job the worker returns without being told
     code = engine.join(None)
     guard.join(QUEUE_SECONDS)
     return EXIT_ABORTED if code is None else code
 
 
-class MainThread:
+class InlineWorker:
     """The worker, in the clothes of a process: what the sentinel's pool holds."""
 
     def __init__(self, *args: Any) -> None:
@@ -135,7 +137,7 @@ class MainThread:
         return self._ended.wait(timeout)
 
 
-class SideThread(threading.Thread):
+class HelperThread(threading.Thread):
     """The pusher or the monitor, in the clothes of a process."""
 
     def __init__(self, target: Callable[..., None], args: tuple[Any, ...]) -> None:
@@ -158,10 +160,10 @@ class ThreadQueue(queue.Queue[Any]):
         """There is none."""
 
 
-class Threads(Sentinel):  # type: ignore[misc]
+class ThreadSentinel(Sentinel):  # type: ignore[misc]
     """The stock sentinel, with threads where it has processes. To be made on the main thread."""
 
-    main: MainThread
+    main: InlineWorker
 
     def __init__(self, *, broker: Any) -> None:
         super().__init__(
@@ -171,23 +173,23 @@ class Threads(Sentinel):  # type: ignore[misc]
         self.task_queue = ThreadQueue(maxsize=1)
         self.result_queue = ThreadQueue()
 
-    def spawn_process(self, target: Callable[..., None], *args: Any) -> MainThread | SideThread:
+    def spawn_process(self, target: Callable[..., None], *args: Any) -> InlineWorker | HelperThread:
         """Start a side thread; the worker instead waits until the main thread runs it."""
         if target is worker:
-            self.main = MainThread(*args)
+            self.main = InlineWorker(*args)
             self.pool.append(self.main)
             return self.main
-        thread = SideThread(target, args)
+        thread = HelperThread(target, args)
         thread.start()
         return thread
 
-    def reincarnate(self, process: MainThread | SideThread) -> None:
+    def reincarnate(self, process: InlineWorker | HelperThread) -> None:
         """Start a dead pusher or monitor again. A worker's end is the small cluster's.
 
         A worker that has returned is on its way out already. One that its timeout could not
         stop hangs where no exception reaches it: then the process has to go.
         """
-        if isinstance(process, SideThread):
+        if isinstance(process, HelperThread):
             super().reincarnate(process)
         elif not process.wait(1.0):
             logger.critical("A job hangs beyond its timeout; ending the process.")
@@ -196,7 +198,7 @@ class Threads(Sentinel):  # type: ignore[misc]
             self.pool.remove(process)
 
 
-class Ending:
+class Shutdown:
     """Obeys orders to end, each once, from whichever thread they come."""
 
     def __init__(self, *, engine: Engine, stop: Callable[[], None], drain_seconds: float) -> None:
@@ -204,51 +206,53 @@ class Ending:
         self._stop = stop
         self._drain_seconds = drain_seconds
         self._lock = threading.Lock()
-        self._order = Order.RUN
+        self._level = StopLevel.RUN
         self.started = False  # the engine
         self.deadline = float("inf")  # monotonic: when the next harder order is due
 
     @property
-    def order(self) -> Order:
+    def level(self) -> StopLevel:
         """The hardest order so far."""
-        return self._order
+        return self._level
 
-    def obey(self, order: Order) -> None:
+    def apply(self, level: StopLevel) -> None:
         """Pass the order on, unless one as hard came before."""
         with self._lock:
-            if order <= self._order:
+            if level <= self._level:
                 return
-            self._order = order
-            logger.info("Told to %s.", order.name.lower())
+            self._level = level
+            logger.info("Told to %s.", level.name.lower())
             grace = ABORT_SECONDS
-            if order is Order.DRAIN:
+            if level is StopLevel.DRAIN:
                 grace = self._drain_seconds + DRAIN_MARGIN
             self.deadline = time.monotonic() + grace
             self._stop()
             if self.started:
-                self._tell_engine()
+                self._apply_to_engine()
 
     def engine_started(self) -> None:
         """From now on the engine can be told; what came before it started it is told now."""
         with self._lock:
             self.started = True
-            self._tell_engine()
+            self._apply_to_engine()
 
-    def _tell_engine(self) -> None:
-        if self._order is Order.DRAIN:
+    def _apply_to_engine(self) -> None:
+        if self._level is StopLevel.DRAIN:
             self._engine.drain()
-        elif self._order is Order.ABORT:
+        elif self._level is StopLevel.ABORT:
             self._engine.abort()
 
 
-class Watch(threading.Thread):
+class ShutdownWatcher(threading.Thread):
     """Waits for orders and deadlines. Nothing that blocks the main thread blocks it."""
 
-    def __init__(self, *, engine: Engine, ending: Ending, orders_fd: int, signals: Signals) -> None:
+    def __init__(
+        self, *, engine: Engine, shutdown: Shutdown, control_fd: int, signals: Signals
+    ) -> None:
         super().__init__(name="watch", daemon=True)
         self._engine = engine
-        self._ending = ending
-        self._orders_fd = orders_fd
+        self._shutdown = shutdown
+        self._control_fd = control_fd
         self._signals = signals
         self._engine_gone = float("inf")  # monotonic: since when
 
@@ -263,30 +267,30 @@ class Watch(threading.Thread):
            connect, and nobody waits for it.
         """
         while True:
-            ready, _, _ = select.select([self._signals.fd, self._orders_fd], [], [], WATCH_SECONDS)
-            if self._orders_fd in ready:
-                received = os.read(self._orders_fd, 16)
+            ready, _, _ = select.select([self._signals.fd, self._control_fd], [], [], WATCH_SECONDS)
+            if self._control_fd in ready:
+                received = os.read(self._control_fd, 16)
                 if not received:
                     os._exit(EXIT_ABORTED)
-                self._ending.obey(Order(max(received)))
-            self._ending.obey(self._signals.read())
-            self._look_at_the_clock()
-            self._look_at_the_engine()
+                self._shutdown.apply(StopLevel(max(received)))
+            self._shutdown.apply(self._signals.read())
+            self._check_deadline()
+            self._check_engine()
 
-    def _look_at_the_clock(self) -> None:
-        if time.monotonic() < self._ending.deadline:
+    def _check_deadline(self) -> None:
+        if time.monotonic() < self._shutdown.deadline:
             return
-        if self._ending.order is Order.ABORT:
+        if self._shutdown.level is StopLevel.ABORT:
             logger.error("The abort took too long; ending the process.")
             os._exit(EXIT_ABORTED)
         logger.error("The drain took too long; aborting.")
-        self._ending.obey(Order.ABORT)
+        self._shutdown.apply(StopLevel.ABORT)
 
-    def _look_at_the_engine(self) -> None:
-        code = self._engine.join(0) if self._ending.started else None
+    def _check_engine(self) -> None:
+        code = self._engine.join(0) if self._shutdown.started else None
         if code is None:
             return
-        if self._ending.order is Order.RUN:
+        if self._shutdown.level is StopLevel.RUN:
             logger.error("The engine has ended by itself, with code %d.", code)
             os._exit(code or EXIT_ABORTED)
         self._engine_gone = min(self._engine_gone, time.monotonic())

@@ -25,9 +25,9 @@ os.register_at_fork(before=lambda: forks.append(time.monotonic()))
 def say(*words):
     os.write(2, (" ".join(map(str, words)) + "\\n").encode())
 
-def wait_for_orders(orders_fd):
+def wait_for_stop(control_fd):
     say("waiting", len(forks))
-    said = os.read(orders_fd, 16)
+    said = os.read(control_fd, 16)
     say("orders", list(said))
     return 0
 
@@ -56,7 +56,7 @@ def supervising(program: str) -> Iterator[Cluster]:
 
 
 def test_five_quick_failures_in_one_place_end_all_with_70_and_drain_the_healthy() -> None:
-    program = "run(lambda fd: wait_for_orders(fd) if len(forks) == 2 else 9, count=2)"
+    program = "run(lambda fd: wait_for_stop(fd) if len(forks) == 2 else 9, count=2)"
     with supervising(program) as cluster:
         assert cluster.wait() == 70
         assert len(cluster.wait_for("Small cluster 1.* ended with code 9")) == 5
@@ -68,7 +68,7 @@ def test_failures_between_good_ends_are_not_in_a_row() -> None:
     program = """
 def child(fd):
     if len(forks) == 12:
-        return wait_for_orders(fd)
+        return wait_for_stop(fd)
     return 0 if len(forks) % 4 == 0 else 9
 run(child)
 """
@@ -82,7 +82,7 @@ def test_each_quick_end_makes_the_next_pause_longer() -> None:
 def child(fd):
     if len(forks) == 5:
         say("pauses", [b - a > 0.04 for a, b in zip(forks, forks[1:])])
-        return wait_for_orders(fd)
+        return wait_for_stop(fd)
     return 0
 run(child, pauses=(0.0, 0.0, 0.05))
 """
@@ -117,7 +117,7 @@ run(child, count=3)
 
 
 def test_where_the_kernel_does_not_help_the_end_of_the_pipe_tells_of_the_parent_s() -> None:
-    with supervising("supervisor._LIBC = None\nrun(wait_for_orders, count=3)") as cluster:
+    with supervising("supervisor._LIBC = None\nrun(wait_for_stop, count=3)") as cluster:
         cluster.wait_for("^waiting", count=3)
         cluster.wait_for_children(3)
         cluster.send(signal.SIGKILL)
@@ -131,7 +131,7 @@ def test_a_replaced_child_s_pipe_does_not_outlive_it_in_its_neighbours() -> None
 supervisor._LIBC = None
 def child(fd):
     say("files", len(os.listdir("/proc/self/fd")))
-    return wait_for_orders(fd)
+    return wait_for_stop(fd)
 run(child, count=2)
 """
     with supervising(program) as cluster:
@@ -148,7 +148,7 @@ def test_a_child_that_raises_says_so_and_ends_with_1() -> None:
     program = """
 def child(fd):
     if len(forks) == 2:
-        return wait_for_orders(fd)
+        return wait_for_stop(fd)
     raise RuntimeError("as planned")
 run(child)
 """
@@ -160,7 +160,7 @@ run(child)
 
 
 def test_a_child_that_ends_badly_while_stopping_makes_it_71() -> None:
-    with supervising("run(lambda fd: wait_for_orders(fd) or 5)") as cluster:
+    with supervising("run(lambda fd: wait_for_stop(fd) or 5)") as cluster:
         cluster.wait_for("^waiting")
         assert cluster.stop() == 71
 
@@ -170,7 +170,7 @@ def test_signals_are_blocked_until_the_child_can_take_them() -> None:
 def child(fd):
     say("blocked", sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())) )
     say("wakeup", signal.set_wakeup_fd(-1))
-    return wait_for_orders(fd)
+    return wait_for_stop(fd)
 run(child)
 """
     with supervising(program) as cluster:
