@@ -46,9 +46,9 @@ from tasks_app.worker.resources import Resources
 
 log = structlog.get_logger(__name__)
 
-LOOK_EVERY = 0.5  # seconds between looks at the rows when no doorbell rings
+POLL_SECONDS = 0.5  # seconds between looks at the rows when no doorbell rings
 RESERVE = 20  # for so many slots there is one more, for tenants that hold none here
-ADOPT_SECONDS = 10.0  # for how long after a lost connection the rows are asked what we hold
+RECOVER_SECONDS = 10.0  # for how long after a lost connection the rows are asked what we hold
 TICK = 0.1  # seconds between measurements of the loop's lag
 MOST_LAG = 0.2  # seconds of lag above which nothing new is claimed
 CLOCK_WARNING = 1.0  # seconds between the database's clock and this machine's
@@ -80,13 +80,13 @@ class Engine:
         self._wake_event = asyncio.Event()
         self._draining = asyncio.Event()
         self._aborting = asyncio.Event()
-        self._turned = time.monotonic()
+        self._last_tick = time.monotonic()
         self._lag = 0.0
         self._after_tenant = uuid.UUID(int=0)  # the tenant that was served last
-        self._held: dict[asyncio.Task[None], Claim] = {}
-        self._driven: dict[uuid.UUID, ActiveTask] = {}  # those of them whose rows have been read
-        self._look_at = 0  # look for due tasks when no more than this are held: there is room
-        self._adopt_until = 0.0  # monotonic: until when a lost claim may still turn up
+        self._claims: dict[asyncio.Task[None], Claim] = {}
+        self._active: dict[uuid.UUID, ActiveTask] = {}  # those of them whose rows have been read
+        self._refill_at = 0  # look for due tasks when no more than this are held: there is room
+        self._recover_until = 0.0  # monotonic: until when a lost claim may still turn up
         self._exit_code: int | None = None
 
     def start(self) -> None:
@@ -95,16 +95,16 @@ class Engine:
 
     def wake(self) -> None:
         """Look for due tasks now."""
-        self._tell(self._wake_event)
+        self._set_threadsafe(self._wake_event)
 
     def drain(self) -> None:
         """Claim no more; finish turns, hand back, end."""
-        self._tell(self._draining)
+        self._set_threadsafe(self._draining)
         self.wake()
 
     def abort(self) -> None:
         """Break off what runs, hand it back, end."""
-        self._tell(self._aborting)
+        self._set_threadsafe(self._aborting)
         self.drain()
 
     def join(self, timeout: float | None) -> int | None:
@@ -112,21 +112,21 @@ class Engine:
         self._thread.join(timeout)
         return None if self._thread.is_alive() else self._exit_code
 
-    def _tell(self, event: asyncio.Event) -> None:
+    def _set_threadsafe(self, event: asyncio.Event) -> None:
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(event.set)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._exit_code = self._loop.run_until_complete(self._live())
+            self._exit_code = self._loop.run_until_complete(self._run_worker())
         except BaseException:  # the process must not live on without its engine
             log.exception("engine.broke")
             _leave(EXIT_FENCED)
         finally:
             self._loop.close()
 
-    async def _live(self) -> int:
+    async def _run_worker(self) -> int:
         """The life of a worker.
 
         1. Register: a fresh row, alive and leased; the heartbeat keeps it so.
@@ -146,8 +146,8 @@ class Engine:
             worker_id=worker_id,
             lease_seconds=environment.caylex_lease_seconds,
             every=environment.caylex_heartbeat_seconds,
-            loop_turned=lambda: self._turned,
-            held=lambda: len(self._held),
+            last_tick=lambda: self._last_tick,
+            held=lambda: len(self._claims),
             fenced=_fenced,
         )
         heartbeat.start()
@@ -160,7 +160,7 @@ class Engine:
             insist=resources.database.run_with_retry,
             clock=clock.now,
         )
-        duties = (
+        background = (
             self._tick(),
             self._sweep(resources),
             _delete_expired(resources),
@@ -169,13 +169,13 @@ class Engine:
             batches.run_batches(process_bulk_batch, resources.database.run, self._draining),
             batches.run_batches(cancel_disabled_batch, resources.database.run, self._draining),
         )
-        helpers = [asyncio.create_task(duty) for duty in duties]
-        for helper in helpers:
-            helper.add_done_callback(_must_not_break)
+        background_tasks = [asyncio.create_task(duty) for duty in background]
+        for task in background_tasks:
+            task.add_done_callback(_exit_if_failed)
         await self._claim_until_draining(resources, worker_id)
         broken_off = await self._drain(resources, worker_id, heartbeat)
-        for helper in helpers:
-            helper.cancel()
+        for task in background_tasks:
+            task.cancel()
         await sender.close()
         await resources.close()
         return EXIT_ABORTED if broken_off and self._aborting.is_set() else EXIT_CLEAN
@@ -190,11 +190,11 @@ class Engine:
         )
         while not self._draining.is_set():
             self._wake_event.clear()
-            await self._adopt(resources, worker_id, driver)
+            await self._recover_lost_claims(resources, worker_id, driver)
             size = CLAIM_BATCH
             while await self._claim_batch(resources, worker_id, driver, size):
                 size = min(size * 2, MAX_CLAIM_BATCH)
-            pause = TICK if self._lag > MOST_LAG else LOOK_EVERY
+            pause = TICK if self._lag > MOST_LAG else POLL_SECONDS
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake_event.wait(), pause)
 
@@ -207,14 +207,14 @@ class Engine:
         """
         open_to_all = resources.environment.caylex_tasks_per_worker
         capacity = _slots(open_to_all)
-        held = len(self._held)
+        held = len(self._claims)
         exclude_tenants = (
-            None if held < open_to_all else {each.tenant_id for each in self._held.values()}
+            None if held < open_to_all else {each.tenant_id for each in self._claims.values()}
         )
         limit = min(size, (open_to_all if exclude_tenants is None else capacity) - held)
         refused = limit <= 0 or self._lag > MOST_LAG
         room = min(CLAIM_BATCH, max(1, capacity // CLAIM_BATCH))
-        self._look_at = open_to_all - room if refused or exclude_tenants is not None else 0
+        self._refill_at = open_to_all - room if refused or exclude_tenants is not None else 0
         if refused or self._draining.is_set():
             return False
         try:
@@ -223,18 +223,20 @@ class Engine:
             _fenced("a claim was refused")
         except DatabaseAway:
             log.warning("claim.database_away")
-            self._adopt_until = time.monotonic() + ADOPT_SECONDS
+            self._recover_until = time.monotonic() + RECOVER_SECONDS
             return False
         self._start_driving(resources, driver, claims)
         return len(claims) == limit
 
-    async def _adopt(self, resources: Resources, worker_id: uuid.UUID, driver: Driver) -> None:
+    async def _recover_lost_claims(
+        self, resources: Resources, worker_id: uuid.UUID, driver: Driver
+    ) -> None:
         """Drive what was claimed for us in a commit whose answer was lost on the way."""
-        if time.monotonic() > self._adopt_until:
+        if time.monotonic() > self._recover_until:
             return
         with suppress(DatabaseAway):
             held = await resources.database.run(claims_of, worker_id=worker_id)
-            known = {claim.task_id for claim in self._held.values()}
+            known = {claim.task_id for claim in self._claims.values()}
             self._start_driving(
                 resources, driver, [claim for claim in held if claim.task_id not in known]
             )
@@ -244,7 +246,7 @@ class Engine:
             resources.notifier.notify(claim.task_id for claim in claims)
         for claim in claims:
             task = asyncio.create_task(self._drive(resources, driver, claim))
-            self._held[task] = claim
+            self._claims[task] = claim
             task.add_done_callback(self._on_task_done)
 
     async def _claim(
@@ -263,20 +265,20 @@ class Engine:
                 exclude_tenants=exclude_tenants,
             )
             return claims
-        if self._held:
+        if self._claims:
             return []
         return await resources.database.run(claim_quarantined, worker_id=worker_id)
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        del self._held[task]
-        if len(self._held) <= self._look_at:
+        del self._claims[task]
+        if len(self._claims) <= self._refill_at:
             self._wake_event.set()
 
     async def _drive(self, resources: Resources, driver: Driver, claim: Claim) -> None:
         """Drive one claimed task; whatever happens, the task is let go or somebody else's."""
         with structlog.contextvars.bound_contextvars(task=str(claim.task_id), epoch=claim.epoch):
             try:
-                active = self._driven[claim.task_id] = await resources.activate(claim)
+                active = self._active[claim.task_id] = await resources.activate(claim)
                 log_start(
                     project_id=active.project_id,
                     run=active.run_number,
@@ -287,7 +289,7 @@ class Engine:
             except Fenced:
                 log.info("task.fenced")
             except asyncio.CancelledError:
-                if _is_told_to_stop():
+                if _is_being_cancelled():
                     raise
                 log.exception("task.broke")  # somebody's own cancellation got out
                 await _release_after_crash(resources, claim)
@@ -295,41 +297,41 @@ class Engine:
                 log.exception("task.broke")
                 await _release_after_crash(resources, claim)
             finally:
-                driven = self._driven.get(claim.task_id)
+                driven = self._active.get(claim.task_id)
                 if driven is not None and driven.claim is claim:
-                    del self._driven[claim.task_id]
+                    del self._active[claim.task_id]
                     await driven.toolbox.close()
 
     async def _poll_control_state(self, resources: Resources, worker_id: uuid.UUID) -> None:
         """Pass on to the tasks in hand what they have to heed."""
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(POLL_SECONDS)
             try:
                 snapshot = await resources.database.run(read_control_snapshot, worker_id=worker_id)
             except DatabaseAway:
                 continue
             resources.control.snapshot = snapshot
-            for active in self._driven.values():
+            for active in self._active.values():
                 active.pausing = active.project_id in snapshot.projects
-            for task_id in snapshot.cancels.keys() & self._driven.keys():
-                self._driven[task_id].cancel(snapshot.cancels[task_id])
+            for task_id in snapshot.cancels.keys() & self._active.keys():
+                self._active[task_id].cancel(snapshot.cancels[task_id])
 
     async def _drain(
         self, resources: Resources, worker_id: uuid.UUID, heartbeat: Heartbeat
     ) -> bool:
         """Let turns finish until the deadline, then end the worker; True when work was broken."""
         await resources.database.run_with_retry(set_draining, worker_id=worker_id)
-        log.info("engine.draining", worker=str(worker_id), held=len(self._held))
+        log.info("engine.draining", worker=str(worker_id), held=len(self._claims))
         deadline = time.monotonic() + resources.environment.caylex_drain_seconds
         aborting = asyncio.create_task(self._aborting.wait())
-        while self._held and not self._aborting.is_set() and time.monotonic() < deadline:
+        while self._claims and not self._aborting.is_set() and time.monotonic() < deadline:
             await asyncio.wait(
-                [*self._held, aborting],
+                [*self._claims, aborting],
                 timeout=deadline - time.monotonic(),
                 return_when=asyncio.FIRST_COMPLETED,
             )
         aborting.cancel()
-        broken_off = list(self._held)
+        broken_off = list(self._claims)
         for task in broken_off:
             task.cancel()
         await asyncio.wait([asyncio.create_task(_ends_quickly(broken_off))], timeout=1.0)
@@ -345,8 +347,8 @@ class Engine:
         while True:
             began = time.monotonic()
             await asyncio.sleep(TICK)
-            self._turned = time.monotonic()
-            self._lag = self._turned - began - TICK
+            self._last_tick = time.monotonic()
+            self._lag = self._last_tick - began - TICK
 
     async def _sweep(self, resources: Resources) -> None:
         while True:
@@ -384,10 +386,10 @@ async def _delete_expired(resources: Resources) -> None:
             log.exception("retention.refused")
 
 
-def _must_not_break(duty: asyncio.Task[None]) -> None:
+def _exit_if_failed(task: asyncio.Task[None]) -> None:
     """A worker without one of its duties must not live on."""
-    if not duty.cancelled() and duty.exception() is not None:
-        log.error("engine.duty_broke", exc_info=duty.exception())
+    if not task.cancelled() and task.exception() is not None:
+        log.error("engine.background_task_failed", exc_info=task.exception())
         _leave(EXIT_FENCED)
 
 
@@ -406,7 +408,7 @@ async def _release_after_crash(resources: Resources, claim: Claim) -> None:
     )
 
 
-def _is_told_to_stop() -> bool:
+def _is_being_cancelled() -> bool:
     current = asyncio.current_task()
     return current is None or bool(current.cancelling())
 

@@ -21,7 +21,7 @@ def a_heartbeat(worker_id: object, fenced: list[str], **values: float) -> Heartb
         worker_id=worker_id,  # type: ignore[arg-type]
         lease_seconds=values.get("lease", 30.0),
         every=0.01,
-        loop_turned=time.monotonic,
+        last_tick=time.monotonic,
         held=lambda: 0,
         fenced=fenced.append,
     )

@@ -19,7 +19,7 @@ from tasks_app.models import AgentTask, Event
 from tasks_app.monitoring.stats import read_figures
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
-from tasks_app.worker.engine import LOOK_EVERY
+from tasks_app.worker.engine import POLL_SECONDS
 from tasks_app.worker.execution.control import ControlState, read_control_snapshot
 from tasks_app.worker.execution.toolbox import Toolbox
 from tasks_app.worker.resources import USER_DISABLED
@@ -55,10 +55,10 @@ def test_a_running_task_of_what_is_paused_waits_after_its_step_and_goes_on_when_
     start(model)
     eventually(lambda: model.requests, "the first request")
     scope.objects.update(paused=True)
-    time.sleep(3 * LOOK_EVERY)  # the owner hears of it
+    time.sleep(3 * POLL_SECONDS)  # the owner hears of it
     model.gate.set()
     eventually(lambda: status_of(task) == Status.PENDING, "the hand-back")
-    time.sleep(3 * LOOK_EVERY)  # nobody takes it up
+    time.sleep(3 * POLL_SECONDS)  # nobody takes it up
     assert status_of(task) == Status.PENDING
     assert (task.steps_completed, task.attempt, task.crashes) == (1, 0, 0)
     assert len(model.requests) == 1
@@ -77,7 +77,7 @@ def test_a_paused_task_that_is_asked_to_stop_ends(start: StartEngine) -> None:  
     start(model)
     eventually(lambda: model.requests, "the request")
     Project.objects.update(paused=True)
-    time.sleep(3 * LOOK_EVERY)
+    time.sleep(3 * POLL_SECONDS)
     AgentTask.objects.update(cancel_requested_at=timezone.now(), cancel_reason="Enough.")
     eventually(lambda: status_of(task) == Status.INCOMPLETE, "the end")
     assert task.stop_reason == "cancelled"

@@ -181,7 +181,7 @@ def test_a_heartbeat_that_was_stopped_takes_a_refused_beat_for_no_fence() -> Non
         worker_id=a_worker(state=WorkerState.GONE).id,
         lease_seconds=30.0,
         every=0.01,
-        loop_turned=lambda: float("inf"),
+        last_tick=lambda: float("inf"),
         held=held,
         fenced=why.append,
     )

@@ -74,7 +74,7 @@ class Heartbeat(threading.Thread):
         worker_id: uuid.UUID,
         lease_seconds: float,
         every: float,
-        loop_turned: Callable[[], float],
+        last_tick: Callable[[], float],
         held: Callable[[], int],
         fenced: Callable[[str], None],
     ) -> None:
@@ -82,7 +82,7 @@ class Heartbeat(threading.Thread):
         self._worker_id = worker_id
         self._lease_seconds = lease_seconds
         self._every = every
-        self._loop_turned = loop_turned
+        self._last_tick = last_tick
         self._held = held
         self._fenced = fenced
         self._ending = threading.Event()
@@ -99,7 +99,7 @@ class Heartbeat(threading.Thread):
     def _beat_until_ending(self) -> None:
         while not self._ending.wait(self._every):
             began = time.monotonic()
-            if began - self._loop_turned() < self._every:
+            if began - self._last_tick() < self._every:
                 outcome = self._beat()
                 if self._ending.is_set():
                     return
