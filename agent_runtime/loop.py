@@ -8,7 +8,7 @@ from agent_runtime.builtin_tools import SUBMIT_REPORT
 from agent_runtime.finish import Finish
 from agent_runtime.limits import MAX_CONTINUATIONS, NUDGE_AT_REPEATS, STOP_AT_REPEATS
 from agent_runtime.messages import Call, CallState, Turn
-from agent_runtime.outcome import SENTENCES, Ending, StopReason
+from agent_runtime.outcome import DESCRIPTIONS, Outcome, StopReason
 from agent_runtime.prompt import (
     GO_ON,
     NUDGE_CALL,
@@ -40,7 +40,7 @@ class RunCalls:
     calls: tuple[Call, ...]
 
 
-Action = AskModel | RunCalls | Ending
+Action = AskModel | RunCalls | Outcome
 
 
 def next_action(transcript: Transcript, *, now: float) -> Action:
@@ -68,7 +68,7 @@ def next_action(transcript: Transcript, *, now: float) -> Action:
     return _after_words(transcript, turn, now)
 
 
-def _ask(transcript: Transcript, notes: tuple[str, ...], now: float) -> AskModel | Ending:
+def _ask(transcript: Transcript, notes: tuple[str, ...], now: float) -> AskModel | Outcome:
     """Ask the model, or for the closing report: limits are checked before they are overspent."""
     reached = _reached(transcript, now)
     return AskModel(notes=notes) if reached is None else _close(transcript, reached)
@@ -91,12 +91,12 @@ def _reached(transcript: Transcript, now: float) -> StopReason | None:
     return None
 
 
-def _close(transcript: Transcript, reason: StopReason) -> AskModel | Ending:
+def _close(transcript: Transcript, reason: StopReason) -> AskModel | Outcome:
     """Ask for the closing report; not where its cost is limited and would not be known."""
     if _cost_is_unknown(transcript):
-        return Ending(completed=False, reason=StopReason.MAX_COST, detail=NO_COST)
+        return Outcome(completed=False, reason=StopReason.MAX_COST, detail=NO_COST)
     untold = transcript.opening_notes if transcript.turn is None else ()
-    return AskModel(notes=(*untold, closing_note(SENTENCES[reason])), closing=reason)
+    return AskModel(notes=(*untold, closing_note(DESCRIPTIONS[reason])), closing=reason)
 
 
 def _cost_is_unknown(transcript: Transcript) -> bool:
@@ -105,7 +105,7 @@ def _cost_is_unknown(transcript: Transcript) -> bool:
 
 def _after_calls(transcript: Transcript, turn: Turn, now: float) -> Action:
     if transcript.must_load_skill and transcript.skill_orders > 1:
-        return Ending(completed=False, reason=StopReason.AGENT_INCOMPLETE)
+        return Outcome(completed=False, reason=StopReason.AGENT_INCOMPLETE)
     last = turn.calls[-1]
     if last.request.name == SUBMIT_REPORT and last.state is CallState.SUCCEEDED:
         return _submitted(last)
@@ -116,31 +116,31 @@ def _after_calls(transcript: Transcript, turn: Turn, now: float) -> Action:
     return _ask(transcript, (NUDGE_REPEATS,) if transcript.repeats == NUDGE_AT_REPEATS else (), now)
 
 
-def _submitted(call: Call) -> Ending:
+def _submitted(call: Call) -> Outcome:
     assert call.arguments is not None
     said = call.arguments  # cleaned and checked when the call was planned
     completed = said["outcome"] == "completed"
     reason = StopReason.FINAL_REPORT if completed else StopReason.AGENT_INCOMPLETE
-    return Ending(completed=completed, reason=reason, report=said["report"])
+    return Outcome(completed=completed, reason=reason, report=said["report"])
 
 
-def _closed(transcript: Transcript, turn: Turn, reason: StopReason) -> Ending:
+def _closed(transcript: Transcript, turn: Turn, reason: StopReason) -> Outcome:
     if turn.answer.refusal or turn.answer.finish is Finish.FILTERED:
         return _unfinished(transcript, turn, reason)
     if not transcript.words or transcript.is_written_call:
-        return Ending(completed=False, reason=reason)
+        return Outcome(completed=False, reason=reason)
     remark = CUT_REPORT if turn.answer.finish is Finish.CUT else ""
-    return Ending(completed=False, reason=reason, report=transcript.words, remark=remark)
+    return Outcome(completed=False, reason=reason, report=transcript.words, remark=remark)
 
 
-def _unfinished(transcript: Transcript, turn: Turn, reason: StopReason) -> Ending:
+def _unfinished(transcript: Transcript, turn: Turn, reason: StopReason) -> Outcome:
     """End with the words so far, which are no final report: a refusal, or before a filter."""
     answer = turn.answer
     why = ""
     if answer.finish is Finish.FILTERED:
         why = FILTERED.format(word=answer.finish_reason)
     words = "\n\n".join(each for each in (transcript.words, answer.refusal) if each)
-    return Ending(
+    return Outcome(
         completed=False,
         reason=reason,
         report=words or None,
@@ -155,23 +155,23 @@ def _after_words(transcript: Transcript, turn: Turn, now: float) -> Action:
     if answer.finish is Finish.CUT:
         if len(transcript.cut_texts) <= MAX_CONTINUATIONS:
             return _ask(transcript, (GO_ON,), now)
-        return Ending(completed=False, reason=StopReason.NO_FINAL_REPORT)
+        return Outcome(completed=False, reason=StopReason.NO_FINAL_REPORT)
     if answer.refusal:
         return _unfinished(transcript, turn, StopReason.AGENT_INCOMPLETE)
     if transcript.must_load_skill:
         if transcript.skill_orders > 1:
-            return Ending(completed=False, reason=StopReason.AGENT_INCOMPLETE)
+            return Outcome(completed=False, reason=StopReason.AGENT_INCOMPLETE)
         assert transcript.skill is not None
         return _ask(transcript, (skill_order(transcript.skill),), now)
     words = transcript.words
     if words and not transcript.is_written_call:
         odd = answer.finish is Finish.UNKNOWN
-        return Ending(
+        return Outcome(
             completed=True,
             reason=StopReason.FINAL_REPORT,
             report=words,
             remark=ODD_END.format(word=answer.finish_reason) if odd else "",
         )
     if transcript.nudges > 1:
-        return Ending(completed=False, reason=StopReason.NO_FINAL_REPORT)
+        return Outcome(completed=False, reason=StopReason.NO_FINAL_REPORT)
     return _ask(transcript, (NUDGE_CALL if words else NUDGE_EMPTY,), now)

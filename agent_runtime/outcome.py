@@ -23,7 +23,7 @@ class StopReason(StrEnum):
     ERROR = "error"  # a fault, after its attempts
 
 
-SENTENCES = {
+DESCRIPTIONS = {
     StopReason.FINAL_REPORT: "the agent finished",
     StopReason.AGENT_INCOMPLETE: "the agent could not finish",
     StopReason.NO_FINAL_REPORT: "the agent ended without a final report",
@@ -40,7 +40,7 @@ SENTENCES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Outcome:
     """The end of a run. `report` is the agent's own words; None where it wrote none.
 
     `final` is False where those words are no final report: a refusal, or an answer that a filter

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from agent_runtime.limits import Limits, Spent
 from agent_runtime.messages import CallState
-from agent_runtime.outcome import SENTENCES, Ending, StopReason
+from agent_runtime.outcome import DESCRIPTIONS, Outcome, StopReason
 from agent_runtime.transcript import Transcript
 
 MOST_NAMED = 50  # different tools in one list of an account
@@ -51,19 +51,19 @@ def facts_of(transcript: Transcript) -> Facts:
     )
 
 
-def final_report(ending: Ending, transcript: Transcript) -> str:
+def final_report(outcome: Outcome, transcript: Transcript) -> str:
     """Return the report of a run that ends as the loop says; see `report_from`."""
-    return report_from(ending, facts_of(transcript))
+    return report_from(outcome, facts_of(transcript))
 
 
-def report_from(ending: Ending, facts: Facts) -> str:
+def report_from(outcome: Outcome, facts: Facts) -> str:
     """Return the report of a run: the agent's own, or the engine's account of what was done.
 
     Either names the calls whose outcome is unknown, how the last answer ended where it did not
     end in good order, and by how much a limit was overshot.
     """
-    text = ending.report or _account(ending, facts)
-    notes = [*([ending.remark] if ending.remark else []), *_overshot(facts)]
+    text = outcome.report or _account(outcome, facts)
+    notes = [*([outcome.remark] if outcome.remark else []), *_overshot(facts)]
     text += "".join(f"\n\nNote of the engine: {each}" for each in notes)
     doubtful = _named(facts, CallState.UNKNOWN_OUTCOME)
     if doubtful:
@@ -78,8 +78,8 @@ def failed_report(error: str, facts: Facts) -> str | None:
     """Return the account of a task that failed; None where it failed before its first step."""
     if not facts.steps:
         return None
-    ending = Ending(completed=False, reason=StopReason.ERROR, detail=error)
-    return report_from(ending, facts)
+    outcome = Outcome(completed=False, reason=StopReason.ERROR, detail=error)
+    return report_from(outcome, facts)
 
 
 def _overshot(facts: Facts) -> Iterator[str]:
@@ -98,10 +98,10 @@ def _overshot(facts: Facts) -> Iterator[str]:
             )
 
 
-def _account(ending: Ending, facts: Facts) -> str:
-    why = SENTENCES[ending.reason]
-    if ending.detail:
-        why += f": {ending.detail.rstrip('.')}"
+def _account(outcome: Outcome, facts: Facts) -> str:
+    why = DESCRIPTIONS[outcome.reason]
+    if outcome.detail:
+        why += f": {outcome.detail.rstrip('.')}"
     lines = [
         "The agent wrote no report; this account is the engine's.",
         f"It stopped because {why}.",

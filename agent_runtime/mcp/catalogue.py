@@ -13,7 +13,7 @@ import structlog
 from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
 
 from agent_runtime.mcp.argument_schema import Checker, compile_schema
-from agent_runtime.mcp.errors import SENTENCES, Answered, Fault, NoAnswer
+from agent_runtime.mcp.errors import DESCRIPTIONS, Answered, Fault, NoAnswer
 from agent_runtime.mcp.jsonrpc import METHOD_NOT_FOUND
 from agent_runtime.mcp.results import safe_text
 from agent_runtime.mcp.schema_walk import UnusableSchema
@@ -72,7 +72,7 @@ class Catalogue:
         """What an operator should know of it, in safe sentences."""
         notes = [f"{name} is left out: {why}." for name, why in self.left_out.items()]
         if self.cut_by is not None:
-            notes.append(f"The list may be cut short: {SENTENCES[self.cut_by]}.")
+            notes.append(f"The list may be cut short: {DESCRIPTIONS[self.cut_by]}.")
         return tuple(notes)
 
 

@@ -29,7 +29,7 @@ class Fault(StrEnum):
     SESSION_UNCLEAR = "session unclear"  # something is wrong with a session, perhaps another one
 
 
-SENTENCES = {
+DESCRIPTIONS = {
     Fault.ADDRESS: "its address is not one that may be connected to",
     Fault.UNREACHABLE: "it cannot be reached",
     Fault.DEADLINE: "it did not answer in time",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent_runtime.mcp.access import ServerAccess
-from agent_runtime.mcp.errors import NO_CREDENTIAL, NOT_DONE, SENTENCES, Fault, NoAnswer
+from agent_runtime.mcp.errors import DESCRIPTIONS, NO_CREDENTIAL, NOT_DONE, Fault, NoAnswer
 from agent_runtime.mcp.results import safe_text
 from agent_runtime.messages import CallState, ToolResult
 from agent_runtime.net.scrubber import Scrubber
@@ -54,7 +54,7 @@ def call_failed(
 def _why(error: NoAnswer, access: ServerAccess, scrubber: Scrubber) -> str:
     if error.fault is Fault.CREDENTIAL and not access.has_credential:
         return NO_CREDENTIAL
-    sentence = SENTENCES[error.fault]
+    sentence = DESCRIPTIONS[error.fault]
     detail = _detail(error, scrubber) if error.fault in _OF_OURS else ""
     return f"{sentence} ({detail})" if detail else sentence
 

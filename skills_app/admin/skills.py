@@ -13,7 +13,12 @@ from django.urls import URLPattern, path
 from django.utils.http import content_disposition_header
 
 from caylex_project.accounts.admin.base import ReadOnlyAdmin
-from caylex_project.accounts.admin.row_actions import NotDone, Outcome, RowAction, RowActionsAdmin
+from caylex_project.accounts.admin.row_actions import (
+    ActionResult,
+    NotDone,
+    RowAction,
+    RowActionsAdmin,
+)
 from skills_app.admin.upload import UploadAdmin, contents_of, project_of
 from skills_app.models import Skill, SkillFile, SkillRevision
 from skills_app.operations import use_revision
@@ -67,10 +72,10 @@ def _since(before: ParsedSkill | None, after: ParsedSkill | None, budget: Budget
     return changes(before=before, after=after, budget=budget)
 
 
-def _use(revision: SkillRevision, answers: Mapping[str, Any]) -> Outcome:
+def _use(revision: SkillRevision, answers: Mapping[str, Any]) -> ActionResult:
     if not use_revision(revision=revision):
         raise NotDone("It is the current one already.")
-    return Outcome(
+    return ActionResult(
         sentence=f"{revision} is the current revision: the next task uses it.",
         details={"revision": revision.number},
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import transaction
 
-from agent_runtime.outcome import SENTENCES, StopReason
+from agent_runtime.outcome import DESCRIPTIONS, StopReason
 from caylex_project.accounts.limits import RunLimits
 from tasks_app.models import AgentTask, Event
 from tasks_app.notifications.changes import publish_changes
@@ -191,6 +191,6 @@ def _untold(task: AgentTask) -> list[str]:
 
 
 def _why_it_ended(task: AgentTask) -> str:
-    why = SENTENCES[StopReason(task.stop_reason)]
+    why = DESCRIPTIONS[StopReason(task.stop_reason)]
     detail = f" ({task.error})" if task.error else ""
     return f"The last run of this task ended because {why}{detail}."

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from django.db import transaction
 
 from agent_runtime.messages import CallState
-from agent_runtime.outcome import Ending, StopReason
+from agent_runtime.outcome import Outcome, StopReason
 from agent_runtime.report import failed_report, report_from
 from tasks_app.models import AgentTask, Event, ToolCall
 from tasks_app.notifications.changes import publish_changes
@@ -32,7 +32,7 @@ def end_cancelled(task: AgentTask, *, now: datetime.datetime) -> None:
     The caller holds the lock on the row. Whatever an owner still writes is refused: epoch + 1.
     """
     sequence = _end_open_calls(task, now=now)
-    ending = Ending(completed=False, reason=StopReason.CANCELLED, detail=task.cancel_reason)
+    ending = Outcome(completed=False, reason=StopReason.CANCELLED, detail=task.cancel_reason)
     task.report = report_from(ending, facts_of_rows(task))
     task.final_report_produced = False
     _end(task, Status.INCOMPLETE, StopReason.CANCELLED, sequence=sequence, now=now)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from agent_runtime.outcome import SENTENCES, StopReason
+from agent_runtime.outcome import DESCRIPTIONS, StopReason
 from tasks_app.queries.tasks import TaskDetail
 from tasks_app.states import Status, WorkerState
 
@@ -142,7 +142,7 @@ def _alone(task: TaskDetail) -> Standing:
         case Status.COMPLETED:
             return Standing(code=Code.COMPLETED)
         case Status.INCOMPLETE:
-            why = SENTENCES[task.stop_reason or StopReason.NO_FINAL_REPORT]
+            why = DESCRIPTIONS[task.stop_reason or StopReason.NO_FINAL_REPORT]
             if task.authentication_needed and task.stop_reason is not StopReason.CANCELLED:
                 servers = ", ".join(task.authentication_needed)
                 who = {"why": why, "user": task.user_email, "servers": servers}

@@ -15,14 +15,14 @@ from agent_runtime.net.address_guard import AddressGuard, GuardedBackend
 from agent_runtime.net.connection_errors import Stage
 from agent_runtime.net.tls import tls_context
 from caylex_project import VERSION
-from tasks_app.webhooks.deliveries import Message, Outcome
+from tasks_app.webhooks.deliveries import DeliveryResult, Message
 
 DEADLINE = 15.0  # seconds for the whole try
 NO_SECRET = "No signing secret opens; see CAYLEX_CREDENTIAL_KEYS."  # noqa: S105 - a sentence
 _LATER = (429, 503)  # whose Retry-After is honoured
 
 
-async def post(*, message: Message, guard: AddressGuard, now: datetime.datetime) -> Outcome:
+async def post(*, message: Message, guard: AddressGuard, now: datetime.datetime) -> DeliveryResult:
     """Send a message once, to a checked address, and return what became of it.
 
     A connection of its own, closed when the answer's head is there: of the answer nothing but
@@ -30,7 +30,7 @@ async def post(*, message: Message, guard: AddressGuard, now: datetime.datetime)
     no proxy is used; both would reach an address that nobody checked.
     """
     if not message.secrets:
-        return Outcome(error=NO_SECRET)
+        return DeliveryResult(error=NO_SECRET)
     stage = Stage()
     try:
         address = guard.check_target(message.url, webhook=True)
@@ -50,14 +50,14 @@ async def post(*, message: Message, guard: AddressGuard, now: datetime.datetime)
                 ) as response:
                     return _outcome(response, now)
     except AddressRefused as refused:
-        return Outcome(error=str(refused))
+        return DeliveryResult(error=str(refused))
     except (
         TimeoutError,
         httpcore2.TimeoutException,
         httpcore2.NetworkError,
         httpcore2.ProtocolError,
     ) as error:
-        return Outcome(error=stage.sentence(error, seconds=DEADLINE))
+        return DeliveryResult(error=stage.sentence(error, seconds=DEADLINE))
 
 
 def _pool(guard: AddressGuard) -> httpcore2.AsyncConnectionPool:
@@ -87,11 +87,11 @@ def signed(message: Message, *, now: datetime.datetime) -> dict[str | bytes, str
     }
 
 
-def _outcome(response: httpcore2.Response, now: datetime.datetime) -> Outcome:
+def _outcome(response: httpcore2.Response, now: datetime.datetime) -> DeliveryResult:
     status = response.status
     if 200 <= status < 300:
-        return Outcome(status=status)
-    return Outcome(
+        return DeliveryResult(status=status)
+    return DeliveryResult(
         status=status,
         error=f"The address answered {status}.",
         retry_after=_retry_after(response.headers, now) if status in _LATER else None,

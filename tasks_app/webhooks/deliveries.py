@@ -47,7 +47,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class DeliveryResult:
     """What became of one try; `retry_after` is in seconds, where the address asked for it."""
 
     status: int | None = None
@@ -104,7 +104,7 @@ def _message(row: WebhookDelivery, secrets: tuple[str, ...]) -> Message:
     )
 
 
-def settle(*, message: Message, outcome: Outcome, now: datetime.datetime) -> None:
+def record_outcome(*, message: Message, outcome: DeliveryResult, now: datetime.datetime) -> None:
     """Write down what became of a try; without effect when another sender did so before.
 
     Taken: delivered. 410: failed, and the endpoint is disabled. Else it is due again after its

@@ -13,7 +13,7 @@ from django.db import DatabaseError
 from agent_runtime.net.address_guard import AddressGuard
 from caylex_project.db.outage import is_outage
 from tasks_app.webhooks.client import post
-from tasks_app.webhooks.deliveries import Message, Outcome, claim_messages, settle
+from tasks_app.webhooks.deliveries import DeliveryResult, Message, claim_messages, record_outcome
 from tasks_app.webhooks.fair import MOST, Lane
 
 LOOK_EVERY = 1.0  # seconds between looks at the rows
@@ -86,8 +86,8 @@ class Sender:
             outcome = await post(message=message, guard=self._guard, now=self._clock())
         except Exception:  # a try like any other, or its message would come round for ever
             log.exception("webhook.broke", delivery=str(message.id))
-            outcome = Outcome(error=BROKE)
-        await self._insist(settle, message=message, outcome=outcome, now=self._clock())
+            outcome = DeliveryResult(error=BROKE)
+        await self._insist(record_outcome, message=message, outcome=outcome, now=self._clock())
         log.info(
             "webhook.sent" if outcome.delivered else "webhook.not_taken",
             delivery=str(message.id),

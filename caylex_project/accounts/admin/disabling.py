@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from caylex_project.accounts.admin.row_actions import NotDone, Outcome, RowAction
+from caylex_project.accounts.admin.row_actions import ActionResult, NotDone, RowAction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +33,10 @@ def disable_and_enable(
 
 
 def _action(change: Change, *, when_disabled: bool, **given: Any) -> RowAction:
-    def perform(row: Any, answers: Mapping[str, Any]) -> Outcome:
+    def perform(row: Any, answers: Mapping[str, Any]) -> ActionResult:
         if not change.perform(row, answers["reason"]):
             raise NotDone("Somebody was faster: it is so already.")
-        return Outcome(sentence=change.said.format(row=row))
+        return ActionResult(sentence=change.said.format(row=row))
 
     return RowAction(
         question=change.question,

@@ -9,7 +9,7 @@ from django import forms
 from django.db import models
 from pydantic import ValidationError
 
-from caylex_project.accounts.admin.row_actions import Outcome, ReasonForm, RowAction
+from caylex_project.accounts.admin.row_actions import ActionResult, ReasonForm, RowAction
 from caylex_project.accounts.limits import ProjectLimits
 
 _FRACTIONS = ("max_cost_usd", "timeout_seconds")
@@ -50,11 +50,11 @@ class TenantLimitsForm(ProjectLimitsForm):
     limits = ("max_concurrent_tasks", "max_pending")
 
 
-def _limit(row: Any, answers: Mapping[str, Any]) -> Outcome:
+def _limit(row: Any, answers: Mapping[str, Any]) -> ActionResult:
     before, after = row.limits, answers["set"]
     rows: models.QuerySet[Any] = type(row)._default_manager.filter(pk=row.pk)
     rows.update(limits=after)
-    return Outcome(
+    return ActionResult(
         sentence=f"The limits of {row} are changed.", details={"before": before, "after": after}
     )
 

@@ -45,7 +45,7 @@ class ReasonForm(RowForm):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class ActionResult:
     """What came of it: a sentence for who asked, and for the trail what the row does not say."""
 
     sentence: str
@@ -66,7 +66,7 @@ class RowAction:
     name: str
     verb: str
     question: str
-    perform: Callable[[Any, Mapping[str, Any]], Outcome]
+    perform: Callable[[Any, Mapping[str, Any]], ActionResult]
     first: Callable[[Any, Mapping[str, Any]], Any] | None = None
     applies: Callable[[Any], bool] = lambda row: True
     form: type[RowForm] = ReasonForm
@@ -166,7 +166,7 @@ class RowActionsAdmin(ReadOnlyAdmin):
 
     def _perform(
         self, request: HttpRequest, action: RowAction, row: Any, answers: Mapping[str, Any]
-    ) -> Outcome:
+    ) -> ActionResult:
         """Do it and write it down, in one transaction."""
         if action.first is not None:
             answers = {**answers, "found": action.first(row, answers)}

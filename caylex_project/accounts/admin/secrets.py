@@ -13,7 +13,7 @@ from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from caylex_project.accounts.admin.row_actions import Outcome, RowAction, RowActionsAdmin
+from caylex_project.accounts.admin.row_actions import ActionResult, RowAction, RowActionsAdmin
 from caylex_project.accounts.audit import record
 from caylex_project.accounts.keys import give_secret
 from caylex_project.accounts.models import NavigatorKey, PlatformToken
@@ -38,9 +38,9 @@ class SecretForm(BaseForm):
         return cleaned
 
 
-def _revoke(row: Any, answers: Mapping[str, Any]) -> Outcome:
+def _revoke(row: Any, answers: Mapping[str, Any]) -> ActionResult:
     row.revoke(clock.now())
-    return Outcome(sentence=f"{row} does not work any more.")
+    return ActionResult(sentence=f"{row} does not work any more.")
 
 
 REVOKE = RowAction(

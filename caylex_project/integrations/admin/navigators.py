@@ -14,7 +14,12 @@ from django.forms import BoundField
 
 from agent_runtime.messages import Permission
 from caylex_project.accounts.admin.base import ReadOnlyAdmin
-from caylex_project.accounts.admin.row_actions import Outcome, RowAction, RowActionsAdmin, RowForm
+from caylex_project.accounts.admin.row_actions import (
+    ActionResult,
+    RowAction,
+    RowActionsAdmin,
+    RowForm,
+)
 from caylex_project.accounts.models import Navigator
 from caylex_project.integrations.models import ServerInstance, ToolPermission
 from caylex_project.integrations.permissions import set_permissions
@@ -110,7 +115,7 @@ def _digest(tools: list[_Tool]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _permit(navigator: Navigator, answers: Mapping[str, Any]) -> Outcome:
+def _permit(navigator: Navigator, answers: Mapping[str, Any]) -> ActionResult:
     wanted: dict[ServerInstance, dict[str, Permission]] = {}
     for each in _tools_of(navigator):
         if chosen := answers.get(each.field):
@@ -122,7 +127,7 @@ def _permit(navigator: Navigator, answers: Mapping[str, Any]) -> Outcome:
             navigator=navigator, instance=instance, wanted=tools
         ).items()
     }
-    return Outcome(
+    return ActionResult(
         sentence=f"Changed: {len(changed)}. Tasks that are taken up from now on go by it.",
         details={"count": len(changed), "tools": dict(list(changed.items())[:MOST_CHANGES])},
     )

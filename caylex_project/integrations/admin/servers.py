@@ -9,7 +9,12 @@ from django import forms
 from django.contrib import admin
 
 from caylex_project.accounts.admin.pausing import pause_and_resume
-from caylex_project.accounts.admin.row_actions import Outcome, RowAction, RowActionsAdmin, RowForm
+from caylex_project.accounts.admin.row_actions import (
+    ActionResult,
+    RowAction,
+    RowActionsAdmin,
+    RowForm,
+)
 from caylex_project.accounts.end_users import EmailRefused, normalise_email
 from caylex_project.accounts.models import EndUser
 from caylex_project.db.clock import clock
@@ -47,34 +52,34 @@ def _ask(row: ServerInstance, answers: Mapping[str, Any]) -> Listed:
     return list_tools(instance=row, end_user=answers.get("email"))
 
 
-def _tested(row: ServerInstance, answers: Mapping[str, Any]) -> Outcome:
+def _tested(row: ServerInstance, answers: Mapping[str, Any]) -> ActionResult:
     found: Listed = answers["found"]
     if found.problem:
         return _in_the_way(found, answers)
     count = len(found.tools)
-    return Outcome(
+    return ActionResult(
         sentence=f"{row.server} answered in {found.seconds} s and has {count} tools.",
         details={"tools": count, **_as_whom(answers)},
     )
 
 
-def _refreshed(row: ServerInstance, answers: Mapping[str, Any]) -> Outcome:
+def _refreshed(row: ServerInstance, answers: Mapping[str, Any]) -> ActionResult:
     found: Listed = answers["found"]
     if found.problem:
         return _in_the_way(found, answers)
     before = {each["name"] for each in row.tools}
     after = {each["name"] for each in found.tools}
     keep_tools(instance=row, listed=found, now=clock.now())
-    return Outcome(
+    return ActionResult(
         sentence=f"{row.server} has {len(after)} tools: {len(after - before)} new, "
         f"{len(before - after)} gone.",
         details={"tools": len(after), **_as_whom(answers)},
     )
 
 
-def _in_the_way(found: Listed, answers: Mapping[str, Any]) -> Outcome:
+def _in_the_way(found: Listed, answers: Mapping[str, Any]) -> ActionResult:
     details = {"problem": found.problem, **_as_whom(answers)}
-    return Outcome(sentence=f"No connection: {found.problem}", details=details, warning=True)
+    return ActionResult(sentence=f"No connection: {found.problem}", details=details, warning=True)
 
 
 def _as_whom(answers: Mapping[str, Any]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from agent_runtime.errors import ContextTooLong, ModelFault
 from agent_runtime.loop import AskModel, RunCalls, next_action
 from agent_runtime.messages import Call, CallState, ModelAnswer, ToolResult, Turn, user_message
-from agent_runtime.outcome import Ending, StopReason
+from agent_runtime.outcome import Outcome, StopReason
 from agent_runtime.planning import plan_calls
 from agent_runtime.ports import Model, ModelRequest
 from tasks_app.operations.terminate import NOT_SENT
@@ -66,7 +66,7 @@ class Driver:
                     released = await run_calls(
                         active, action.calls, draining=lambda: self._should_release(active)
                     )
-                case Ending():
+                case Outcome():
                     await active.release(outcomes.ended(action, active.transcript))
                     released = True
             if released:
@@ -171,7 +171,7 @@ class Driver:
     def _release(self, active: ActiveTask, turn: Turn) -> Release | None:
         """Return how the commit of this turn lets the task go, if it does."""
         after = next_action(active.transcript, now=active.time)
-        if isinstance(after, Ending):
+        if isinstance(after, Outcome):
             return outcomes.ended(after, active.transcript)
         if not self._should_release(active):
             return None
@@ -186,9 +186,9 @@ class Driver:
         Without an answer to the closing call, or with a transcript that does not fit the model's
         window, the run ends with the engine's account.
         """
-        ending = _ending_of(action, fault)
-        if ending is not None:
-            await active.release(outcomes.ended(ending, active.transcript))
+        outcome = _ending_of(action, fault)
+        if outcome is not None:
+            await active.release(outcomes.ended(outcome, active.transcript))
             return True
         if active.time >= active.transcript.deadline:
             return False
@@ -200,12 +200,12 @@ class Driver:
         return True
 
 
-def _ending_of(action: AskModel, fault: ModelFault) -> Ending | None:
+def _ending_of(action: AskModel, fault: ModelFault) -> Outcome | None:
     """Return how the run ends where asking again is of no use."""
     if action.closing:
-        return Ending(completed=False, reason=action.closing)
+        return Outcome(completed=False, reason=action.closing)
     if isinstance(fault, ContextTooLong):
-        return Ending(completed=False, reason=StopReason.CONTEXT_FULL, detail=str(fault))
+        return Outcome(completed=False, reason=StopReason.CONTEXT_FULL, detail=str(fault))
     return None
 
 

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 from agent_runtime.errors import ModelFault, ModelUnavailable
-from agent_runtime.outcome import Ending, StopReason
+from agent_runtime.outcome import Outcome, StopReason
 from agent_runtime.report import facts_of, failed_report, final_report
 from agent_runtime.transcript import Transcript
 from tasks_app.failures import BROKE, GIVEN_UP
@@ -23,20 +23,20 @@ JITTER = 0.2  # share by which a wait is longer or shorter, so that the waiting 
 LONGEST_WAIT = 900.0  # seconds; what a Retry-After may ask for at most
 
 
-def ended(ending: Ending, transcript: Transcript) -> Release:
+def ended(outcome: Outcome, transcript: Transcript) -> Release:
     """The run ended as the loop says."""
     return Release(
-        status=Status.COMPLETED if ending.completed else Status.INCOMPLETE,
-        event="completed" if ending.completed else "incomplete",
-        stop_reason=ending.reason,
-        report=final_report(ending, transcript),
-        final_report_produced=ending.report is not None and ending.final,
+        status=Status.COMPLETED if outcome.completed else Status.INCOMPLETE,
+        event="completed" if outcome.completed else "incomplete",
+        stop_reason=outcome.reason,
+        report=final_report(outcome, transcript),
+        final_report_produced=outcome.report is not None and outcome.final,
     )
 
 
 def cancelled(transcript: Transcript, *, reason: str) -> Release:
     """The task was asked to stop; the account says what had been done."""
-    ending = Ending(completed=False, reason=StopReason.CANCELLED, detail=reason)
+    ending = Outcome(completed=False, reason=StopReason.CANCELLED, detail=reason)
     return Release(
         status=Status.INCOMPLETE,
         event="incomplete",

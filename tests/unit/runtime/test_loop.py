@@ -15,7 +15,7 @@ from agent_runtime.messages import (
     system_message,
     user_message,
 )
-from agent_runtime.outcome import Ending, StopReason
+from agent_runtime.outcome import Outcome, StopReason
 from agent_runtime.planning import plan_calls
 from agent_runtime.prompt import GO_ON, NUDGE_EMPTY, NUDGE_REPEATS
 from agent_runtime.report import final_report
@@ -96,7 +96,7 @@ def test_a_fresh_task_asks_the_model() -> None:
 def test_words_without_calls_are_the_report() -> None:
     transcript = new_transcript()
     take(transcript, says("All done."))
-    assert decide(transcript) == Ending(
+    assert decide(transcript) == Outcome(
         completed=True, reason=StopReason.FINAL_REPORT, report="All done."
     )
 
@@ -145,7 +145,7 @@ def test_an_accepted_report_ends_the_run_with_its_outcome() -> None:
     ):
         transcript = new_transcript()
         take(transcript, asks(("submit_report", {"outcome": outcome, "report": "Words."})))
-        assert decide(transcript) == Ending(completed=completed, reason=reason, report="Words.")
+        assert decide(transcript) == Outcome(completed=completed, reason=reason, report="Words.")
 
 
 def test_a_report_beside_other_calls_is_not_accepted_and_the_others_run() -> None:
@@ -167,8 +167,8 @@ def test_an_empty_answer_is_nudged_once_and_then_ends_without_a_report() -> None
     assert decide(transcript) == AskModel(notes=(NUDGE_EMPTY,))
     take(transcript, says(""))
     ending = decide(transcript)
-    assert ending == Ending(completed=False, reason=StopReason.NO_FINAL_REPORT)
-    assert isinstance(ending, Ending)
+    assert ending == Outcome(completed=False, reason=StopReason.NO_FINAL_REPORT)
+    assert isinstance(ending, Outcome)
     assert "No tool call succeeded" in final_report(ending, transcript)
 
 
@@ -177,7 +177,7 @@ def test_an_answer_cut_off_by_length_is_asked_to_go_on_and_joined() -> None:
     take(transcript, says("First half, ", finish_reason="length"))
     assert decide(transcript) == AskModel(notes=(GO_ON,))
     take(transcript, says("second half."))
-    assert decide(transcript) == Ending(
+    assert decide(transcript) == Outcome(
         completed=True, reason=StopReason.FINAL_REPORT, report="First half, second half."
     )
 
@@ -187,8 +187,8 @@ def test_an_answer_that_is_cut_off_for_ever_ends_the_run_and_keeps_its_words() -
     for _ in range(4):
         take(transcript, says("more ", finish_reason="length"))
     ending = decide(transcript)
-    assert ending == Ending(completed=False, reason=StopReason.NO_FINAL_REPORT)
-    assert isinstance(ending, Ending)
+    assert ending == Outcome(completed=False, reason=StopReason.NO_FINAL_REPORT)
+    assert isinstance(ending, Outcome)
     assert "more more more more" in final_report(ending, transcript)
 
 
@@ -221,8 +221,8 @@ def test_a_report_before_the_required_skill_is_answered_once_then_ends_the_run()
     assert "skill-1" in action.notes[0]
     take(transcript, says("Really done!"))
     ending = decide(transcript)
-    assert ending == Ending(completed=False, reason=StopReason.AGENT_INCOMPLETE)
-    assert isinstance(ending, Ending)
+    assert ending == Outcome(completed=False, reason=StopReason.AGENT_INCOMPLETE)
+    assert isinstance(ending, Outcome)
     assert "'weekly report' was never loaded" in final_report(ending, transcript)
 
 
@@ -232,7 +232,7 @@ def test_a_submitted_report_before_the_required_skill_counts_like_words() -> Non
     take(transcript, asks(early))
     assert isinstance(decide(transcript), AskModel)
     take(transcript, asks(early))
-    assert decide(transcript) == Ending(completed=False, reason=StopReason.AGENT_INCOMPLETE)
+    assert decide(transcript) == Outcome(completed=False, reason=StopReason.AGENT_INCOMPLETE)
 
 
 def test_mistakes_of_the_model_are_answered_with_what_it_needs() -> None:
@@ -263,7 +263,7 @@ def test_the_limit_on_steps_brings_one_last_call_without_tools() -> None:
     assert isinstance(action, AskModel)
     assert action.closing is StopReason.MAX_STEPS
     take(transcript, says("As far as I got."))
-    assert decide(transcript) == Ending(
+    assert decide(transcript) == Outcome(
         completed=False, reason=StopReason.MAX_STEPS, report="As far as I got."
     )
 
@@ -274,7 +274,7 @@ def test_calls_in_the_last_answer_do_not_run() -> None:
     turn = take(transcript, asks(("fake__wipe", {})))
     assert turn.calls[0].state is CallState.FAILED
     assert turn.calls[0].refused
-    assert decide(transcript) == Ending(completed=False, reason=StopReason.MAX_STEPS)
+    assert decide(transcript) == Outcome(completed=False, reason=StopReason.MAX_STEPS)
 
 
 def test_calls_beyond_the_limit_do_not_run_and_bring_the_last_call() -> None:
@@ -339,7 +339,7 @@ def test_a_call_with_an_unknown_outcome_is_named_in_the_report() -> None:
     transcript.settle()
     take(transcript, says("All done."))
     ending = decide(transcript)
-    assert isinstance(ending, Ending)
+    assert isinstance(ending, Outcome)
     assert final_report(ending, transcript).startswith("All done.\n\nNote of the engine:")
     assert "fake__wipe" in final_report(ending, transcript)
 

@@ -7,7 +7,7 @@ import dataclasses
 from agent_runtime.limits import Limits
 from agent_runtime.loop import NO_COST, AskModel
 from agent_runtime.messages import ModelAnswer, Usage, system_message, user_message
-from agent_runtime.outcome import Ending, StopReason
+from agent_runtime.outcome import Outcome, StopReason
 from agent_runtime.report import final_report
 from agent_runtime.testing import asks, says
 from agent_runtime.transcript import Transcript
@@ -55,7 +55,7 @@ def test_the_limit_on_tokens_brings_one_last_call_and_what_it_took_too_much_is_t
     assert closing(transcript) is StopReason.MAX_TOKENS
     take(transcript, used(says("As far as I got."), tokens=1_234))
     ending = decide(transcript)
-    assert ending == Ending(
+    assert ending == Outcome(
         completed=False, reason=StopReason.MAX_TOKENS, report="As far as I got."
     )
     assert final_report(ending, transcript) == (
@@ -74,7 +74,7 @@ def test_the_dearest_call_so_far_is_kept_for_the_report() -> None:
     assert closing(transcript) is StopReason.MAX_COST
     take(transcript, used(says("As far as I got."), cost=0.3))
     ending = decide(transcript)
-    assert ending == Ending(completed=False, reason=StopReason.MAX_COST, report="As far as I got.")
+    assert ending == Outcome(completed=False, reason=StopReason.MAX_COST, report="As far as I got.")
     assert final_report(ending, transcript) == "As far as I got.", "it kept the limit"
 
 
@@ -82,7 +82,7 @@ def test_a_single_dear_call_overshoots_and_by_how_much_is_told() -> None:
     transcript = new_transcript(max_cost_usd=0.5)
     take(transcript, used(says("All done."), cost=0.75))
     ending = decide(transcript)
-    assert ending == Ending(completed=True, reason=StopReason.FINAL_REPORT, report="All done.")
+    assert ending == Outcome(completed=True, reason=StopReason.FINAL_REPORT, report="All done.")
     assert final_report(ending, transcript) == (
         "All done.\n\nNote of the engine: the run cost 0.750000 USD, 0.250000 more than its limit "
         "of 0.500000."
@@ -94,7 +94,7 @@ def test_without_a_cost_there_is_no_second_call_and_the_account_says_why() -> No
     assert decide(transcript) == AskModel()
     work(transcript, cost=None)
     ending = decide(transcript)
-    assert ending == Ending(completed=False, reason=StopReason.MAX_COST, detail=NO_COST)
+    assert ending == Outcome(completed=False, reason=StopReason.MAX_COST, detail=NO_COST)
     assert (
         "It stopped because the limit on cost allows no further call of the model: the model's "
         "provider does not say what a call costs."
@@ -104,13 +104,15 @@ def test_without_a_cost_there_is_no_second_call_and_the_account_says_why() -> No
 def test_without_a_cost_no_other_limit_brings_the_closing_call_either() -> None:
     transcript = new_transcript(max_cost_usd=5.0, max_steps=1)
     work(transcript, cost=None)
-    assert decide(transcript) == Ending(completed=False, reason=StopReason.MAX_COST, detail=NO_COST)
+    assert decide(transcript) == Outcome(
+        completed=False, reason=StopReason.MAX_COST, detail=NO_COST
+    )
 
 
 def test_a_report_in_the_first_answer_needs_no_cost() -> None:
     transcript = new_transcript(max_cost_usd=5.0)
     take(transcript, used(says("All done."), cost=None))
-    assert decide(transcript) == Ending(
+    assert decide(transcript) == Outcome(
         completed=True, reason=StopReason.FINAL_REPORT, report="All done."
     )
 
