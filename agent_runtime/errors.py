@@ -1,7 +1,7 @@
 """What can go wrong outside the agent, and who acts on it how.
 
-RuntimeFault
-├── ModelFault              the model did not answer
+AgentRuntimeError
+├── ModelError              the model did not answer
 │   ├── ModelUnavailable    a fault of the world: try again later
 │   └── ModelRefused        final at once: a person has to change something
 │       └── ContextTooLong  the request does not fit the model's context window
@@ -15,15 +15,15 @@ Every message is one safe sentence: it may be shown to the caller and never hold
 """
 
 
-class RuntimeFault(Exception):
+class AgentRuntimeError(Exception):
     """Something outside the agent failed; `str()` is one sentence that is safe to show."""
 
 
-class ModelFault(RuntimeFault):
+class ModelError(AgentRuntimeError):
     """The model did not answer."""
 
 
-class ModelUnavailable(ModelFault):
+class ModelUnavailable(ModelError):
     """A fault of the world: 408, 409, 425, 429, 5xx, a cut or garbled answer, a stall.
 
     `retry_after` is what the provider asked for, in seconds, or None.
@@ -34,7 +34,7 @@ class ModelUnavailable(ModelFault):
         self.retry_after = retry_after
 
 
-class ModelRefused(ModelFault):
+class ModelRefused(ModelError):
     """Final at once: 400, 401, 402, 403, an unknown model. Trying again cannot help."""
 
 
@@ -50,9 +50,9 @@ class ContextTooLong(ModelRefused):
         self.window = window
 
 
-class CredentialNeeded(RuntimeFault):
+class CredentialNeeded(AgentRuntimeError):
     """The server wants a credential that is absent, does not open, or was refused."""
 
 
-class AddressRefused(RuntimeFault):
+class AddressRefused(AgentRuntimeError):
     """The address is private, malformed or otherwise not one that we connect to."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent_runtime.adaptation import Adaptation, left_out_note
-from agent_runtime.errors import ContextTooLong, ModelFault
+from agent_runtime.errors import ContextTooLong, ModelError
 from agent_runtime.llm.lessons import learn
 from agent_runtime.messages import ToolRequest
 from agent_runtime.ports import ModelRequest
@@ -16,7 +16,7 @@ from agent_runtime.ports import ModelRequest
 class Refusal(Exception):
     """A fault with all the words of the provider, which may teach what to ask instead."""
 
-    def __init__(self, fault: ModelFault, *, status: int, words: str) -> None:
+    def __init__(self, fault: ModelError, *, status: int, words: str) -> None:
         super().__init__()
         self.fault = fault
         self.status = status

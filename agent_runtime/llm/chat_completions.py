@@ -17,7 +17,7 @@ import httpx
 import stamina
 
 from agent_runtime.adaptation import Adaptation
-from agent_runtime.errors import ModelFault, ModelUnavailable
+from agent_runtime.errors import ModelError, ModelUnavailable
 from agent_runtime.llm import errors, providers
 from agent_runtime.llm.asked import Asked, Refusal, in_own_words
 from agent_runtime.llm.connections import (
@@ -43,10 +43,10 @@ MAX_ERROR_BYTES = 64_000
 PLAIN_ENCODINGS = frozenset(("", "identity", "none", "utf-8", "utf8"))  # some name a charset here
 COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x9c", b"\x78\x01", b"\x78\xda")
 
-GARBLED = "The model provider sent something that is not a chat completion ({what})."
+MALFORMED = "The model provider sent something that is not a chat completion ({what})."
 
 
-class OpenRouter:
+class ChatCompletionsModel:
     """The language model behind `base_url`, for any number of calls at once.
 
     `stall_seconds` is how long the provider may send nothing at all. Without an `api_key` no
@@ -70,7 +70,7 @@ class OpenRouter:
         self._headers = headers_of(api_key=api_key, referer=referer, title=title)
         self._timeouts = {"connect": CONNECT_SECONDS, "read": stall_seconds}
         self._bodies = RequestBodies(marks_cache=providers.marks_cache(host=self._url.host))
-        self._scrubber = errors.Scrubber.of(secrets=[api_key])
+        self._scrubber = errors.ProviderTextScrubber.of(secrets=[api_key])
         self._connections = Connections()
         self._known: dict[str, Adaptation] = {}  # by model: what holds for all its requests
 
@@ -90,7 +90,7 @@ class OpenRouter:
             async with asyncio.timeout(request.timeout):
                 try:
                     return await self._ask(request)
-                except ModelFault as fault:
+                except ModelError as fault:
                     first = fault.with_traceback(None)  # whose frames hold what was received
                 return await self._ask_again(request, first)
         except TimeoutError:
@@ -101,7 +101,7 @@ class OpenRouter:
         """Close the connections of the running event loop. Calls in flight fail."""
         await self._connections.close()
 
-    async def _ask_again(self, request: ModelRequest, first: ModelFault) -> ModelAnswer:
+    async def _ask_again(self, request: ModelRequest, first: ModelError) -> ModelAnswer:
         """Wait and ask once more, or raise the first fault again.
 
         The retrying begins with the fault in hand: setting it up costs as much as a tenth of
@@ -172,7 +172,7 @@ class OpenRouter:
             raise await self._refusal_of_status(response, asked.request)
         encoding = _encoding(response)
         if encoding not in PLAIN_ENCODINGS:  # not asked for, and a small body could hold a huge one
-            raise ModelUnavailable(GARBLED.format(what=f"{encoding[:20]} encoding"))
+            raise ModelUnavailable(MALFORMED.format(what=f"{encoding[:20]} encoding"))
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         async with contextlib.aclosing(chunks_of(response)) as chunks:
             try:
@@ -182,7 +182,7 @@ class OpenRouter:
                     return self._answer(body, response, asked)
             except (ValueError, RecursionError):
                 what = self._scrubber.excerpt(kind[:50]) or "no content type"
-                raise ModelUnavailable(GARBLED.format(what=what)) from None
+                raise ModelUnavailable(MALFORMED.format(what=what)) from None
         status = errors.status_of_error(error)
         raise self._refusal(status, f"code {status}", error, response, asked.request)
 
@@ -220,7 +220,7 @@ class OpenRouter:
         self, status: int, code: str, error: Any, response: httpx.Response, request: ModelRequest
     ) -> Refusal:
         words = words_of(error)
-        fault = errors.fault(
+        fault = errors.classify_status(
             status=status,
             code=code,
             detail=self._scrubber.excerpt(errors.detail_of_error(error)),

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from agent_runtime.errors import ContextTooLong, ModelFault, ModelRefused, ModelUnavailable
+from agent_runtime.errors import ContextTooLong, ModelError, ModelRefused, ModelUnavailable
 from agent_runtime.llm.words import detail_of, says_too_long, window_in
 from agent_runtime.net.redaction import Redactor
 from agent_runtime.text import clean_text
@@ -22,7 +22,7 @@ LONGEST_DETAIL = 300
 MAX_NESTED = 3  # errors within errors
 REMOVED = "[removed]"
 
-PASSING = frozenset((408, 409, 425, 429))
+RETRYABLE = frozenset((408, 409, 425, 429))
 FIRST_SERVER_ERROR = 500
 
 REFUSALS = {
@@ -98,14 +98,14 @@ ADVICE = (
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|ck)[-_][\w*.-]{8,}")
 
 
-class Scrubber:
+class ProviderTextScrubber:
     """Makes a provider's text fit to be shown: clean, short, and without the API key."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
 
     @classmethod
-    def of(cls, *, secrets: Iterable[str]) -> Scrubber:
+    def of(cls, *, secrets: Iterable[str]) -> ProviderTextScrubber:
         """Return a scrubber of these secrets, in the encodings that `redaction` names."""
         return cls(Redactor(secrets=secrets, replacement=REMOVED))
 
@@ -123,7 +123,7 @@ class Scrubber:
         return text if len(text) <= LONGEST_DETAIL else text[: LONGEST_DETAIL - 1] + "…"
 
 
-def fault(
+def classify_status(
     *,
     status: int,
     code: str,
@@ -131,7 +131,7 @@ def fault(
     model: str,
     retry_after: float | None,
     words: str = "",
-) -> ModelFault:
+) -> ModelError:
     """Return the fault that a status stands for.
 
     `code` names it for people (HTTP 429); `detail` is the provider's text, ready to be shown, and
@@ -140,7 +140,7 @@ def fault(
     if (status in (400, 422) or status >= FIRST_SERVER_ERROR) and says_too_long(words):
         sentence = _sentence(TOO_LONG.format(code=code, model=model), detail)
         return ContextTooLong(sentence, window=window_in(words))
-    if status in PASSING or status >= FIRST_SERVER_ERROR:
+    if status in RETRYABLE or status >= FIRST_SERVER_ERROR:
         reason = "is busy" if status == 429 else "failed"
         sentence = _sentence(f"The model provider {reason} ({code})", detail)
         return ModelUnavailable(sentence, retry_after=retry_after)

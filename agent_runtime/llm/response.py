@@ -23,7 +23,7 @@ MAX_PEEK = 4_096  # blank bytes before the first that tells what an answer is
 
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # loads() would make one each time
 
-CUT = "The model provider's answer was cut off."
+DISCONNECTED = "The model provider's answer was cut off."
 TOO_LONG = "The model provider's answer is larger than any answer may be."
 
 _FIELDS = (b"data", b"event", b"id", b"retry", b"error")  # of an event stream
@@ -112,7 +112,7 @@ def _take_last(reader: EventReader, completion: StreamedCompletion) -> None:
     except (ValueError, RecursionError):  # half an event
         over = False
     if not over and not completion.finished:
-        raise ModelUnavailable(CUT)
+        raise ModelUnavailable(DISCONNECTED)
 
 
 def _take(payloads: Iterable[bytes], completion: StreamedCompletion) -> bool:

@@ -13,7 +13,7 @@ import structlog
 from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
 
 from agent_runtime.mcp.argument_schema import Checker, compile_schema
-from agent_runtime.mcp.errors import DESCRIPTIONS, Answered, Fault, NoAnswer
+from agent_runtime.mcp.errors import DESCRIPTIONS, Answered, NoAnswer, ToolServerFailure
 from agent_runtime.mcp.jsonrpc import METHOD_NOT_FOUND
 from agent_runtime.mcp.results import safe_text
 from agent_runtime.mcp.schema_walk import UnusableSchema
@@ -59,7 +59,7 @@ class Catalogue:
     tools: Mapping[str, ListedTool]
     era: Era
     left_out: Mapping[str, str] = field(default_factory=dict)
-    cut_by: Fault | None = None
+    cut_by: ToolServerFailure | None = None
     weight: int = 0
 
     @property
@@ -136,7 +136,7 @@ async def list_catalogue(
     """
     found = _Collected(scrubber)
     cursor: str | None = None
-    cut_by: Fault | None = None
+    cut_by: ToolServerFailure | None = None
     for number in range(1, MAX_PAGES + 1):
         try:
             page = _page(await session.list_page(cursor=cursor))
@@ -144,7 +144,7 @@ async def list_catalogue(
             if number == 1:
                 _check_first(error)
                 break
-            cut_by = error.fault if isinstance(error, NoAnswer) else Fault.REJECTED
+            cut_by = error.fault if isinstance(error, NoAnswer) else ToolServerFailure.REJECTED
             log.warning("tool_page_failed", server=server, page=number, fault=cut_by.value)
             break
         await found.add(page["tools"])
@@ -169,7 +169,7 @@ def _page(found: Any) -> dict[str, Any]:
     """Return a page with its list of tools. Raises NoAnswer where it has none."""
     page = {"tools": found} if isinstance(found, list) else found
     if not isinstance(page, dict) or not isinstance(page.get("tools"), list):
-        raise NoAnswer(Fault.GARBLED)
+        raise NoAnswer(ToolServerFailure.MALFORMED)
     return page
 
 
@@ -185,7 +185,7 @@ def _check_first(error: NoAnswer | Answered) -> None:
     if isinstance(error, NoAnswer):
         raise error
     if error.error.code != METHOD_NOT_FOUND:
-        raise NoAnswer(Fault.REJECTED, error.error.message)
+        raise NoAnswer(ToolServerFailure.REJECTED, error.error.message)
 
 
 def _examined(listed: Any, scrubber: Scrubber) -> ListedTool:

@@ -13,7 +13,14 @@ import structlog
 from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.mcp.cache import CatalogueCache
 from agent_runtime.mcp.catalogue import Catalogue, ListedTool, list_catalogue
-from agent_runtime.mcp.errors import AWAY, PASSING, Answered, Exchange, Fault, NoAnswer
+from agent_runtime.mcp.errors import (
+    AWAY,
+    RETRYABLE,
+    Answered,
+    Exchange,
+    NoAnswer,
+    ToolServerFailure,
+)
 from agent_runtime.mcp.results import render_error, render_result
 from agent_runtime.mcp.session import Era, Session
 from agent_runtime.mcp.telling import call_failed, state_after
@@ -26,15 +33,24 @@ LIST_SECONDS = 30.0  # for listing one server's tools, connecting included
 SHORT_TRIES = 3  # the first and two more
 SHORT_WAITS = {"wait_initial": 0.1, "wait_max": 1.0, "wait_jitter": 0.2}
 SPARE_SECONDS = 5.0  # that the transport waits longer than the call, so that the call decides
-BREAKING = frozenset({Fault.DEADLINE, Fault.CUT, Fault.GARBLED, Fault.SESSION_UNCLEAR})
-POSSIBLY_OLD = frozenset({Fault.REJECTED, Fault.GARBLED})  # what the old transport answers
+SESSION_BREAKING = frozenset(
+    {
+        ToolServerFailure.DEADLINE,
+        ToolServerFailure.DISCONNECTED,
+        ToolServerFailure.MALFORMED,
+        ToolServerFailure.SESSION_UNCLEAR,
+    }
+)
+POSSIBLY_OLD = frozenset(
+    {ToolServerFailure.REJECTED, ToolServerFailure.MALFORMED}
+)  # what the old transport answers
 BAD_REQUEST = 400
 UNAUTHORIZED = 401
 
 # How the Python SDK answers any request before `initialize`, and hardly another.
 NOT_INITIALIZED = "invalid request parameters"
 
-LISTED_AGAIN = PASSING | {Fault.SESSION_GONE}
+LISTED_AGAIN = RETRYABLE | {ToolServerFailure.SESSION_GONE}
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +68,7 @@ class _Sending:
 
     def worth_a_try(self, error: Exception) -> bool:
         """Tell whether a fault may pass, and another try does no harm."""
-        passing = isinstance(error, NoAnswer) and error.fault in PASSING
+        passing = isinstance(error, NoAnswer) and error.fault in RETRYABLE
         return passing and (self.repeatable or not self.exchange.sent)
 
 
@@ -111,7 +127,7 @@ class Connection:
                     key=self.access.catalogue_key, make=self._list
                 )
         except TimeoutError:
-            self._note(NoAnswer(Fault.DEADLINE))
+            self._note(NoAnswer(ToolServerFailure.DEADLINE))
         except NoAnswer as error:
             self._note(error)
         else:
@@ -137,9 +153,9 @@ class Connection:
                 result = await self._with_tries(sending)
         except TimeoutError:
             self._retire()
-            return self._failure(NoAnswer(Fault.DEADLINE), sending)
+            return self._failure(NoAnswer(ToolServerFailure.DEADLINE), sending)
         except NoAnswer as error:
-            if error.fault is Fault.CREDENTIAL:
+            if error.fault is ToolServerFailure.CREDENTIAL:
                 self._note(error)
             return self._failure(error, sending)
         except Answered as answered:
@@ -166,11 +182,11 @@ class Connection:
             return await self._once(sending)
         except NoAnswer as error:
             refused = sending.exchange.status == UNAUTHORIZED and sending.exchange.in_session
-            lost = error.fault is Fault.SESSION_GONE
+            lost = error.fault is ToolServerFailure.SESSION_GONE
             if sending.session_replaced or not (lost or refused):
                 raise
             sending.session_replaced = True
-            if error.fault is Fault.SESSION_UNCLEAR:
+            if error.fault is ToolServerFailure.SESSION_UNCLEAR:
                 await self._session()  # is it the credential? The call itself stays in doubt
                 raise
         sending.exchange.reset()
@@ -188,10 +204,10 @@ class Connection:
                 exchange=exchange,
             )
         except NoAnswer as error:
-            if error.fault is Fault.SESSION_GONE or exchange.status == UNAUTHORIZED:
+            if error.fault is ToolServerFailure.SESSION_GONE or exchange.status == UNAUTHORIZED:
                 self._lost_session = True
                 session.retire()
-            elif error.fault in BREAKING or exchange.status == BAD_REQUEST:
+            elif error.fault in SESSION_BREAKING or exchange.status == BAD_REQUEST:
                 session.retire()
             raise
         except Answered as answered:
@@ -232,7 +248,7 @@ class Connection:
     async def _if_old(self, session: Session, error: NoAnswer) -> NoAnswer:
         """Return the fault of opening a session, or that the server has the old transport."""
         if error.fault in POSSIBLY_OLD and await session.speaks_old_transport():
-            return NoAnswer(Fault.OLD_TRANSPORT)
+            return NoAnswer(ToolServerFailure.OLD_TRANSPORT)
         return error
 
     async def _list(self) -> Catalogue:

@@ -7,16 +7,16 @@ from enum import StrEnum
 from typing import Any
 
 
-class Fault(StrEnum):
+class ToolServerFailure(StrEnum):
     """Why a request to a server has no usable answer."""
 
     ADDRESS = "address"  # not one that we connect to; nothing was sent
     UNREACHABLE = "unreachable"  # no connection; nothing was sent
     DEADLINE = "deadline"  # no whole answer in time
-    CUT = "cut"  # the connection broke while we sent or waited
+    DISCONNECTED = "cut"  # the connection broke while we sent or waited
     TOO_LARGE = "too large"  # more bytes, events or values than we take
     ENCODED = "encoded"  # compressed, although we ask for plain bytes
-    GARBLED = "garbled"  # not the protocol
+    MALFORMED = "garbled"  # not the protocol
     REDIRECT = "redirect"  # to another address
     CREDENTIAL = "credential"  # 401
     FORBIDDEN = "forbidden"  # 403
@@ -30,50 +30,57 @@ class Fault(StrEnum):
 
 
 DESCRIPTIONS = {
-    Fault.ADDRESS: "its address is not one that may be connected to",
-    Fault.UNREACHABLE: "it cannot be reached",
-    Fault.DEADLINE: "it did not answer in time",
-    Fault.CUT: "the connection broke before the answer was complete",
-    Fault.TOO_LARGE: "its answer was too large",
-    Fault.ENCODED: "its answer was compressed, which is not accepted",
-    Fault.GARBLED: "its answer did not follow the protocol",
-    Fault.REDIRECT: "it redirects to another address",
-    Fault.CREDENTIAL: "it did not accept the credential",
-    Fault.FORBIDDEN: "it forbids this (403)",
-    Fault.BUSY: "it is too busy",
-    Fault.SERVER_ERROR: "it failed with a server error",
-    Fault.REJECTED: "it rejected the request",
-    Fault.VERSION: "it does not speak a version of the protocol that we do",
-    Fault.OLD_TRANSPORT: "it speaks the old HTTP+SSE transport; give its Streamable HTTP address "
-    "(often /mcp)",
-    Fault.SESSION_GONE: "it ended the session",
-    Fault.SESSION_UNCLEAR: "it answered that something is wrong with a session",
+    ToolServerFailure.ADDRESS: "its address is not one that may be connected to",
+    ToolServerFailure.UNREACHABLE: "it cannot be reached",
+    ToolServerFailure.DEADLINE: "it did not answer in time",
+    ToolServerFailure.DISCONNECTED: "the connection broke before the answer was complete",
+    ToolServerFailure.TOO_LARGE: "its answer was too large",
+    ToolServerFailure.ENCODED: "its answer was compressed, which is not accepted",
+    ToolServerFailure.MALFORMED: "its answer did not follow the protocol",
+    ToolServerFailure.REDIRECT: "it redirects to another address",
+    ToolServerFailure.CREDENTIAL: "it did not accept the credential",
+    ToolServerFailure.FORBIDDEN: "it forbids this (403)",
+    ToolServerFailure.BUSY: "it is too busy",
+    ToolServerFailure.SERVER_ERROR: "it failed with a server error",
+    ToolServerFailure.REJECTED: "it rejected the request",
+    ToolServerFailure.VERSION: "it does not speak a version of the protocol that we do",
+    ToolServerFailure.OLD_TRANSPORT: (
+        "it speaks the old HTTP+SSE transport; give its Streamable HTTP address (often /mcp)"
+    ),
+    ToolServerFailure.SESSION_GONE: "it ended the session",
+    ToolServerFailure.SESSION_UNCLEAR: "it answered that something is wrong with a session",
 }
 NO_CREDENTIAL = "it asks for a credential (401), and it is set up without one"
 
 # The server says, or we know, that the call was not carried out.
-NOT_DONE = frozenset(
+NOT_EXECUTED = frozenset(
     {
-        Fault.ADDRESS,
-        Fault.UNREACHABLE,
-        Fault.REDIRECT,
-        Fault.CREDENTIAL,
-        Fault.FORBIDDEN,
-        Fault.BUSY,
-        Fault.REJECTED,
-        Fault.VERSION,
-        Fault.OLD_TRANSPORT,
-        Fault.SESSION_GONE,
+        ToolServerFailure.ADDRESS,
+        ToolServerFailure.UNREACHABLE,
+        ToolServerFailure.REDIRECT,
+        ToolServerFailure.CREDENTIAL,
+        ToolServerFailure.FORBIDDEN,
+        ToolServerFailure.BUSY,
+        ToolServerFailure.REJECTED,
+        ToolServerFailure.VERSION,
+        ToolServerFailure.OLD_TRANSPORT,
+        ToolServerFailure.SESSION_GONE,
     }
 )
 
 # Worth another short try, where that does no harm.
-PASSING = frozenset(
-    {Fault.UNREACHABLE, Fault.CUT, Fault.BUSY, Fault.SERVER_ERROR, Fault.SESSION_UNCLEAR}
+RETRYABLE = frozenset(
+    {
+        ToolServerFailure.UNREACHABLE,
+        ToolServerFailure.DISCONNECTED,
+        ToolServerFailure.BUSY,
+        ToolServerFailure.SERVER_ERROR,
+        ToolServerFailure.SESSION_UNCLEAR,
+    }
 )
 
 # A server that is away when a run starts may be back later in it.
-AWAY = PASSING | {Fault.DEADLINE, Fault.SESSION_GONE}
+AWAY = RETRYABLE | {ToolServerFailure.DEADLINE, ToolServerFailure.SESSION_GONE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +104,7 @@ class Exchange:
     sent: bool = False
     status: int = 0
     in_session: bool = False
-    fault: Fault | None = None
+    fault: ToolServerFailure | None = None
     detail: str = ""
     answered: bool = False
     error: ServerError | None = None
@@ -117,7 +124,7 @@ class Exchange:
 class NoAnswer(Exception):
     """A request ended without a usable answer; `detail` is what the server said, uncleaned."""
 
-    def __init__(self, fault: Fault, detail: str = "") -> None:
+    def __init__(self, fault: ToolServerFailure, detail: str = "") -> None:
         super().__init__(fault.value)
         self.fault = fault
         self.detail = detail
@@ -126,7 +133,7 @@ class NoAnswer(Exception):
 class Refused(Exception):
     """The answer is not one that we take."""
 
-    def __init__(self, fault: Fault, detail: str = "") -> None:
+    def __init__(self, fault: ToolServerFailure, detail: str = "") -> None:
         super().__init__(fault.value)
         self.fault = fault
         self.detail = detail

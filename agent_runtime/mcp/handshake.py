@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import httpcore2
 import httpx2
 
-from agent_runtime.mcp.errors import Exchange, Fault
+from agent_runtime.mcp.errors import Exchange, ToolServerFailure
 from agent_runtime.mcp.refusals import older_versions
 from agent_runtime.mcp.response_checks import Body
 from agent_runtime.mcp.sse import EVENT_END, parse_event
@@ -31,7 +31,7 @@ async def ask_older(
     newest = body["params"]["protocolVersion"]
     words = f"{exchange.error.message} {exchange.error.data}" if exchange.error else ""
     versions = older_versions(words=f"{words} {exchange.detail}", asked=newest)
-    if versions is None or exchange.fault not in (None, Fault.REJECTED):
+    if versions is None or exchange.fault not in (None, ToolServerFailure.REJECTED):
         return refused
     headers = httpx2.Headers(request.headers)
     del headers["content-length"]
@@ -41,9 +41,9 @@ async def ask_older(
         answer = await send(httpx2.Request("POST", request.url, headers=headers, json=body))
         if answer is not None and exchange.error is None:
             return answer
-        if exchange.fault not in (None, Fault.REJECTED):
+        if exchange.fault not in (None, ToolServerFailure.REJECTED):
             return None
-    exchange.fault, exchange.answered = Fault.VERSION, False
+    exchange.fault, exchange.answered = ToolServerFailure.VERSION, False
     return None
 
 

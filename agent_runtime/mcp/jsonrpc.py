@@ -16,7 +16,7 @@ from typing import Any
 
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from agent_runtime.mcp.errors import Fault, Refused, ServerError
+from agent_runtime.mcp.errors import Refused, ServerError, ToolServerFailure
 from agent_runtime.mcp.json_budget import LIGHT, TooHeavy, load
 from agent_runtime.text import clean, clean_text
 
@@ -83,9 +83,9 @@ def read(message: bytes) -> Any:
     try:
         return load(message)
     except TooHeavy:
-        raise Refused(Fault.TOO_LARGE) from None
+        raise Refused(ToolServerFailure.TOO_LARGE) from None
     except ValueError:
-        raise Refused(Fault.GARBLED) from None
+        raise Refused(ToolServerFailure.MALFORMED) from None
 
 
 def answer_in(found: Any, asked: Envelope) -> Answer | None:
@@ -205,5 +205,5 @@ def _agreed(version: Any) -> str:
     if version == FIRST_DRAFT:
         return HANDSHAKE_PROTOCOL_VERSIONS[0]
     if version not in HANDSHAKE_PROTOCOL_VERSIONS:
-        raise Refused(Fault.VERSION, version)
+        raise Refused(ToolServerFailure.VERSION, version)
     return version

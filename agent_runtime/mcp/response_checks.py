@@ -9,7 +9,7 @@ from enum import Enum
 import httpcore2
 import httpx2
 
-from agent_runtime.mcp.errors import Exchange, Fault, Refused
+from agent_runtime.mcp.errors import Exchange, Refused, ToolServerFailure
 from agent_runtime.mcp.jsonrpc import Answer, Envelope, answer_in, read, words_of
 from agent_runtime.mcp.refusals import (
     MAX_REFUSAL_BYTES,
@@ -23,9 +23,9 @@ from agent_runtime.mcp.sse import events_of
 MAX_ANSWER_BYTES = 4_000_000  # of one answer, all its events together
 MAX_BLANK_BYTES = 64_000  # before the first byte that tells what an answer is
 FAULTS = {
-    401: Fault.CREDENTIAL,
-    403: Fault.FORBIDDEN,
-    **dict.fromkeys((408, 425, 429, 503), Fault.BUSY),
+    401: ToolServerFailure.CREDENTIAL,
+    403: ToolServerFailure.FORBIDDEN,
+    **dict.fromkeys((408, 425, 429, 503), ToolServerFailure.BUSY),
 }
 GREETINGS = ("initialize", "server/discover")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -49,7 +49,7 @@ def check_head(request: httpx2.Request, status: int, headers: httpx2.Headers) ->
     """Refuse what the status line and the headers already tell. Raises Refused."""
     encodings = headers.get("content-encoding", "").lower().split(",")
     if any(each.strip() in ENCODINGS for each in encodings):
-        raise Refused(Fault.ENCODED)
+        raise Refused(ToolServerFailure.ENCODED)
     if 300 <= status < 400:
         _check_redirect(request, status, headers)
 
@@ -59,10 +59,10 @@ def _check_redirect(request: httpx2.Request, status: int, headers: httpx2.Header
     try:
         target = request.url.join(headers["location"])
     except (KeyError, httpx2.InvalidURL):
-        raise Refused(Fault.REDIRECT) from None
+        raise Refused(ToolServerFailure.REDIRECT) from None
     stays = origin(target) == origin(request.url) and not target.userinfo
     if status not in (307, 308) or not stays:
-        raise Refused(Fault.REDIRECT, address(target))
+        raise Refused(ToolServerFailure.REDIRECT, address(target))
 
 
 def origin(url: httpx2.URL) -> tuple[str, str, int | None]:
@@ -99,7 +99,7 @@ class Body:
         """Return the whole body."""
         while await self._more():
             if len(self._seen) > MAX_ANSWER_BYTES:
-                raise Refused(Fault.TOO_LARGE)
+                raise Refused(ToolServerFailure.TOO_LARGE)
         return bytes(self._seen)
 
     async def stream(self) -> AsyncGenerator[bytes]:
@@ -132,7 +132,7 @@ def read_answer(
     answer = _answer(body, form, asked)
     if exchange.status < 400:
         if answer is None:
-            raise Refused(Fault.GARBLED)
+            raise Refused(ToolServerFailure.MALFORMED)
         if answer.error is not None:
             check_session(answer.error.message, answer, asked, exchange)
         return answer
@@ -140,15 +140,15 @@ def read_answer(
     if len(body) <= MAX_REFUSAL_BYTES and (answer is None or answer.error is not None):
         check_session(words, answer, asked, exchange)
     if exchange.status == 404 and exchange.in_session:
-        raise Refused(Fault.SESSION_GONE)
+        raise Refused(ToolServerFailure.SESSION_GONE)
     if exchange.status in FAULTS:
         why = challenge(headers.get_list("www-authenticate"))
         raise Refused(FAULTS[exchange.status], why or words)
     if answer is not None:
         return answer
     if exchange.status >= 500:
-        raise Refused(Fault.SERVER_ERROR)
-    raise Refused(Fault.REJECTED, words)
+        raise Refused(ToolServerFailure.SERVER_ERROR)
+    raise Refused(ToolServerFailure.REJECTED, words)
 
 
 def _answer(body: bytes, form: Form, asked: Envelope) -> Answer | None:
@@ -156,7 +156,7 @@ def _answer(body: bytes, form: Form, asked: Envelope) -> Answer | None:
         try:
             return answer_in(read(body), asked)
         except Refused as refusal:
-            if refusal.fault is Fault.TOO_LARGE:
+            if refusal.fault is ToolServerFailure.TOO_LARGE:
                 raise
             return None
     if form is Form.EVENTS:
@@ -179,6 +179,6 @@ def check_session(words: str, answer: Answer | None, asked: Envelope, exchange: 
         own_id=answer is not None and answer.own_id,
     )
     if found is SessionWord.UNGREETED or (found is SessionWord.LOST and exchange.in_session):
-        raise Refused(Fault.SESSION_GONE)
+        raise Refused(ToolServerFailure.SESSION_GONE)
     if found is SessionWord.MENTIONED and exchange.in_session and exchange.status != 404:
-        raise Refused(Fault.SESSION_UNCLEAR, words)
+        raise Refused(ToolServerFailure.SESSION_UNCLEAR, words)

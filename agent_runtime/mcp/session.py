@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from agent_runtime.errors import AddressRefused, CredentialNeeded
 from agent_runtime.mcp.access import ServerAccess
-from agent_runtime.mcp.errors import Answered, Exchange, Fault, NoAnswer
+from agent_runtime.mcp.errors import Answered, Exchange, NoAnswer, ToolServerFailure
 from agent_runtime.mcp.response_checks import MAX_ANSWER_BYTES
 from agent_runtime.mcp.transport import CappedTransport, HeaderMaps
 from agent_runtime.net.address_guard import AddressGuard
@@ -33,9 +33,9 @@ _TOOL_LIST: TypeAdapter[Any] = TypeAdapter(types.ListToolsResult)
 
 # The first words of the SDK's own errors, in place of an answer.
 _SDK_WORDS = {
-    "Failed to parse": Fault.GARBLED,
-    "SSE stream": Fault.CUT,
-    "Connection closed": Fault.CUT,
+    "Failed to parse": ToolServerFailure.MALFORMED,
+    "SSE stream": ToolServerFailure.DISCONNECTED,
+    "Connection closed": ToolServerFailure.DISCONNECTED,
 }
 
 # The SDK logs what servers send, whole, and what we send to them.
@@ -75,9 +75,9 @@ class Session:
         try:
             self._transport = CappedTransport(access=access, guard=guard, time_limit=time_limit)
         except AddressRefused:
-            raise NoAnswer(Fault.ADDRESS) from None
+            raise NoAnswer(ToolServerFailure.ADDRESS) from None
         except CredentialNeeded:
-            raise NoAnswer(Fault.CREDENTIAL) from None
+            raise NoAnswer(ToolServerFailure.CREDENTIAL) from None
         self._url = access.url
         self._era = era
         self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
@@ -150,7 +150,7 @@ class Session:
             await asyncio.wait({self._owner}, timeout=1)
 
     async def _own(self) -> None:
-        error = NoAnswer(Fault.CUT)
+        error = NoAnswer(ToolServerFailure.DISCONNECTED)
         try:
             async with (
                 httpx2.AsyncClient(transport=self._transport, trust_env=False) as http,
@@ -198,12 +198,12 @@ class Session:
         except MCPError as error:
             _settle(job.answer, error)
         except Exception:  # noqa: BLE001  (the edge to the SDK, fed by a stranger)
-            _settle(job.answer, NoAnswer(Fault.GARBLED))
+            _settle(job.answer, NoAnswer(ToolServerFailure.MALFORMED))
         else:
             if not job.answer.done():
                 job.answer.set_result(result)
         finally:
-            _settle(job.answer, NoAnswer(Fault.CUT))
+            _settle(job.answer, NoAnswer(ToolServerFailure.DISCONNECTED))
 
     async def _ask(
         self,
@@ -213,7 +213,7 @@ class Session:
     ) -> Any:
         """Send a request and return the result that its exchange holds afterwards."""
         if self.retired:
-            raise NoAnswer(Fault.CUT)
+            raise NoAnswer(ToolServerFailure.DISCONNECTED)
         waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._jobs.put_nowait(_Job(request=request, adapter=adapter, answer=waiting))
         try:
@@ -225,7 +225,7 @@ class Session:
         if found.error is not None:
             raise Answered(found.error)
         if not found.answered:
-            raise NoAnswer(Fault.GARBLED)
+            raise NoAnswer(ToolServerFailure.MALFORMED)
         return found.result
 
     def _fail_waiting(self, error: NoAnswer) -> None:
@@ -235,7 +235,7 @@ class Session:
         while not self._jobs.empty():
             job = self._jobs.get_nowait()
             if job is not None:
-                _settle(job.answer, NoAnswer(Fault.CUT))
+                _settle(job.answer, NoAnswer(ToolServerFailure.DISCONNECTED))
 
 
 def _look_at(owner: asyncio.Task[None]) -> None:
@@ -259,18 +259,18 @@ def _reason(raised: Exception, exchange: Exchange) -> NoAnswer:
     if exchange.fault is not None:
         return NoAnswer(exchange.fault, exchange.detail)
     if exchange.error is not None:
-        return NoAnswer(Fault.REJECTED, exchange.error.message)
+        return NoAnswer(ToolServerFailure.REJECTED, exchange.error.message)
     if isinstance(raised, NoAnswer):
         return raised
-    return NoAnswer(_known_fault(raised) or Fault.GARBLED)
+    return NoAnswer(_known_failure(raised) or ToolServerFailure.MALFORMED)
 
 
-def _known_fault(error: Exception) -> Fault | None:
+def _known_failure(error: Exception) -> ToolServerFailure | None:
     """Return what an error of the SDK's own making means."""
     if not isinstance(error, MCPError):
         return None
     if error.code == types.REQUEST_TIMEOUT and error.message.endswith("timed out"):
-        return Fault.DEADLINE
+        return ToolServerFailure.DEADLINE
     for words, fault in _SDK_WORDS.items():
         if error.message.startswith(words):
             return fault

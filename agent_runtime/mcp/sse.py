@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from agent_runtime.mcp.errors import Fault, Refused
+from agent_runtime.mcp.errors import Refused, ToolServerFailure
 from agent_runtime.mcp.jsonrpc import read
 
 EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r")
@@ -33,7 +33,7 @@ class Event:
         try:
             return read(self.data)
         except Refused as refusal:
-            if refusal.fault is Fault.TOO_LARGE:
+            if refusal.fault is ToolServerFailure.TOO_LARGE:
                 raise
             return None
 

@@ -10,7 +10,7 @@ from typing import NoReturn
 import httpcore2
 import httpx2
 
-from agent_runtime.mcp.errors import Exchange, Fault, Refused
+from agent_runtime.mcp.errors import Exchange, Refused, ToolServerFailure
 from agent_runtime.mcp.jsonrpc import Envelope, answer_in, asked_by_server, for_sdk
 from agent_runtime.mcp.response_checks import BYTE_ORDER_MARK, MAX_ANSWER_BYTES, Body, check_session
 from agent_runtime.mcp.sse import EVENT_END, Event, parse_event
@@ -49,7 +49,7 @@ class EventStream(httpx2.AsyncByteStream):
             while (chunk := await self._next(chunks)) is not None:
                 size += len(chunk)
                 if size > MAX_ANSWER_BYTES:
-                    self._refuse(Fault.TOO_LARGE)
+                    self._refuse(ToolServerFailure.TOO_LARGE)
                 searched = max(0, len(held) - 3)
                 held += chunk
                 start = 0
@@ -61,18 +61,18 @@ class EventStream(httpx2.AsyncByteStream):
         if held and (event := await self._read(bytes(held))):
             yield event
         if self._nonsense and not self._exchange.answered:
-            self._refuse(Fault.GARBLED)
+            self._refuse(ToolServerFailure.MALFORMED)
 
     async def _read(self, block: bytes) -> bytes:
         """Return a block of lines as the SDK takes it, empty where it is of no use."""
         self._events += 1
         if self._events > MAX_ANSWER_EVENTS:
-            self._refuse(Fault.TOO_LARGE)
+            self._refuse(ToolServerFailure.TOO_LARGE)
         event = parse_event(block)
         if event.id:
             self._at_event(event.id)
         if event.name == b"endpoint" and self._asked.method != "tools/call":
-            self._refuse(Fault.OLD_TRANSPORT)
+            self._refuse(ToolServerFailure.OLD_TRANSPORT)
         if not event.data:
             return block.removeprefix(BYTE_ORDER_MARK)  # an id, a time to wait, a comment
         async with turn(size=len(block)):
@@ -94,7 +94,7 @@ class EventStream(httpx2.AsyncByteStream):
         self._exchange.take(error=answer.error, result=answer.result)
         return event.with_data(passed_on)
 
-    def _refuse(self, fault: Fault, detail: str = "") -> NoReturn:
+    def _refuse(self, fault: ToolServerFailure, detail: str = "") -> NoReturn:
         self._exchange.fault, self._exchange.detail = fault, detail
         raise httpx2.SSEError(f"No answer: {fault}.")
 
@@ -103,9 +103,9 @@ class EventStream(httpx2.AsyncByteStream):
             async with asyncio.timeout_at(self._deadline):
                 return await anext(chunks, None)
         except TimeoutError:
-            self._refuse(Fault.DEADLINE)
+            self._refuse(ToolServerFailure.DEADLINE)
         except (httpcore2.NetworkError, httpcore2.ProtocolError):
-            self._exchange.fault = Fault.CUT
+            self._exchange.fault = ToolServerFailure.DISCONNECTED
             raise httpx2.ReadError("The connection broke.") from None
 
     async def aclose(self) -> None:

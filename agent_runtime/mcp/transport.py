@@ -21,7 +21,7 @@ from mcp.shared.inbound import MCP_METHOD_HEADER, mcp_param_headers
 
 from agent_runtime.errors import AddressRefused, CredentialNeeded
 from agent_runtime.mcp.access import ServerAccess
-from agent_runtime.mcp.errors import Exchange, Fault, Refused
+from agent_runtime.mcp.errors import Exchange, Refused, ToolServerFailure
 from agent_runtime.mcp.handshake import ask_older, begins_with_endpoint, until_answered
 from agent_runtime.mcp.jsonrpc import Envelope, for_sdk
 from agent_runtime.mcp.response_checks import Body, Form, check_head, origin, read_answer
@@ -172,7 +172,9 @@ class CappedTransport(httpx2.AsyncBaseTransport):
                 return await self._checked(request, asked, exchange, response, deadline)
         except FAULTS as error:
             fault, detail = _fault_of(error, sent=exchange.sent)
-            exchange.fault, exchange.detail = (Fault.CUT, "") if resuming else (fault, detail)
+            exchange.fault, exchange.detail = (
+                (ToolServerFailure.DISCONNECTED, "") if resuming else (fault, detail)
+            )
             if isinstance(error, httpcore2.LocalProtocolError):  # it cannot even be written
                 exchange.sent = resuming
         return None
@@ -181,7 +183,7 @@ class CappedTransport(httpx2.AsyncBaseTransport):
         self, request: httpx2.Request, asked: Envelope, exchange: Exchange
     ) -> httpcore2.Request:
         if origin(request.url) != origin(self._template):
-            raise Refused(Fault.REDIRECT)
+            raise Refused(ToolServerFailure.REDIRECT)
         address = self._address
         ours = request.url == self._template
         headers = httpx2.Headers(request.headers)
@@ -263,23 +265,25 @@ class CappedTransport(httpx2.AsyncBaseTransport):
             self._by_event.popitem(last=False)
 
 
-def _fault_of(error: Exception, *, sent: bool) -> tuple[Fault, str]:
+def _fault_of(error: Exception, *, sent: bool) -> tuple[ToolServerFailure, str]:
     """Return what an exception means for the request, and what the server said of it."""
     match error:
         case Refused():
             return error.fault, error.detail
         case AddressRefused():
-            return Fault.ADDRESS, ""
+            return ToolServerFailure.ADDRESS, ""
         case TimeoutError():
-            return Fault.DEADLINE if sent else Fault.UNREACHABLE, ""
+            return ToolServerFailure.DEADLINE if sent else ToolServerFailure.UNREACHABLE, ""
         case httpcore2.LocalProtocolError():
-            return Fault.REJECTED, ""
+            return ToolServerFailure.REJECTED, ""
     if isinstance(error, NETWORK):
-        return Fault.CUT if sent else Fault.UNREACHABLE, ""
+        return ToolServerFailure.DISCONNECTED if sent else ToolServerFailure.UNREACHABLE, ""
     raise error
 
 
-def _stand_in(request: httpx2.Request, asked: Envelope, fault: Fault | None) -> httpx2.Response:
+def _stand_in(
+    request: httpx2.Request, asked: Envelope, fault: ToolServerFailure | None
+) -> httpx2.Response:
     """Return what the SDK gets for an answer that we do not have."""
     if request.method != "POST" or not asked.asks:
         return httpx2.Response(405)

@@ -8,7 +8,7 @@ from functools import partial
 
 from django.conf import settings
 
-from agent_runtime.llm.chat_completions import OpenRouter
+from agent_runtime.llm.chat_completions import ChatCompletionsModel
 from agent_runtime.mcp.cache import CatalogueCache
 from agent_runtime.mcp.toolset import McpTools
 from agent_runtime.net.address_guard import AddressGuard
@@ -54,7 +54,7 @@ class Resources:
         notifier = ChangeNotifier()
         return cls(
             environment=environment,
-            model=OpenRouter(
+            model=ChatCompletionsModel(
                 base_url=environment.openrouter_base_url,
                 api_key=environment.openrouter_api_key.get_secret_value(),
                 stall_seconds=environment.caylex_model_stall_seconds,

@@ -14,7 +14,7 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from agent_runtime.errors import ModelFault, ModelRefused, ModelUnavailable
+from agent_runtime.errors import ModelError, ModelRefused, ModelUnavailable
 from agent_runtime.messages import CallState, ModelAnswer, ToolResult, Usage
 from agent_runtime.report import MOST_NAMED, facts_of
 from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
@@ -96,7 +96,7 @@ async def lose_the_owner(database: Database, claim: Claim) -> None:
     ],
 )
 async def test_a_task_that_fails_at_the_model_says_what_it_had_done(
-    database: Database, fault: ModelFault, attempt: int, error: str
+    database: Database, fault: ModelError, attempt: int, error: str
 ) -> None:
     task, claim = await database.run(claimed_task)
     await drive(database, ScriptedModel((first_step(), UNAVAILABLE)), tools(), claim)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent_runtime.errors import ModelUnavailable
-from agent_runtime.llm.errors import fault
+from agent_runtime.llm.errors import classify_status
 from agent_runtime.outcome import StopReason
 from tasks_app.failures import FATAL, REMEDIES, Cause, cause_of
 from tasks_app.worker.journal.outcomes import after_crash, after_model_error
@@ -30,7 +30,7 @@ REASONS = {
 
 def error_of(status: int, *, attempt: int = 1) -> str:
     """Return what the engine writes when it gives up at this answer of the provider."""
-    said = fault(
+    said = classify_status(
         status=status,
         code=f"HTTP {status}",
         detail="Given up after all (400)" if status == 402 else "no",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import stamina
 
-from agent_runtime.llm.chat_completions import OpenRouter
+from agent_runtime.llm.chat_completions import ChatCompletionsModel
 from agent_runtime.testing import FakeTools
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.worker.database import Database
@@ -59,7 +59,7 @@ async def test_the_outcome_is_right(database: Database, case: Case) -> None:
     tools = tools_of(case)
     with ScriptedModel() as server:
         server.script(*case.answers)
-        model = OpenRouter(base_url=server.base_url, api_key=KEY, stall_seconds=20)
+        model = ChatCompletionsModel(base_url=server.base_url, api_key=KEY, stall_seconds=20)
         await drive(database, model, tools, claim)
         await model.close()
     left = await database.run(kept, task)

@@ -7,7 +7,7 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from agent_runtime.errors import ContextTooLong, ModelFault
+from agent_runtime.errors import ContextTooLong, ModelError
 from agent_runtime.loop import AskModel, RunCalls, next_action
 from agent_runtime.messages import Call, CallState, ModelAnswer, ToolResult, Turn, user_message
 from agent_runtime.outcome import Outcome, StopReason
@@ -106,7 +106,7 @@ class Driver:
         started_at = active.clock()
         try:
             answer = await self._ask(active, action)
-        except ModelFault as fault:
+        except ModelError as fault:
             return await self._release_after_error(active, action, fault)
         if answer is None:
             return False
@@ -179,7 +179,7 @@ class Driver:
         return outcomes.handed_back()
 
     async def _release_after_error(
-        self, active: ActiveTask, action: AskModel, fault: ModelFault
+        self, active: ActiveTask, action: AskModel, fault: ModelError
     ) -> bool:
         """Let the task go after a fault of the model, unless only its own time was up.
 
@@ -200,7 +200,7 @@ class Driver:
         return True
 
 
-def _ending_of(action: AskModel, fault: ModelFault) -> Outcome | None:
+def _ending_of(action: AskModel, fault: ModelError) -> Outcome | None:
     """Return how the run ends where asking again is of no use."""
     if action.closing:
         return Outcome(completed=False, reason=action.closing)

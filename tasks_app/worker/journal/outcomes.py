@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from agent_runtime.errors import ModelFault, ModelUnavailable
+from agent_runtime.errors import ModelError, ModelUnavailable
 from agent_runtime.outcome import Outcome, StopReason
 from agent_runtime.report import facts_of, failed_report, final_report
 from agent_runtime.transcript import Transcript
@@ -62,7 +62,7 @@ def failed(sentence: str) -> Release:
     )
 
 
-def after_model_error(fault: ModelFault, *, attempt: int, max_attempts: int) -> Release:
+def after_model_error(fault: ModelError, *, attempt: int, max_attempts: int) -> Release:
     """The model did not answer for the `attempt`-th time in a row: wait, or give up."""
     if not isinstance(fault, ModelUnavailable):
         return failed(str(fault))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from agent_runtime.llm.chat_completions import OpenRouter
+from agent_runtime.llm.chat_completions import ChatCompletionsModel
 from agent_runtime.messages import ModelAnswer
 from agent_runtime.ports import ModelRequest
 from tasks_app.worker.engine import Engine, install
@@ -20,7 +20,7 @@ __all__ = ["Engine", "install"]
 KILLED = 9
 
 
-class PoisonedModel(OpenRouter):
+class PoisonedModel(ChatCompletionsModel):
     """A model whose client crashes the process for some prompts."""
 
     async def complete(self, request: ModelRequest) -> ModelAnswer:
@@ -44,7 +44,7 @@ def _shorten_pauses(seconds: float) -> None:
 if "FAULTS_POISON" in os.environ:
     from tasks_app.worker import resources
 
-    setattr(resources, "OpenRouter", PoisonedModel)  # noqa: B010
+    setattr(resources, "ChatCompletionsModel", PoisonedModel)  # noqa: B010
     _shorten_pauses(0.2)
 
 if "FAULTS_WAIT" in os.environ:

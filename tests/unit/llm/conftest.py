@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from agent_runtime.llm.chat_completions import OpenRouter
+from agent_runtime.llm.chat_completions import ChatCompletionsModel
 from tests.support.model_server import ScriptedModel
 
 KEY = "sk-test-0123456789"
@@ -19,7 +19,7 @@ def server() -> Iterator[ScriptedModel]:
 
 
 @pytest.fixture
-async def model(server: ScriptedModel) -> AsyncIterator[OpenRouter]:
-    adapter = OpenRouter(base_url=server.base_url, api_key=KEY, stall_seconds=20)
+async def model(server: ScriptedModel) -> AsyncIterator[ChatCompletionsModel]:
+    adapter = ChatCompletionsModel(base_url=server.base_url, api_key=KEY, stall_seconds=20)
     yield adapter
     await adapter.close()

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from agent_runtime.llm.chat_completions import OpenRouter
+from agent_runtime.llm.chat_completions import ChatCompletionsModel
 from agent_runtime.messages import (
     ModelAnswer,
     Tool,
@@ -39,7 +39,9 @@ REQUEST = ModelRequest(model="test/model", messages=[user_message("Hello")])
 SEARCH = Tool(name="search", description="Find.", schema={"type": "object"})
 
 
-async def test_a_streamed_answer_in_words(server: ScriptedModel, model: OpenRouter) -> None:
+async def test_a_streamed_answer_in_words(
+    server: ScriptedModel, model: ChatCompletionsModel
+) -> None:
     server.script(say("Good morning"))
     assert await model.complete(REQUEST) == ModelAnswer(
         message={"role": "assistant", "content": "Good morning"},
@@ -50,7 +52,9 @@ async def test_a_streamed_answer_in_words(server: ScriptedModel, model: OpenRout
     )
 
 
-async def test_the_request_is_what_the_api_wants(server: ScriptedModel, model: OpenRouter) -> None:
+async def test_the_request_is_what_the_api_wants(
+    server: ScriptedModel, model: ChatCompletionsModel
+) -> None:
     server.script(say("ok"))
     await model.complete(ModelRequest(model="m", messages=REQUEST.messages, tools=[SEARCH]))
     (request,) = server.requests
@@ -65,7 +69,7 @@ async def test_the_request_is_what_the_api_wants(server: ScriptedModel, model: O
 
 async def test_without_a_key_no_authorization_is_sent(server: ScriptedModel) -> None:
     server.script(say("ok"))
-    model = OpenRouter(
+    model = ChatCompletionsModel(
         base_url=server.base_url + "/", api_key="", stall_seconds=5, referer="http://a", title="T"
     )
     await model.complete(REQUEST)
@@ -76,7 +80,7 @@ async def test_without_a_key_no_authorization_is_sent(server: ScriptedModel) -> 
     assert (request.headers["http-referer"], request.headers["x-title"]) == ("http://a", "T")
 
 
-async def test_parallel_tool_calls(server: ScriptedModel, model: OpenRouter) -> None:
+async def test_parallel_tool_calls(server: ScriptedModel, model: ChatCompletionsModel) -> None:
     server.script(ask(("search", {"q": "ä"}), ("search", {"q": "b"})))
     answer = await model.complete(REQUEST)
     assert answer.finish_reason == "tool_calls"
@@ -87,7 +91,7 @@ async def test_parallel_tool_calls(server: ScriptedModel, model: OpenRouter) -> 
 
 
 async def test_reasoning_is_echoed_as_it_was_received(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     call = {"index": 0, "id": "c", "type": "function", "function": {"name": "search"}}
     details = [{"type": "reasoning.text", "text": "Let ", "index": 0}]
@@ -118,7 +122,7 @@ async def test_reasoning_is_echoed_as_it_was_received(
 
 
 async def test_a_server_that_does_not_stream_is_understood(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     body = completion({"role": "assistant", "content": "Hi"}, id=None)
     server.script(plain(body, x_request_id="req-7"))
@@ -127,7 +131,7 @@ async def test_a_server_that_does_not_stream_is_understood(
 
 
 async def test_leading_blanks_and_comments_are_no_answer_yet(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     body = json.dumps(completion({"content": "Hi"})).encode()
     server.script(
@@ -141,14 +145,14 @@ async def test_leading_blanks_and_comments_are_no_answer_yet(
 async def test_comments_keep_a_slow_answer_alive(server: ScriptedModel) -> None:
     waiting = [part for _ in range(6) for part in (b": wait\n\n", Pause(0.2))]
     server.script(stream(*waiting, delta(content="Hi"), delta("stop")))
-    model = OpenRouter(base_url=server.base_url, api_key="", stall_seconds=0.8)
+    model = ChatCompletionsModel(base_url=server.base_url, api_key="", stall_seconds=0.8)
     assert (await model.complete(REQUEST)).text == "Hi"
     await model.close()
     assert len(server.requests) == 1
 
 
 async def test_a_character_cut_in_two_by_the_stream_is_whole_again(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     text = event(delta(content="ä€😀"))
     raw = json.dumps(delta(content="ä€😀"), ensure_ascii=False).encode()
@@ -159,7 +163,7 @@ async def test_a_character_cut_in_two_by_the_stream_is_whole_again(
 
 
 async def test_an_answer_without_its_last_mark_counts_when_it_was_finished(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     server.script(stream(delta(content="Hi"), delta("length"), done=False))
     answer = await model.complete(REQUEST)
@@ -167,7 +171,7 @@ async def test_an_answer_without_its_last_mark_counts_when_it_was_finished(
 
 
 async def test_a_stream_held_open_after_its_end_does_not_hold_us(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     server.script(stream(delta(content="Hi"), delta("stop"), b"data: [DONE]\n\n", Hold()))
     async with asyncio.timeout(15):
@@ -175,7 +179,7 @@ async def test_a_stream_held_open_after_its_end_does_not_hold_us(
 
 
 async def test_a_connection_is_kept_for_the_next_request(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     server.script(say("one"), plain(completion({"content": "two"})), say("three"))
     for _ in range(3):
@@ -184,7 +188,7 @@ async def test_a_connection_is_kept_for_the_next_request(
 
 
 async def test_a_kept_connection_that_was_closed_meanwhile_is_no_try(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     body = json.dumps(completion({"content": "Hi"})).encode()
@@ -198,7 +202,7 @@ async def test_a_kept_connection_that_was_closed_meanwhile_is_no_try(
 
 @pytest.mark.parametrize("size", [1_000, 3_000_000])
 async def test_a_transcript_of_any_size_arrives_whole(
-    server: ScriptedModel, model: OpenRouter, size: int
+    server: ScriptedModel, model: ChatCompletionsModel, size: int
 ) -> None:
     server.script(say("ok"))
     await model.complete(ModelRequest(model="m", messages=[user_message("ä" * size)]))
@@ -210,7 +214,7 @@ async def test_three_hundred_calls_run_at_once_on_one_client() -> None:
     count = 300
     reply = stream(UntilRequests(count), delta(content="Hi"), delta("stop"))
     with ScriptedModel(answer=lambda _: reply) as server:
-        model = OpenRouter(base_url=server.base_url, api_key=KEY, stall_seconds=60)
+        model = ChatCompletionsModel(base_url=server.base_url, api_key=KEY, stall_seconds=60)
         answers = await asyncio.gather(*[model.complete(REQUEST) for _ in range(count)])
         await model.close()
     assert [each.text for each in answers] == ["Hi"] * count
@@ -219,7 +223,7 @@ async def test_three_hundred_calls_run_at_once_on_one_client() -> None:
 
 def test_each_event_loop_has_connections_of_its_own(server: ScriptedModel) -> None:
     server.script(say("one"), say("two"))
-    model = OpenRouter(base_url=server.base_url, api_key=KEY, stall_seconds=5)
+    model = ChatCompletionsModel(base_url=server.base_url, api_key=KEY, stall_seconds=5)
 
     async def once() -> str:
         text = (await model.complete(REQUEST)).text
@@ -234,13 +238,13 @@ def test_each_event_loop_has_connections_of_its_own(server: ScriptedModel) -> No
 )
 def test_an_address_that_cannot_be_used_is_refused_at_once(base_url: str) -> None:
     with pytest.raises(ValueError, match="OPENROUTER_BASE_URL") as caught:
-        OpenRouter(base_url=base_url, api_key="", stall_seconds=5)
+        ChatCompletionsModel(base_url=base_url, api_key="", stall_seconds=5)
     assert "secret" not in str(caught.value)
 
 
 def test_the_key_is_in_no_repr_and_a_broken_one_is_refused() -> None:
-    model = OpenRouter(base_url="http://host/v1", api_key=KEY, stall_seconds=5)
+    model = ChatCompletionsModel(base_url="http://host/v1", api_key=KEY, stall_seconds=5)
     assert repr(model) == "OpenRouter('host')"
     with pytest.raises(ValueError, match="OPENROUTER_API_KEY") as caught:
-        OpenRouter(base_url="http://host/v1", api_key="sk-\nsecret", stall_seconds=5)
+        ChatCompletionsModel(base_url="http://host/v1", api_key="sk-\nsecret", stall_seconds=5)
     assert "secret" not in str(caught.value)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 import stamina
 
-from agent_runtime.errors import ModelFault, ModelRefused, ModelUnavailable
-from agent_runtime.llm.chat_completions import OpenRouter
+from agent_runtime.errors import ModelError, ModelRefused, ModelUnavailable
+from agent_runtime.llm.chat_completions import ChatCompletionsModel
 from agent_runtime.messages import user_message
 from agent_runtime.ports import ModelRequest
 from tests.support.model_server import (
@@ -44,15 +44,15 @@ def no_waiting() -> Iterator[None]:
         yield
 
 
-async def fault(model: OpenRouter, request: ModelRequest = REQUEST) -> ModelFault:
-    with pytest.raises(ModelFault) as caught:
+async def fault(model: ChatCompletionsModel, request: ModelRequest = REQUEST) -> ModelError:
+    with pytest.raises(ModelError) as caught:
         await model.complete(request)
     return caught.value
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 529])
 async def test_a_fault_of_the_world_is_tried_twice_and_raised(
-    server: ScriptedModel, model: OpenRouter, status: int
+    server: ScriptedModel, model: ChatCompletionsModel, status: int
 ) -> None:
     error = {"error": {"message": "try later"}}
     server.script(*[plain(error, status=status, retry_after="0")] * 3)
@@ -63,7 +63,9 @@ async def test_a_fault_of_the_world_is_tried_twice_and_raised(
     assert len(server.requests) == 2
 
 
-async def test_the_second_try_may_succeed(server: ScriptedModel, model: OpenRouter) -> None:
+async def test_the_second_try_may_succeed(
+    server: ScriptedModel, model: ChatCompletionsModel
+) -> None:
     server.script(plain({}, status=503), say("Hi"))
     assert (await model.complete(REQUEST)).text == "Hi"
     assert server.requests[0].body == server.requests[1].body
@@ -71,7 +73,7 @@ async def test_the_second_try_may_succeed(server: ScriptedModel, model: OpenRout
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 402, 403, 404, 413, 422])
 async def test_a_refusal_is_final_at_once(
-    server: ScriptedModel, model: OpenRouter, status: int
+    server: ScriptedModel, model: ChatCompletionsModel, status: int
 ) -> None:
     server.script(plain({"error": {"message": "no"}}, status=status, location=server.base_url))
     raised = await fault(model)
@@ -81,7 +83,7 @@ async def test_a_refusal_is_final_at_once(
 
 
 async def test_a_refused_key_is_told_without_the_providers_words(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     server.script(plain({"error": {"message": f"Incorrect key {KEY}"}}, status=401))
     assert str(await fault(model)) == (
@@ -103,7 +105,7 @@ async def test_a_refused_key_is_told_without_the_providers_words(
     ],
 )
 async def test_the_providers_words_are_shown_in_short(
-    server: ScriptedModel, model: OpenRouter, body: bytes, sentence: str
+    server: ScriptedModel, model: ChatCompletionsModel, body: bytes, sentence: str
 ) -> None:
     server.script(Reply([body], 400))
     raised = str(await fault(model))
@@ -113,7 +115,7 @@ async def test_the_providers_words_are_shown_in_short(
 
 
 async def test_a_long_wait_is_raised_and_not_slept(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     server.script(plain(ERROR, status=429, retry_after="6"), say("not asked for"))
     raised = await fault(model)
@@ -123,7 +125,7 @@ async def test_a_long_wait_is_raised_and_not_slept(
 
 
 async def test_a_wait_of_an_age_is_cut_to_a_quarter_of_an_hour(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     server.script(plain(ERROR, status=503, retry_after="Fri, 31 Dec 2100 23:59:59 GMT"))
     raised = await fault(model)
@@ -132,7 +134,7 @@ async def test_a_wait_of_an_age_is_cut_to_a_quarter_of_an_hour(
 
 
 async def test_a_date_to_try_again_at_counts_from_the_date_of_the_answer(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     """Whatever the clock of this machine says."""
     error = plain(
@@ -160,9 +162,9 @@ async def test_a_date_to_try_again_at_counts_from_the_date_of_the_answer(
 )
 async def test_an_error_with_a_good_status_is_classified_by_its_code(
     server: ScriptedModel,
-    model: OpenRouter,
+    model: ChatCompletionsModel,
     body: dict[str, object],
-    kind: type[ModelFault],
+    kind: type[ModelError],
     tries: int,
 ) -> None:
     server.script(*[plain(body)] * 3)
@@ -180,7 +182,7 @@ async def test_an_error_with_a_good_status_is_classified_by_its_code(
     ],
 )
 async def test_an_error_in_mid_stream_ends_it(
-    server: ScriptedModel, model: OpenRouter, chunk: dict[str, object] | bytes, kind: type
+    server: ScriptedModel, model: ChatCompletionsModel, chunk: dict[str, object] | bytes, kind: type
 ) -> None:
     server.script(*[stream(delta(content="Half an ans"), chunk, Hold())] * 2)
     raised = await fault(model)
@@ -203,7 +205,7 @@ async def test_an_error_in_mid_stream_ends_it(
     ],
 )
 async def test_a_cut_answer_is_tried_again(
-    server: ScriptedModel, model: OpenRouter, reply: Reply
+    server: ScriptedModel, model: ChatCompletionsModel, reply: Reply
 ) -> None:
     server.script(reply, reply)
     raised = await fault(model)
@@ -231,7 +233,7 @@ async def test_a_cut_answer_is_tried_again(
     ],
 )
 async def test_a_garbled_answer_is_tried_again(
-    server: ScriptedModel, model: OpenRouter, reply: Reply
+    server: ScriptedModel, model: ChatCompletionsModel, reply: Reply
 ) -> None:
     server.script(reply, reply)
     assert isinstance(await fault(model), ModelUnavailable)
@@ -239,7 +241,7 @@ async def test_a_garbled_answer_is_tried_again(
 
 
 async def test_a_page_instead_of_an_answer_is_named(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     page = Reply([b"<html></html>"], headers={"Content-Type": "text/html; charset=utf-8"})
     server.script(page, page)
@@ -251,14 +253,14 @@ async def test_a_page_instead_of_an_answer_is_named(
 @pytest.mark.parametrize("reply", [Reply([Hold()]), stream(delta(content="H"), Hold())])
 async def test_a_stall_is_noticed(server: ScriptedModel, reply: Reply) -> None:
     server.script(reply, reply)
-    model = OpenRouter(base_url=server.base_url, api_key="", stall_seconds=0.2)
+    model = ChatCompletionsModel(base_url=server.base_url, api_key="", stall_seconds=0.2)
     assert str(await fault(model)) == "The model provider sent nothing for 0.2 seconds."
     await model.close()
     assert len(server.requests) == 2
 
 
 async def test_a_trickle_does_not_outlast_the_time_limit(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     server.script(stream(*[part for _ in range(600) for part in (b": \n\n", Pause(0.1))]))
     raised = await fault(model, ModelRequest(model="m", messages=[], timeout=0.5))
@@ -268,10 +270,10 @@ async def test_a_trickle_does_not_outlast_the_time_limit(
     assert len(server.requests) == 1
 
 
-async def test_nobody_at_the_address_is_a_fault_of_the_world(model: OpenRouter) -> None:
+async def test_nobody_at_the_address_is_a_fault_of_the_world(model: ChatCompletionsModel) -> None:
     with ScriptedModel() as gone:
         pass
-    away = OpenRouter(base_url=gone.base_url, api_key=KEY, stall_seconds=5)
+    away = ChatCompletionsModel(base_url=gone.base_url, api_key=KEY, stall_seconds=5)
     raised = await fault(away)
     await away.close()
     assert isinstance(raised, ModelUnavailable)
@@ -279,12 +281,14 @@ async def test_nobody_at_the_address_is_a_fault_of_the_world(model: OpenRouter) 
 
 
 async def test_a_name_that_does_not_exist_is_a_fault_of_the_world() -> None:
-    away = OpenRouter(base_url="http://nobody.invalid/v1", api_key=KEY, stall_seconds=5)
+    away = ChatCompletionsModel(base_url="http://nobody.invalid/v1", api_key=KEY, stall_seconds=5)
     assert "could not be reached" in str(await fault(away))
     await away.close()
 
 
-async def test_cancelling_hangs_up_at_once(server: ScriptedModel, model: OpenRouter) -> None:
+async def test_cancelling_hangs_up_at_once(
+    server: ScriptedModel, model: ChatCompletionsModel
+) -> None:
     server.script(stream(delta(content="Hi"), Hold()), say("not asked for"))
     asking = asyncio.create_task(model.complete(REQUEST))
     while not server.requests:
@@ -297,7 +301,7 @@ async def test_cancelling_hangs_up_at_once(server: ScriptedModel, model: OpenRou
 
 
 async def test_cancelling_between_two_tries_asks_no_more(
-    server: ScriptedModel, model: OpenRouter, caplog: pytest.LogCaptureFixture
+    server: ScriptedModel, model: ChatCompletionsModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.script(plain(ERROR, status=429, retry_after="5"), say("not asked for"))
     with stamina.set_testing(False):
@@ -311,7 +315,7 @@ async def test_cancelling_between_two_tries_asks_no_more(
 
 
 async def test_the_wait_between_two_tries_is_short_and_as_long_as_the_provider_says(
-    server: ScriptedModel, model: OpenRouter, caplog: pytest.LogCaptureFixture
+    server: ScriptedModel, model: ChatCompletionsModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     with stamina.set_testing(False):
         server.script(plain(ERROR, status=429, retry_after="0.25"), say("Hi"))
@@ -334,7 +338,7 @@ async def test_the_wait_between_two_tries_is_short_and_as_long_as_the_provider_s
     ],
 )
 async def test_an_answer_of_a_hundred_megabytes_is_dropped_early(
-    server: ScriptedModel, model: OpenRouter, reply: Reply
+    server: ScriptedModel, model: ChatCompletionsModel, reply: Reply
 ) -> None:
     server.script(reply, reply)
     tracemalloc.start()
@@ -349,7 +353,7 @@ async def test_an_answer_of_a_hundred_megabytes_is_dropped_early(
 
 async def test_the_key_is_in_no_fault_and_no_log(
     server: ScriptedModel,
-    model: OpenRouter,
+    model: ChatCompletionsModel,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -369,7 +373,7 @@ async def test_the_key_is_in_no_fault_and_no_log(
 
 
 async def test_half_a_character_and_nul_reach_nobody(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     server.script(stream(delta(content="a\x00\ud800"), delta(x="\x1b"), delta("stop")))
     answer = await model.complete(REQUEST)
@@ -378,7 +382,7 @@ async def test_half_a_character_and_nul_reach_nobody(
 
 
 async def test_numbers_that_are_not_finite_reach_nobody(
-    server: ScriptedModel, model: OpenRouter
+    server: ScriptedModel, model: ChatCompletionsModel
 ) -> None:
     body = json.dumps(completion({"content": "Hi", "x": 1}))
     server.script(Reply([body.replace('"x": 1', '"x": [NaN, 1e999]').encode()], headers=JSON))

@@ -7,12 +7,12 @@ import datetime
 
 import pytest
 
-from agent_runtime.errors import ModelFault, ModelRefused, ModelUnavailable
+from agent_runtime.errors import ModelError, ModelRefused, ModelUnavailable
 from agent_runtime.llm.errors import (
     LONGEST_DETAIL,
-    Scrubber,
+    ProviderTextScrubber,
+    classify_status,
     detail_of_error,
-    fault,
     parse_retry_after,
     status_of_error,
 )
@@ -20,8 +20,8 @@ from agent_runtime.llm.errors import (
 NOW = datetime.datetime(2026, 11, 23, 12, 0, tzinfo=datetime.UTC)
 
 
-def fault_of(status: int, detail: str = "") -> ModelFault:
-    return fault(
+def fault_of(status: int, detail: str = "") -> ModelError:
+    return classify_status(
         status=status, code=f"HTTP {status}", detail=detail, model="a/model", retry_after=None
     )
 
@@ -121,13 +121,13 @@ def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | N
 def test_an_excerpt_holds_no_key_in_any_form() -> None:
     key = "sk-or/v1+secret~value"
     encoded = base64.b64encode(key.encode()).decode()
-    scrubber = Scrubber.of(secrets=[key])
+    scrubber = ProviderTextScrubber.of(secrets=[key])
     text = scrubber.excerpt(f"{key} {encoded} sk-or%2Fv1%2Bsecret~value sk-proj-abcd****wxyz")
     assert text == "[removed] [removed] [removed] [removed]"
     assert "secret" not in repr(scrubber)
 
 
 def test_an_excerpt_is_one_short_clean_line() -> None:
-    text = Scrubber.of(secrets=[""]).excerpt("a\n\n b\x00\x1b " + "x" * 1_000)
+    text = ProviderTextScrubber.of(secrets=[""]).excerpt("a\n\n b\x00\x1b " + "x" * 1_000)
     assert text.startswith("a b xxx")
     assert len(text) == LONGEST_DETAIL

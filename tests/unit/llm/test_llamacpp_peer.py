@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent_runtime.errors import ContextTooLong
-from agent_runtime.llm.chat_completions import OpenRouter
+from agent_runtime.llm.chat_completions import ChatCompletionsModel
 from agent_runtime.messages import (
     Tool,
     assistant_message,
@@ -51,7 +51,7 @@ def base_url() -> Iterator[str]:
 
 @pytest.mark.timeout(300)
 async def test_a_turn_with_a_tool_offered_and_one_with_its_result(base_url: str) -> None:
-    model = OpenRouter(base_url=base_url, api_key="", stall_seconds=120)
+    model = ChatCompletionsModel(base_url=base_url, api_key="", stall_seconds=120)
     messages = [system_message("Answer briefly."), user_message("How many tickets are open?")]
     request = ModelRequest(model="smollm2", messages=messages, tools=[COUNT])
     first = await model.complete(request)
@@ -79,7 +79,7 @@ async def test_a_turn_with_a_tool_offered_and_one_with_its_result(base_url: str)
 
 @pytest.mark.timeout(300)
 async def test_a_transcript_beyond_its_context_is_refused_in_its_own_words(base_url: str) -> None:
-    model = OpenRouter(base_url=base_url, api_key="", stall_seconds=120)
+    model = ChatCompletionsModel(base_url=base_url, api_key="", stall_seconds=120)
     request = ModelRequest(model="smollm2", messages=[user_message("word " * 20_000)])
     words = r"\(HTTP 400\): .*exceeds the available context size"
     with pytest.raises(ContextTooLong, match=words) as refusal:

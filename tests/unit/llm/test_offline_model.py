@@ -19,7 +19,7 @@ import uvicorn
 
 from agent_runtime.builtin_tools import load_skill, read_skill_file, submit_report
 from agent_runtime.errors import ModelRefused
-from agent_runtime.llm.chat_completions import OpenRouter
+from agent_runtime.llm.chat_completions import ChatCompletionsModel
 from agent_runtime.mcp.results import DATA, ERROR
 from agent_runtime.messages import (
     Message,
@@ -147,7 +147,7 @@ class Run:
     """The runtime in small: asks, calls, and asks again until there is a report."""
 
     def __init__(self, base_url: str, tools: Sequence[Tool], answer: Callable[..., str]) -> None:
-        self.model = OpenRouter(base_url=base_url, api_key="", stall_seconds=20)
+        self.model = ChatCompletionsModel(base_url=base_url, api_key="", stall_seconds=20)
         self.tools = tools
         self.answer = answer
         self.steps: list[Asked] = []
@@ -302,7 +302,7 @@ async def test_its_usage_counts_words_and_has_no_cost(base_url: str) -> None:
 
 
 async def test_an_unknown_model_is_refused(base_url: str) -> None:
-    model = OpenRouter(base_url=base_url, api_key="", stall_seconds=20)
+    model = ChatCompletionsModel(base_url=base_url, api_key="", stall_seconds=20)
     with pytest.raises(ModelRefused, match=r"\(HTTP 404\).*The only model here is offline/"):
         await model.complete(ModelRequest(model="openai/gpt", messages=[user_message("Hi")]))
     await model.close()
@@ -322,7 +322,7 @@ def test_streamed_or_not_the_answer_is_the_same(base_url: str) -> None:
     whole = httpx.post(f"{base_url}/chat/completions", json=body, trust_env=False).json()
 
     async def streamed() -> str:
-        model = OpenRouter(base_url=base_url, api_key="", stall_seconds=20)
+        model = ChatCompletionsModel(base_url=base_url, api_key="", stall_seconds=20)
         answer = await model.complete(ModelRequest(model=MODEL, messages=[user_message("Hi")]))
         await model.close()
         return answer.text

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent_runtime.errors import ModelUnavailable
-from agent_runtime.llm.chat_completions import OpenRouter
+from agent_runtime.llm.chat_completions import ChatCompletionsModel
 from agent_runtime.messages import user_message
 from agent_runtime.net.tls import tls_context
 from agent_runtime.ports import ModelRequest
@@ -24,7 +24,7 @@ BODY = json.dumps(completion({"content": "Hi"})).encode()
 
 
 async def ask(base_url: str) -> str:
-    model = OpenRouter(base_url=base_url, api_key=KEY, stall_seconds=20)
+    model = ChatCompletionsModel(base_url=base_url, api_key=KEY, stall_seconds=20)
     try:
         return (await model.complete(REQUEST)).text
     finally:
@@ -98,8 +98,8 @@ def test_what_cannot_be_read_is_named_when_the_model_is_set_up(
 ) -> None:
     monkeypatch.setenv(variable, str(tmp_path / "missing"))
     with pytest.raises(ValueError, match=f"^{variable}: .*missing: No such file or directory$"):
-        OpenRouter(base_url="https://host/v1", api_key="", stall_seconds=5)
-    OpenRouter(base_url="http://host/v1", api_key="", stall_seconds=5)
+        ChatCompletionsModel(base_url="https://host/v1", api_key="", stall_seconds=5)
+    ChatCompletionsModel(base_url="http://host/v1", api_key="", stall_seconds=5)
 
 
 def test_a_file_without_a_certificate_is_named(

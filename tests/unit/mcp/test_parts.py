@@ -13,7 +13,7 @@ import pytest
 from agent_runtime.mcp.argument_schema import compile_schema
 from agent_runtime.mcp.cache import CatalogueCache
 from agent_runtime.mcp.catalogue import Catalogue
-from agent_runtime.mcp.errors import Fault, NoAnswer
+from agent_runtime.mcp.errors import NoAnswer, ToolServerFailure
 from agent_runtime.mcp.json_budget import is_too_heavy
 from agent_runtime.mcp.naming import offered_names
 from agent_runtime.mcp.results import MAX_RESULT_BYTES, render_result, size_text
@@ -262,7 +262,7 @@ async def test_a_failed_listing_fails_those_who_waited_and_is_not_kept() -> None
     async def fail() -> Catalogue:
         made.append(1)
         await go.wait()
-        raise NoAnswer(Fault.UNREACHABLE)
+        raise NoAnswer(ToolServerFailure.UNREACHABLE)
 
     waiting = [asyncio.create_task(cache.get(key="k", make=fail)) for _ in range(3)]
     await asyncio.sleep(0)
