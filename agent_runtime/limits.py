@@ -29,7 +29,7 @@ class Spent:
 
     tokens: int = 0
     cost_usd: float = 0.0
-    dearest_call_usd: float = 0.0
+    max_call_cost_usd: float = 0.0
     cost_unknown: bool = False  # the provider gave none for a call
 
     def add(self, usage: Usage) -> None:
@@ -39,4 +39,4 @@ class Spent:
             self.cost_unknown = True
             return
         self.cost_usd += usage.cost_usd
-        self.dearest_call_usd = max(self.dearest_call_usd, usage.cost_usd)
+        self.max_call_cost_usd = max(self.max_call_cost_usd, usage.cost_usd)

@@ -15,7 +15,7 @@ from agent_runtime.prompt import (
     NUDGE_EMPTY,
     NUDGE_REPEATS,
     closing_note,
-    skill_order,
+    skill_instruction,
 )
 from agent_runtime.transcript import Transcript
 
@@ -85,7 +85,7 @@ def _reached(transcript: Transcript, now: float) -> StopReason | None:
         return StopReason.MAX_TOKENS
     if _cost_is_unknown(transcript):
         return StopReason.MAX_COST
-    reserve = spent.dearest_call_usd
+    reserve = spent.max_call_cost_usd
     if limits.max_cost_usd is not None and spent.cost_usd + reserve >= limits.max_cost_usd:
         return StopReason.MAX_COST
     return None
@@ -104,7 +104,7 @@ def _cost_is_unknown(transcript: Transcript) -> bool:
 
 
 def _after_calls(transcript: Transcript, turn: Turn, now: float) -> Action:
-    if transcript.must_load_skill and transcript.skill_orders > 1:
+    if transcript.must_load_skill and transcript.skill_reminders > 1:
         return Outcome(completed=False, reason=StopReason.AGENT_INCOMPLETE)
     last = turn.calls[-1]
     if last.request.name == SUBMIT_REPORT and last.state is CallState.SUCCEEDED:
@@ -159,10 +159,10 @@ def _after_words(transcript: Transcript, turn: Turn, now: float) -> Action:
     if answer.refusal:
         return _unfinished(transcript, turn, StopReason.AGENT_INCOMPLETE)
     if transcript.must_load_skill:
-        if transcript.skill_orders > 1:
+        if transcript.skill_reminders > 1:
             return Outcome(completed=False, reason=StopReason.AGENT_INCOMPLETE)
         assert transcript.skill is not None
-        return _ask(transcript, (skill_order(transcript.skill),), now)
+        return _ask(transcript, (skill_instruction(transcript.skill),), now)
     words = transcript.words
     if words and not transcript.is_written_call:
         odd = answer.finish is Finish.UNKNOWN

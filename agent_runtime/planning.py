@@ -14,7 +14,7 @@ from agent_runtime.builtin_tools import LOAD_SKILL, SUBMIT_REPORT
 from agent_runtime.finish import Finish
 from agent_runtime.limits import MAX_PARALLEL_CALLS
 from agent_runtime.messages import Call, CallState, ModelAnswer, Tool, ToolRequest, ToolResult
-from agent_runtime.prompt import CUT_CALL, skill_order
+from agent_runtime.prompt import CUT_CALL, skill_instruction
 from agent_runtime.text import clean
 from agent_runtime.transcript import Transcript
 
@@ -40,8 +40,8 @@ def plan_calls(
 ) -> list[Call]:
     """Return one call for each request of the answer, with `keys` as their identities.
 
-    1. Whatever cannot run has its result at once: see `_objection`. Of an answer that did not
-       end in good order nothing runs, not even what looks complete: it may be the beginning of
+    1. Whatever cannot run has its result at once: see `_rejection_reason`. Of an answer that did
+       not end in good order nothing runs, not even what looks complete: it may be the beginning of
        something longer.
     2. A lone, well-formed submit_report is accepted.
     3. Calls beyond the run's limit are CANCELLED, which ends the run (see `loop`).
@@ -57,7 +57,7 @@ def plan_calls(
         problem = (
             "No tool runs any more: answer in words."
             if closing
-            else _objection(request, answer, transcript, tool, arguments, toolbox)
+            else _rejection_reason(request, answer, transcript, tool, arguments, toolbox)
         )
         call = Call(
             key=key,
@@ -115,7 +115,7 @@ def _is_cut(request: ToolRequest, answer: ModelAnswer, arguments: object) -> boo
     return answer.finish is not Finish.ENDED
 
 
-def _objection(
+def _rejection_reason(
     request: ToolRequest,
     answer: ModelAnswer,
     transcript: Transcript,
@@ -126,7 +126,7 @@ def _objection(
     """Return why the call does not run, in words for the model, or nothing."""
     if transcript.must_load_skill and not _loads_it(request, arguments, transcript):
         assert transcript.skill is not None
-        return f"Not run. {skill_order(transcript.skill)}"
+        return f"Not run. {skill_instruction(transcript.skill)}"
     if _is_cut(request, answer, arguments):
         return CUT_CALL
     if tool is None:

@@ -14,7 +14,7 @@ from agent_runtime.messages import Call, Message, ModelAnswer, Tool, ToolResult
 class ModelRequest:
     """One request to the model; `timeout` is in seconds, for the whole answer.
 
-    With `words_only` it must not ask for a tool. The tools go along all the same: a transcript
+    With `tools_disabled` it must not ask for a tool. The tools go along all the same: a transcript
     that holds tool calls is refused by some providers without them, and their cache would miss.
     `call_ids` are the ids of the transcript's tool calls: a new call gets none of them.
     `adaptation` is what the provider has been found not to take in this run.
@@ -23,7 +23,7 @@ class ModelRequest:
     model: str
     messages: Sequence[Message]
     tools: Sequence[Tool] = ()
-    words_only: bool = False
+    tools_disabled: bool = False
     timeout: float = 300.0
     call_ids: Collection[str] = ()
     adaptation: Adaptation = NOTHING

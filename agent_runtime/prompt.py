@@ -82,7 +82,7 @@ def system_prompt(facts: PromptFacts) -> str:
     return "\n\n".join(parts)
 
 
-def skill_order(skill: RequiredSkill) -> str:
+def skill_instruction(skill: RequiredSkill) -> str:
     """Return the order to load the required skill."""
     return (
         f"First call load_skill with the id {skill.id} (the skill {skill.name!r}) and follow "
@@ -94,7 +94,7 @@ def task_message(prompt: str, skill: RequiredSkill | None) -> Message:
     """Return the first message: the task, after the order to load its required skill."""
     if skill is None:
         return user_message(prompt)
-    return user_message(f"{skill_order(skill)}\n\n{prompt}")
+    return user_message(f"{skill_instruction(skill)}\n\n{prompt}")
 
 
 def closing_note(sentence: str) -> str:

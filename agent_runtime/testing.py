@@ -11,7 +11,7 @@ from agent_runtime.messages import Call, ModelAnswer, Tool, ToolRequest, ToolRes
 from agent_runtime.ports import ModelRequest, ServerState
 
 
-def says(text: str, *, finish_reason: str = "stop") -> ModelAnswer:
+def text_response(text: str, *, finish_reason: str = "stop") -> ModelAnswer:
     """Return an answer in words."""
     return ModelAnswer(
         message={"role": "assistant", "content": text},
@@ -22,7 +22,7 @@ def says(text: str, *, finish_reason: str = "stop") -> ModelAnswer:
     )
 
 
-def asks(*calls: tuple[str, Mapping[str, Any] | str]) -> ModelAnswer:
+def tool_call_response(*calls: tuple[str, Mapping[str, Any] | str]) -> ModelAnswer:
     """Return an answer that asks for tool calls, each a name and its arguments."""
     requests = tuple(
         ToolRequest(

@@ -47,7 +47,7 @@ class Transcript:
     tool_calls: int = 0  # planned for servers, built-ins not counted
     spent: Spent = field(default_factory=Spent)
     skill_loaded: bool = False
-    skill_orders: int = 0  # reports that came before the required skill
+    skill_reminders: int = 0  # reports that came before the required skill
     nudges: int = 0
     cut_texts: list[str] = field(default_factory=list)
     repeats: int = 0
@@ -92,13 +92,13 @@ class Transcript:
         self.turn = None
         self.steps_before += self.steps
         self.adaptation = NOTHING
-        self.steps = self.tool_calls = self.skill_orders = self.nudges = self.repeats = 0
+        self.steps = self.tool_calls = self.skill_reminders = self.nudges = self.repeats = 0
         self.spent = Spent()
         self.cut_texts = []
         self._last_call = None
 
     def add(self, turn: Turn) -> None:
-        """Append a committed step. Call `settle` when its calls have all ended."""
+        """Append a committed step. Call `append_results` when its calls have all ended."""
         self.messages.extend(user_message(note) for note in turn.notes)
         self.messages.append(assistant_message(turn.answer.message))
         self.turn = turn
@@ -110,17 +110,17 @@ class Transcript:
         if turn.calls:
             self.cut_texts = []
             if self.must_load_skill:
-                self.skill_orders += any(c.request.name == SUBMIT_REPORT for c in turn.calls)
+                self.skill_reminders += any(c.request.name == SUBMIT_REPORT for c in turn.calls)
         elif turn.answer.finish is Finish.CUT:
             self.cut_texts.append(turn.answer.text)
         elif self.must_load_skill:
-            self.skill_orders += 1
+            self.skill_reminders += 1
         elif not self.words or self.is_written_call:
             self.nudges += 1
         if turn.calls and not turn.open_calls:
-            self.settle()
+            self.append_results()
 
-    def settle(self) -> None:
+    def append_results(self) -> None:
         """Append the results of the last step's calls, all of which have ended."""
         assert self.turn is not None
         calls, cut_off = self.turn.calls, self.turn.answer.finish is Finish.CUT

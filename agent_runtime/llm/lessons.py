@@ -113,7 +113,7 @@ def _parameters(words: str, request: ModelRequest, adaptation: Adaptation) -> Ad
     named = {name for name in PARAMETERS if re.search(rf"\b{name}\b", words)}
     if _NO_STREAM.search(words):
         named.add("stream")
-    if not request.words_only:
+    if not request.tools_disabled:
         named.discard("tool_choice")
     return Adaptation(parameters=frozenset(named))
 

@@ -15,9 +15,9 @@ from agent_runtime.llm.tool_schemas import WireSchema, wire_schema
 from agent_runtime.messages import Tool, encode, user_message
 from agent_runtime.ports import ModelRequest
 
-REMEMBERED_TOOL_SETS = 4_096  # more than the runs of one process
+CACHED_TOOL_SETS = 4_096  # more than the runs of one process
 DISTINCT_TOOL_SETS = 64
-PIECE = 64_000  # bytes, or what the first part beyond it makes of them, that are sent at once
+CHUNK = 64_000  # bytes, or what the first part beyond it makes of them, that are sent at once
 
 _STREAM = b',"stream":true'
 _NO_STREAM = b',"stream":false'
@@ -44,7 +44,7 @@ class RequestBody(httpx.AsyncByteStream):
         for part in self._parts:
             piece.append(part)
             size += len(part)
-            if size >= PIECE:
+            if size >= CHUNK:
                 yield b"".join(piece)
                 piece, size = [], 0
         if piece:
@@ -93,7 +93,7 @@ class RequestBodies:
         tools = self.tools(request, adaptation).wire if request.tools else b""
         if tools:
             parts += (b',"tools":', tools)
-            if request.words_only and "tool_choice" not in adaptation.parameters:
+            if request.tools_disabled and "tool_choice" not in adaptation.parameters:
                 parts.append(b',"tool_choice":"none"')
         parts += self._tail(request, adaptation.parameters)
         return RequestBody(parts)
@@ -133,7 +133,7 @@ class RequestBodies:
         renamed = {tool.name: schema.renamed for tool, schema in pairs if schema.renamed}
         made = ToolSet(encoded, renamed)
         self._known[key] = (tuple(request.tools), made)
-        if len(self._known) > REMEMBERED_TOOL_SETS:
+        if len(self._known) > CACHED_TOOL_SETS:
             self._known.popitem(last=False)
         return made
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from agent_runtime.mcp.catalogue import Catalogue
-from agent_runtime.mcp.errors import AWAY, NoAnswer
+from agent_runtime.mcp.errors import AWAY, NoResponse
 
 MAX_AGE_SECONDS = 300.0
 MAX_KEPT = 1_000  # catalogues in a process
@@ -79,8 +79,8 @@ class CatalogueCache:
         listing = self._listing[key] = asyncio.get_running_loop().create_future()
         try:
             catalogue = await make()
-        except NoAnswer as error:
-            listing.set_exception(NoAnswer(error.fault, error.detail))
+        except NoResponse as error:
+            listing.set_exception(NoResponse(error.fault, error.detail))
             listing.exception()  # seen, in case that nobody waits
             raise
         else:

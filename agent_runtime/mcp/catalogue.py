@@ -13,11 +13,11 @@ import structlog
 from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
 
 from agent_runtime.mcp.argument_schema import Checker, compile_schema
-from agent_runtime.mcp.errors import DESCRIPTIONS, Answered, NoAnswer, ToolServerFailure
+from agent_runtime.mcp.errors import DESCRIPTIONS, Answered, NoResponse, ToolServerFailure
 from agent_runtime.mcp.jsonrpc import METHOD_NOT_FOUND
 from agent_runtime.mcp.results import safe_text
 from agent_runtime.mcp.schema_walk import UnusableSchema
-from agent_runtime.mcp.session import Era, Session
+from agent_runtime.mcp.session import ProtocolInfo, Session
 from agent_runtime.mcp.tool_fields import MAX_NAME_CHARS, name_of, read_tool
 from agent_runtime.mcp.turns import turn
 from agent_runtime.net.scrubber import Scrubber
@@ -57,7 +57,7 @@ class Catalogue:
     """
 
     tools: Mapping[str, ListedTool]
-    era: Era
+    protocol: ProtocolInfo
     left_out: Mapping[str, str] = field(default_factory=dict)
     cut_by: ToolServerFailure | None = None
     weight: int = 0
@@ -128,11 +128,11 @@ class _Collected:
 
 
 async def list_catalogue(
-    *, server: str, session: Session, era: Era, scrubber: Scrubber
+    *, server: str, session: Session, era: ProtocolInfo, scrubber: Scrubber
 ) -> Catalogue:
     """List a server's tools to the caps, leaving out those that cannot be used.
 
-    What was listed before a page failed is kept. Raises NoAnswer when there is not one page.
+    What was listed before a page failed is kept. Raises NoResponse when there is not one page.
     """
     found = _Collected(scrubber)
     cursor: str | None = None
@@ -140,11 +140,11 @@ async def list_catalogue(
     for number in range(1, MAX_PAGES + 1):
         try:
             page = _page(await session.list_page(cursor=cursor))
-        except (NoAnswer, Answered) as error:
+        except (NoResponse, Answered) as error:
             if number == 1:
                 _check_first(error)
                 break
-            cut_by = error.fault if isinstance(error, NoAnswer) else ToolServerFailure.REJECTED
+            cut_by = error.fault if isinstance(error, NoResponse) else ToolServerFailure.REJECTED
             log.warning("tool_page_failed", server=server, page=number, fault=cut_by.value)
             break
         await found.add(page["tools"])
@@ -153,12 +153,14 @@ async def list_catalogue(
             break
         cursor = following
     else:
-        log.warning("tool_pages_cut", server=server, pages=MAX_PAGES)
+        log.warning("catalogue.pages_truncated", server=server, pages=MAX_PAGES)
     if found.left_out:
-        log.warning("tools_left_out", server=server, tools=dict([*found.left_out.items()][:20]))
+        log.warning(
+            "catalogue.tools_omitted", server=server, tools=dict([*found.left_out.items()][:20])
+        )
     return Catalogue(
         tools=found.tools,
-        era=era,
+        protocol=era,
         left_out=found.left_out,
         cut_by=cut_by,
         weight=found.weight,
@@ -166,10 +168,10 @@ async def list_catalogue(
 
 
 def _page(found: Any) -> dict[str, Any]:
-    """Return a page with its list of tools. Raises NoAnswer where it has none."""
+    """Return a page with its list of tools. Raises NoResponse where it has none."""
     page = {"tools": found} if isinstance(found, list) else found
     if not isinstance(page, dict) or not isinstance(page.get("tools"), list):
-        raise NoAnswer(ToolServerFailure.MALFORMED)
+        raise NoResponse(ToolServerFailure.MALFORMED)
     return page
 
 
@@ -180,12 +182,12 @@ def _cursor(found: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _check_first(error: NoAnswer | Answered) -> None:
-    """Let a server pass that has no tools at all. Raises NoAnswer for any other fault."""
-    if isinstance(error, NoAnswer):
+def _check_first(error: NoResponse | Answered) -> None:
+    """Let a server pass that has no tools at all. Raises NoResponse for any other fault."""
+    if isinstance(error, NoResponse):
         raise error
     if error.error.code != METHOD_NOT_FOUND:
-        raise NoAnswer(ToolServerFailure.REJECTED, error.error.message)
+        raise NoResponse(ToolServerFailure.REJECTED, error.error.message)
 
 
 def _examined(listed: Any, scrubber: Scrubber) -> ListedTool:

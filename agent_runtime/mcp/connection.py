@@ -18,11 +18,11 @@ from agent_runtime.mcp.errors import (
     RETRYABLE,
     Answered,
     Exchange,
-    NoAnswer,
+    NoResponse,
     ToolServerFailure,
 )
 from agent_runtime.mcp.results import render_error, render_result
-from agent_runtime.mcp.session import Era, Session
+from agent_runtime.mcp.session import ProtocolInfo, Session
 from agent_runtime.mcp.telling import call_failed, state_after
 from agent_runtime.messages import Permission, ToolResult
 from agent_runtime.net.address_guard import AddressGuard
@@ -68,7 +68,7 @@ class _Sending:
 
     def worth_a_try(self, error: Exception) -> bool:
         """Tell whether a fault may pass, and another try does no harm."""
-        passing = isinstance(error, NoAnswer) and error.fault in RETRYABLE
+        passing = isinstance(error, NoResponse) and error.fault in RETRYABLE
         return passing and (self.repeatable or not self.exchange.sent)
 
 
@@ -127,8 +127,8 @@ class Connection:
                     key=self.access.catalogue_key, make=self._list
                 )
         except TimeoutError:
-            self._note(NoAnswer(ToolServerFailure.DEADLINE))
-        except NoAnswer as error:
+            self._note(NoResponse(ToolServerFailure.DEADLINE))
+        except NoResponse as error:
             self._note(error)
         else:
             self.is_away = False
@@ -153,8 +153,8 @@ class Connection:
                 result = await self._with_tries(sending)
         except TimeoutError:
             self._retire()
-            return self._failure(NoAnswer(ToolServerFailure.DEADLINE), sending)
-        except NoAnswer as error:
+            return self._failure(NoResponse(ToolServerFailure.DEADLINE), sending)
+        except NoResponse as error:
             if error.fault is ToolServerFailure.CREDENTIAL:
                 self._note(error)
             return self._failure(error, sending)
@@ -180,7 +180,7 @@ class Connection:
         """Send the call; once more, when its session was lost and it was not looked at."""
         try:
             return await self._once(sending)
-        except NoAnswer as error:
+        except NoResponse as error:
             refused = sending.exchange.status == UNAUTHORIZED and sending.exchange.in_session
             lost = error.fault is ToolServerFailure.SESSION_GONE
             if sending.session_replaced or not (lost or refused):
@@ -203,7 +203,7 @@ class Connection:
                 key=sending.key,
                 exchange=exchange,
             )
-        except NoAnswer as error:
+        except NoResponse as error:
             if error.fault is ToolServerFailure.SESSION_GONE or exchange.status == UNAUTHORIZED:
                 self._lost_session = True
                 session.retire()
@@ -217,16 +217,16 @@ class Connection:
             raise
 
     async def _session(self) -> Session:
-        """Return a session that takes requests, opened if need be. Raises NoAnswer."""
+        """Return a session that takes requests, opened if need be. Raises NoResponse."""
         async with self._connecting:
             self._sessions = [each for each in self._sessions if not each.ended]
             if not self._sessions or self._sessions[-1].retired:
-                known = self._catalogue.era if self._catalogue else None
+                known = self._catalogue.protocol if self._catalogue else None
                 await self._connect(None if self._lost_session else known)
                 self._lost_session = False
             return self._sessions[-1]
 
-    async def _connect(self, era: Era | None) -> Era:
+    async def _connect(self, era: ProtocolInfo | None) -> ProtocolInfo:
         session = Session(
             access=self.access,
             guard=self._guard,
@@ -236,7 +236,7 @@ class Connection:
         self._sessions.append(session)
         try:
             found = await session.open()
-        except NoAnswer as error:
+        except NoResponse as error:
             if era is None:
                 raise await self._if_old(session, error) from None
             self._catalogues.drop(key=self.access.catalogue_key)
@@ -245,10 +245,10 @@ class Connection:
             session.expect_headers(self._catalogue.header_maps)
         return found
 
-    async def _if_old(self, session: Session, error: NoAnswer) -> NoAnswer:
+    async def _if_old(self, session: Session, error: NoResponse) -> NoResponse:
         """Return the fault of opening a session, or that the server has the old transport."""
         if error.fault in POSSIBLY_OLD and await session.speaks_old_transport():
-            return NoAnswer(ToolServerFailure.OLD_TRANSPORT)
+            return NoResponse(ToolServerFailure.OLD_TRANSPORT)
         return error
 
     async def _list(self) -> Catalogue:
@@ -261,8 +261,8 @@ class Connection:
                 with attempt:
                     part = await self._list_once()
                     if attempt.num == 1 and part.cut_by in LISTED_AGAIN:
-                        raise NoAnswer(part.cut_by)
-        except NoAnswer:
+                        raise NoResponse(part.cut_by)
+        except NoResponse:
             if part is None:
                 raise
         assert part is not None
@@ -287,7 +287,7 @@ class Connection:
         if self._sessions:
             self._sessions[-1].retire()
 
-    def _note(self, error: NoAnswer) -> None:
+    def _note(self, error: NoResponse) -> None:
         self.is_away = error.fault in AWAY
         self.state = state_after(error, access=self.access, scrubber=self._scrubber)
         log.warning(
@@ -298,7 +298,7 @@ class Connection:
             detail=self.state.detail,
         )
 
-    def _failure(self, error: NoAnswer, sending: _Sending) -> ToolResult:
+    def _failure(self, error: NoResponse, sending: _Sending) -> ToolResult:
         return call_failed(
             error,
             tool=sending.tool,
@@ -309,4 +309,4 @@ class Connection:
 
 
 def _may_pass(error: Exception) -> bool:
-    return isinstance(error, NoAnswer) and error.fault in LISTED_AGAIN
+    return isinstance(error, NoResponse) and error.fault in LISTED_AGAIN

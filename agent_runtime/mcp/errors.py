@@ -121,7 +121,7 @@ class Exchange:
         self.error, self.result = None, None
 
 
-class NoAnswer(Exception):
+class NoResponse(Exception):
     """A request ended without a usable answer; `detail` is what the server said, uncleaned."""
 
     def __init__(self, fault: ToolServerFailure, detail: str = "") -> None:

@@ -15,7 +15,7 @@ import msgspec
 MAX_VALUES = 60_000  # in one message, or in one tool of a list
 MAX_TYPED_VALUES = 20_000  # of those, outside what the protocol leaves to the server
 MAX_LISTED_VALUES = 250_000  # in one page of tools
-LIGHT = 2_000  # not worth a closer look
+CHEAP = 2_000  # not worth a closer look
 _PIECE = 100_000  # bytes that are looked at in one go
 
 # Where the protocol takes any JSON, so that nothing is looked at item by item.
@@ -53,15 +53,15 @@ def load(message: bytes) -> Any:
     A byte order mark is skipped and broken UTF-8 replaced. Structured content, and single tools
     of a list, that are too heavy are `Unread`. Raises TooHeavy, or ValueError for what is no JSON.
     """
-    return _load(message) if not is_too_heavy(message) else _load_lighter(message)
+    return _load(message) if not exceeds_json_budget(message) else _load_lighter(message)
 
 
-def is_too_heavy(message: bytes) -> bool:
+def exceeds_json_budget(message: bytes) -> bool:
     """Return True for a message whose objects would take too much memory."""
-    if message.count(b",") + _opened(message) <= LIGHT:
+    if message.count(b",") + _opened(message) <= CHEAP:
         return False
     values = _values(message)
-    return values > MAX_VALUES or (values > LIGHT and _typed_values(message) > MAX_TYPED_VALUES)
+    return values > MAX_VALUES or (values > CHEAP and _typed_values(message) > MAX_TYPED_VALUES)
 
 
 def _load(message: bytes) -> Any:
@@ -77,7 +77,7 @@ def _load_lighter(message: bytes) -> Any:
         result = _RESULT.decode(_MESSAGE.decode(message.removeprefix(b"\xef\xbb\xbf")).result)
         structured, listed = bytes(result.structuredContent), bytes(result.tools)
         lighter = _without(_without(message, structured), listed)
-        if lighter is message or is_too_heavy(lighter):
+        if lighter is message or exceeds_json_budget(lighter):
             raise TooHeavy
         found = _load(lighter)
         if structured != b"null":
@@ -100,7 +100,7 @@ def _tools(listed: bytes) -> list[Any]:
 
 
 def _item(text: bytes) -> Any:
-    return Unread(text) if is_too_heavy(text) else _load(text)
+    return Unread(text) if exceeds_json_budget(text) else _load(text)
 
 
 def _values(message: bytes) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from agent_runtime.mcp.errors import Refused, ServerError, ToolServerFailure
-from agent_runtime.mcp.json_budget import LIGHT, TooHeavy, load
+from agent_runtime.mcp.json_budget import CHEAP, TooHeavy, load
 from agent_runtime.text import clean, clean_text
 
 MAX_MESSAGE_CHARS = 4_000  # of an error's words
@@ -174,7 +174,7 @@ def asked_by_server(found: Any) -> bytes | None:
     if isinstance(found.get("params"), dict):
         body["params"] = clean(found["params"])
     text = json.dumps(body).encode()
-    light = len(text) <= MAX_ASKED_BYTES and text.count(b",") <= LIGHT
+    light = len(text) <= MAX_ASKED_BYTES and text.count(b",") <= CHEAP
     return text if light else None
 
 

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from agent_runtime.errors import AddressRefused, CredentialNeeded
 from agent_runtime.mcp.access import ServerAccess
-from agent_runtime.mcp.errors import Answered, Exchange, NoAnswer, ToolServerFailure
+from agent_runtime.mcp.errors import Answered, Exchange, NoResponse, ToolServerFailure
 from agent_runtime.mcp.response_checks import MAX_ANSWER_BYTES
 from agent_runtime.mcp.transport import CappedTransport, HeaderMaps
 from agent_runtime.net.address_guard import AddressGuard
@@ -44,7 +44,7 @@ for _name in ("mcp", "client", "httpx2", "httpcore2"):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Era:
+class ProtocolInfo:
     """Which protocol a server speaks: `discovered` is None for the one with a handshake."""
 
     discovered: types.DiscoverResult | None
@@ -70,19 +70,24 @@ class Session:
     """
 
     def __init__(
-        self, *, access: ServerAccess, guard: AddressGuard, time_limit: float, era: Era | None
+        self,
+        *,
+        access: ServerAccess,
+        guard: AddressGuard,
+        time_limit: float,
+        era: ProtocolInfo | None,
     ) -> None:
         try:
             self._transport = CappedTransport(access=access, guard=guard, time_limit=time_limit)
         except AddressRefused:
-            raise NoAnswer(ToolServerFailure.ADDRESS) from None
+            raise NoResponse(ToolServerFailure.ADDRESS) from None
         except CredentialNeeded:
-            raise NoAnswer(ToolServerFailure.CREDENTIAL) from None
+            raise NoResponse(ToolServerFailure.CREDENTIAL) from None
         self._url = access.url
         self._era = era
         self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
         self._running: set[asyncio.Task[None]] = set()
-        self._opened: asyncio.Future[Era] = asyncio.get_running_loop().create_future()
+        self._opened: asyncio.Future[ProtocolInfo] = asyncio.get_running_loop().create_future()
         self._owner: asyncio.Task[None] | None = None
         self.retired = False
 
@@ -91,8 +96,8 @@ class Session:
         """True when the owner task is gone."""
         return self._owner is None or self._owner.done()
 
-    async def open(self) -> Era:
-        """Connect and return the protocol agreed on. Raises NoAnswer."""
+    async def open(self) -> ProtocolInfo:
+        """Connect and return the protocol agreed on. Raises NoResponse."""
         self._owner = asyncio.create_task(self._own())
         self._owner.add_done_callback(_look_at)
         try:
@@ -106,7 +111,7 @@ class Session:
         self._transport.header_maps = header_maps
 
     async def list_page(self, *, cursor: str | None) -> Any:
-        """Return one page of the server's tools, as received. Raises NoAnswer or Answered."""
+        """Return one page of the server's tools, as received. Raises NoResponse or Answered."""
         request = types.ListToolsRequest(params=types.PaginatedRequestParams(cursor=cursor))
         self._transport.last = Exchange()
         return await self._ask(request, _TOOL_LIST, lambda: self._transport.last)
@@ -116,7 +121,7 @@ class Session:
     ) -> Any:
         """Call a tool and return its result as received.
 
-        `exchange` tells how far the request got. Raises NoAnswer, or Answered with the
+        `exchange` tells how far the request got. Raises NoResponse, or Answered with the
         server's own error.
         """
         request = types.CallToolRequest(
@@ -150,13 +155,13 @@ class Session:
             await asyncio.wait({self._owner}, timeout=1)
 
     async def _own(self) -> None:
-        error = NoAnswer(ToolServerFailure.DISCONNECTED)
+        error = NoResponse(ToolServerFailure.DISCONNECTED)
         try:
             async with (
                 httpx2.AsyncClient(transport=self._transport, trust_env=False) as http,
                 self._client(http) as client,
             ):
-                self._opened.set_result(Era(discovered=client.session.discover_result))
+                self._opened.set_result(ProtocolInfo(discovered=client.session.discover_result))
                 await self._serve(client.session)
         except Exception as raised:  # noqa: BLE001  (the edge to the SDK, fed by a stranger)
             error = _reason(raised, self._transport.last)
@@ -198,12 +203,12 @@ class Session:
         except MCPError as error:
             _settle(job.answer, error)
         except Exception:  # noqa: BLE001  (the edge to the SDK, fed by a stranger)
-            _settle(job.answer, NoAnswer(ToolServerFailure.MALFORMED))
+            _settle(job.answer, NoResponse(ToolServerFailure.MALFORMED))
         else:
             if not job.answer.done():
                 job.answer.set_result(result)
         finally:
-            _settle(job.answer, NoAnswer(ToolServerFailure.DISCONNECTED))
+            _settle(job.answer, NoResponse(ToolServerFailure.DISCONNECTED))
 
     async def _ask(
         self,
@@ -213,29 +218,29 @@ class Session:
     ) -> Any:
         """Send a request and return the result that its exchange holds afterwards."""
         if self.retired:
-            raise NoAnswer(ToolServerFailure.DISCONNECTED)
+            raise NoResponse(ToolServerFailure.DISCONNECTED)
         waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._jobs.put_nowait(_Job(request=request, adapter=adapter, answer=waiting))
         try:
             await waiting
-        except (MCPError, NoAnswer) as raised:
+        except (MCPError, NoResponse) as raised:
             if not exchange().answered:
                 raise _reason(raised, exchange()) from None
         found = exchange()
         if found.error is not None:
             raise Answered(found.error)
         if not found.answered:
-            raise NoAnswer(ToolServerFailure.MALFORMED)
+            raise NoResponse(ToolServerFailure.MALFORMED)
         return found.result
 
-    def _fail_waiting(self, error: NoAnswer) -> None:
+    def _fail_waiting(self, error: NoResponse) -> None:
         if not self._opened.done():
             self._opened.set_exception(error)
             self._opened.exception()  # seen: the opener may have been cancelled
         while not self._jobs.empty():
             job = self._jobs.get_nowait()
             if job is not None:
-                _settle(job.answer, NoAnswer(ToolServerFailure.DISCONNECTED))
+                _settle(job.answer, NoResponse(ToolServerFailure.DISCONNECTED))
 
 
 def _look_at(owner: asyncio.Task[None]) -> None:
@@ -254,15 +259,15 @@ def _settle(answer: asyncio.Future[Any], error: Exception) -> None:
         answer.set_exception(error)
 
 
-def _reason(raised: Exception, exchange: Exchange) -> NoAnswer:
+def _reason(raised: Exception, exchange: Exchange) -> NoResponse:
     """Return why there is no answer: what the transport saw, or what the SDK's own error means."""
     if exchange.fault is not None:
-        return NoAnswer(exchange.fault, exchange.detail)
+        return NoResponse(exchange.fault, exchange.detail)
     if exchange.error is not None:
-        return NoAnswer(ToolServerFailure.REJECTED, exchange.error.message)
-    if isinstance(raised, NoAnswer):
+        return NoResponse(ToolServerFailure.REJECTED, exchange.error.message)
+    if isinstance(raised, NoResponse):
         return raised
-    return NoAnswer(_known_failure(raised) or ToolServerFailure.MALFORMED)
+    return NoResponse(_known_failure(raised) or ToolServerFailure.MALFORMED)
 
 
 def _known_failure(error: Exception) -> ToolServerFailure | None:

@@ -7,7 +7,7 @@ from agent_runtime.mcp.errors import (
     DESCRIPTIONS,
     NO_CREDENTIAL,
     NOT_EXECUTED,
-    NoAnswer,
+    NoResponse,
     ToolServerFailure,
 )
 from agent_runtime.mcp.results import safe_text
@@ -25,7 +25,7 @@ _OF_SERVER = frozenset(
 )
 
 
-def state_after(error: NoAnswer, *, access: ServerAccess, scrubber: Scrubber) -> ServerState:
+def state_after(error: NoResponse, *, access: ServerAccess, scrubber: Scrubber) -> ServerState:
     """Return how a server stands after a fault.
 
     The problem goes into the system prompt, so that no word of the server is in it.
@@ -39,7 +39,7 @@ def state_after(error: NoAnswer, *, access: ServerAccess, scrubber: Scrubber) ->
 
 
 def call_failed(
-    error: NoAnswer, *, tool: str, access: ServerAccess, in_doubt: bool, scrubber: Scrubber
+    error: NoResponse, *, tool: str, access: ServerAccess, in_doubt: bool, scrubber: Scrubber
 ) -> ToolResult:
     """Return the result of a call without an answer; `in_doubt` where it may have an effect."""
     why = _why(error, access, scrubber)
@@ -59,7 +59,7 @@ def call_failed(
     return ToolResult(text=text, state=state)
 
 
-def _why(error: NoAnswer, access: ServerAccess, scrubber: Scrubber) -> str:
+def _why(error: NoResponse, access: ServerAccess, scrubber: Scrubber) -> str:
     if error.fault is ToolServerFailure.CREDENTIAL and not access.has_credential:
         return NO_CREDENTIAL
     sentence = DESCRIPTIONS[error.fault]
@@ -67,6 +67,6 @@ def _why(error: NoAnswer, access: ServerAccess, scrubber: Scrubber) -> str:
     return f"{sentence} ({detail})" if detail else sentence
 
 
-def _detail(error: NoAnswer, scrubber: Scrubber) -> str:
+def _detail(error: NoResponse, scrubber: Scrubber) -> str:
     text = " ".join(error.detail.split())
     return safe_text(text=text, scrubber=scrubber, max_bytes=MAX_DETAIL_BYTES)

@@ -39,7 +39,7 @@ NOTICE_SECONDS = 3.0  # for a notification or the session's end, which nobody wa
 KEEPALIVE_SECONDS = 2.0  # below the usual 5 of servers: a reused connection is rarely closing
 MAX_CONNECTIONS = 10
 
-STAND_IN_CODE = -32603  # JSON-RPC: internal error
+ERROR_RESPONSE_CODE = -32603  # JSON-RPC: internal error
 KEPT_HEADERS = ("mcp-session-id", "location", "set-cookie")
 JSON = ("content-type", "application/json")
 EVENTS = ("content-type", "text/event-stream")
@@ -108,7 +108,7 @@ class CappedTransport(httpx2.AsyncBaseTransport):
                 return await self._exchanged(older, asked, exchange)
 
             response = await ask_older(request, exchange, refused=response, send=send)
-        return response or _stand_in(request, asked, exchange.fault)
+        return response or _error_response(request, asked, exchange.fault)
 
     async def speaks_old_transport(self) -> bool:
         """Ask whether the address is one of the HTTP+SSE transport of 2024-11-05."""
@@ -281,12 +281,12 @@ def _fault_of(error: Exception, *, sent: bool) -> tuple[ToolServerFailure, str]:
     raise error
 
 
-def _stand_in(
+def _error_response(
     request: httpx2.Request, asked: Envelope, fault: ToolServerFailure | None
 ) -> httpx2.Response:
     """Return what the SDK gets for an answer that we do not have."""
     if request.method != "POST" or not asked.asks:
         return httpx2.Response(405)
-    error = {"code": STAND_IN_CODE, "message": f"No answer: {fault}."}
+    error = {"code": ERROR_RESPONSE_CODE, "message": f"No answer: {fault}."}
     body = {"jsonrpc": "2.0", "id": asked.request_id, "error": error}
     return httpx2.Response(500, json=body)

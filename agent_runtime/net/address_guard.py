@@ -28,7 +28,7 @@ CONNECT_TRIES = 4  # addresses of one name that are tried in turn
 # Ports on which something else than a web server answers (the list follows the Fetch
 # standard's "bad ports" and adds databases, caches, brokers and container engines).
 # fmt: off
-OTHER_SERVICES = frozenset((
+BLOCKED_PORTS = frozenset((
     1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101,
     102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 138, 139, 143, 161, 162,
     179, 389, 427, 445, 464, 465, 500, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554,
@@ -87,7 +87,7 @@ class AddressGuard:
 
     def check_port(self, port: int, *, webhook: bool = False) -> None:
         """Refuse a port of another service; a webhook may use 80, 443 and 1024 up."""
-        if port in OTHER_SERVICES or not 0 < port < 65536:
+        if port in BLOCKED_PORTS or not 0 < port < 65536:
             raise AddressRefused(f"Port {port} belongs to another kind of service.")
         if webhook and port < 1024 and port not in (80, 443):
             raise AddressRefused("A webhook's port is 80, 443 or 1024 and above.")

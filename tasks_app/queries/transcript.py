@@ -19,7 +19,7 @@ from itertools import islice
 from django.db.models import Exists, OuterRef
 
 from agent_runtime.messages import CallState, text_of
-from agent_runtime.prompt import skill_order
+from agent_runtime.prompt import skill_instruction
 from agent_runtime.transcript import RequiredSkill
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.states import Status
@@ -150,7 +150,7 @@ def _opening(task: AgentTask) -> list[Said]:
         prompt,
         id=uuid.uuid5(task.id, "skill"),
         type=MessageType.RUNTIME_NOTE,
-        text=skill_order(skill),
+        text=skill_instruction(skill),
     )
     return [order, prompt]
 

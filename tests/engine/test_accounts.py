@@ -17,7 +17,7 @@ from django.utils import timezone
 from agent_runtime.errors import ModelError, ModelRefused, ModelUnavailable
 from agent_runtime.messages import CallState, ModelAnswer, ToolResult, Usage
 from agent_runtime.report import MOST_NAMED, facts_of
-from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
+from agent_runtime.testing import FakeTools, ScriptedModel, text_response, tool_call_response
 from tasks_app.failures import BROKE, FATAL
 from tasks_app.models import AgentTask, ToolCall
 from tasks_app.operations import runs
@@ -69,7 +69,9 @@ def tools() -> FakeTools:
 
 def first_step() -> ModelAnswer:
     """Words beside three calls, all of which are answered."""
-    answer = asks(("fake__search", {"q": 1}), ("fake__search", {"q": 2}), ("fake__broken", {}))
+    answer = tool_call_response(
+        ("fake__search", {"q": 1}), ("fake__search", {"q": 2}), ("fake__broken", {})
+    )
     return dataclasses.replace(
         answer, text="I look.", message={**answer.message, "content": "I look."}
     )
@@ -78,7 +80,7 @@ def first_step() -> ModelAnswer:
 async def lose_the_owner(database: Database, claim: Claim) -> None:
     """Drive a task into ten calls and lose its owner when one is answered and one not sent."""
     reads = [("fake__read", {"n": number}) for number in range(8)]
-    script = (asks(("fake__search", {}), ("fake__write", {}), *reads),)
+    script = (tool_call_response(("fake__search", {}), ("fake__write", {}), *reads),)
     driving = asyncio.create_task(drive(database, ScriptedModel(script), tools(), claim))
     answered = ToolCall.objects.filter(state=CallState.SUCCEEDED)
     async with asyncio.timeout(30):
@@ -200,7 +202,7 @@ async def test_a_retry_clears_the_account_and_a_good_end_has_the_agent_s_own_rep
     await database.run(lambda: runs.retry(task_id=task.id, tenant_id=None, now=_past()))
     (claim,) = await database.run(lambda: claim_all(a_worker()))
 
-    await drive(database, ScriptedModel((says("All done."),)), tools(), claim)
+    await drive(database, ScriptedModel((text_response("All done."),)), tools(), claim)
 
     await database.run(task.refresh_from_db)
     assert (task.status, task.report) == (Status.COMPLETED, "All done.")

@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 
-from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
+from agent_runtime.testing import FakeTools, ScriptedModel, text_response, tool_call_response
 from tasks_app.models import AgentTask, Event, ToolCall
 from tasks_app.states import Status
 from tasks_app.worker.claiming.claim import Claim
@@ -16,7 +16,7 @@ from tasks_app.worker.journal.journal import Journal
 from tasks_app.worker.journal.write import write_entries
 from tests.support.engine_rows import a_driver, claimed_task, take
 
-TWO_CALLS = asks(("fake__write", {"n": 1}), ("fake__write", {"n": 2}))
+TWO_CALLS = tool_call_response(("fake__write", {"n": 1}), ("fake__write", {"n": 2}))
 
 
 async def drive_and_tell(
@@ -38,7 +38,7 @@ async def drive_and_tell(
             loop.call_soon_threadsafe(tell, driver, held)
         return landed
 
-    driver = a_driver(ScriptedModel((TWO_CALLS, says("This is one turn too many."))))
+    driver = a_driver(ScriptedModel((TWO_CALLS, text_response("This is one turn too many."))))
     held = await take(database, claim, tools, Journal(database, write=write))
     await driver.drive(held)
 

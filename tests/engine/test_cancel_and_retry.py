@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from agent_runtime.errors import ModelRefused
-from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
+from agent_runtime.testing import FakeTools, ScriptedModel, text_response, tool_call_response
 from tasks_app.models import AgentTask, Event, ToolCall
 from tasks_app.operations import cancel as stop
 from tasks_app.operations import locked, runs
@@ -99,7 +99,7 @@ async def test_a_model_call_in_flight_is_aborted(database: Database) -> None:
             aborted.set()
             raise
 
-    model = ScriptedModel((says("never"),), gate=hang)
+    model = ScriptedModel((text_response("never"),), gate=hang)
     await drive_and_cancel(database, task, claim, model, tools)
     assert aborted.is_set()
     assert (task.status, task.stop_reason, task.steps_completed) == (
@@ -127,7 +127,9 @@ async def test_calls_on_the_wire_get_a_moment_and_are_then_named_for_what_they_a
 
     tools = FakeTools({"write": hang, "read": hang, "quick": quick}, repeatable=["read"])
     many = [("fake__write", {"n": number}) for number in range(8)]
-    script = (asks(("fake__quick", {}), ("fake__write", {}), ("fake__read", {}), *many),)
+    script = (
+        tool_call_response(("fake__quick", {}), ("fake__write", {}), ("fake__read", {}), *many),
+    )
     await drive_and_cancel(database, task, claim, ScriptedModel(script), tools)
     states = await database.run(
         lambda: list(ToolCall.objects.order_by("index").values_list("state", flat=True))
@@ -166,7 +168,7 @@ async def test_an_owner_that_answers_too_late_is_fenced(database: Database) -> N
 
         await database.run(end)
 
-    model = ScriptedModel((says("Done."),), gate=ended_meanwhile)
+    model = ScriptedModel((text_response("Done."),), gate=ended_meanwhile)
     with pytest.raises(Fenced):
         await drive(database, model, FakeTools(), claim)
     await database.run(task.refresh_from_db)
@@ -178,7 +180,9 @@ async def test_a_failed_task_that_is_retried_goes_on_from_its_last_step(
 ) -> None:
     task, claim = await database.run(claimed_task)
     tools = FakeTools({"search": lambda _: "one ticket"})
-    first = ScriptedModel((asks(("fake__search", {"q": 1})), ModelRefused("Add credit.")))
+    first = ScriptedModel(
+        (tool_call_response(("fake__search", {"q": 1})), ModelRefused("Add credit."))
+    )
     await drive(database, first, tools, claim)
     await database.run(task.refresh_from_db)
     assert task.status == Status.FAILED
@@ -192,7 +196,7 @@ async def test_a_failed_task_that_is_retried_goes_on_from_its_last_step(
         None,
     )
     (claim,) = await database.run(lambda: claim_all(a_worker()))
-    second = ScriptedModel((says("Done after all."),))
+    second = ScriptedModel((text_response("Done after all."),))
     await drive(database, second, tools, claim)
     await database.run(task.refresh_from_db)
     assert (task.status, task.report) == (Status.COMPLETED, "Done after all.")
@@ -223,7 +227,7 @@ async def test_a_cancelled_task_can_be_retried_and_its_doubtful_call_stays_told(
     driving = asyncio.create_task(
         drive(
             database,
-            ScriptedModel((asks(("fake__write", {})),)),
+            ScriptedModel((tool_call_response(("fake__write", {})),)),
             FakeTools({"write": hang}),
             claim,
         )
@@ -239,7 +243,7 @@ async def test_a_cancelled_task_can_be_retried_and_its_doubtful_call_stays_told(
 
     await database.run(cancel_without_owner_and_retry)
     (claim,) = await database.run(lambda: claim_all(a_worker()))
-    tools, model = FakeTools({"write": lambda _: "no"}), ScriptedModel((says("Done."),))
+    tools, model = FakeTools({"write": lambda _: "no"}), ScriptedModel((text_response("Done."),))
     await drive(database, model, tools, claim)
     await database.run(task.refresh_from_db)
     assert tools.sent == []

@@ -13,7 +13,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from agent_runtime.messages import CallState
-from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
+from agent_runtime.testing import FakeTools, ScriptedModel, text_response, tool_call_response
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.locked import locked_task
@@ -183,7 +183,9 @@ async def test_the_answer_is_kept_and_none_of_its_calls_is_sent(database: Databa
         await database.run(ask_to_stop, task)
 
     tools = FakeTools({"write": lambda _: "written"})
-    model = ScriptedModel((asks(*[("fake__write", {"n": n}) for n in range(11)]),), gate=cancel_it)
+    model = ScriptedModel(
+        (tool_call_response(*[("fake__write", {"n": n}) for n in range(11)]),), gate=cancel_it
+    )
     await drive(database, model, tools, claim)
     await database.run(task.refresh_from_db)
     assert (task.status, task.stop_reason, task.steps_completed) == ("INCOMPLETE", "cancelled", 1)
@@ -204,7 +206,7 @@ async def test_a_pause_hands_back_with_the_answer_and_the_next_owner_sends_its_c
         await database.run(pause_project, task)
 
     tools = FakeTools({"write": lambda _: "written"})
-    calls = asks(("fake__write", {"n": 1}), ("fake__write", {"n": 2}))
+    calls = tool_call_response(("fake__write", {"n": 1}), ("fake__write", {"n": 2}))
     await drive(database, ScriptedModel((calls,), gate=pause), tools, claim)
     await database.run(task.refresh_from_db)
     assert (task.status, task.steps_completed, task.attempt) == (Status.PENDING, 1, 0)
@@ -216,7 +218,7 @@ async def test_a_pause_hands_back_with_the_answer_and_the_next_owner_sends_its_c
         return claim_all(a_worker())[0]
 
     claim = await database.run(resume)
-    await drive(database, ScriptedModel((says("Done."),)), tools, claim)
+    await drive(database, ScriptedModel((text_response("Done."),)), tools, claim)
     await database.run(task.refresh_from_db)
     assert (task.status, task.tool_calls_made, len(tools.sent)) == (Status.COMPLETED, 2, 2)
     kinds = await database.run(
@@ -245,7 +247,9 @@ async def play_and_cancel(database: Database, dice: random.Random) -> tuple[int,
             connections.close_all()
 
     turns = [
-        asks(*[("fake__write", {"turn": turn, "n": n}) for n in range(dice.choice([1, 2, 12]))])
+        tool_call_response(
+            *[("fake__write", {"turn": turn, "n": n}) for n in range(dice.choice([1, 2, 12]))]
+        )
         for turn in range(150)
     ]
     tools = FakeTools({"write": quick})
@@ -264,7 +268,7 @@ async def play_and_cancel(database: Database, dice: random.Random) -> tuple[int,
     telling = asyncio.create_task(tell())
     timer.start()
     try:
-        await a_driver(ScriptedModel((*turns, says("It was not stopped.")))).drive(held)
+        await a_driver(ScriptedModel((*turns, text_response("It was not stopped.")))).drive(held)
     finally:
         telling.cancel()
         timer.join()

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from agent_runtime.errors import ModelRefused, ModelUnavailable
 from agent_runtime.messages import ToolResult
-from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
+from agent_runtime.testing import FakeTools, ScriptedModel, text_response, tool_call_response
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claiming.claim import Claim
@@ -22,7 +22,7 @@ from tasks_app.worker.journal.write import write_entries
 from tasks_app.worker.maintenance.reclaim import end_worker
 from tests.support.engine_rows import LIMITS, a_driver, a_worker, claim_all, claimed_task, drive
 
-SEARCH_THEN_REPORT = (asks(("fake__search", {"q": 1})), says("Found it."))
+SEARCH_THEN_REPORT = (tool_call_response(("fake__search", {"q": 1})), text_response("Found it."))
 
 
 def search(_: Mapping[str, Any]) -> str:
@@ -97,9 +97,9 @@ async def test_a_turn_costs_two_commits_and_the_end_none_of_its_own(database: Da
         return write_entries(entries)
 
     script = (
-        asks(("fake__search", {"q": 1})),
-        asks(("fake__search", {"q": 2}), ("fake__search", {"q": 3})),
-        says("Done."),
+        tool_call_response(("fake__search", {"q": 1})),
+        tool_call_response(("fake__search", {"q": 2}), ("fake__search", {"q": 3})),
+        text_response("Done."),
     )
     await drive(
         database,
@@ -119,7 +119,7 @@ async def test_a_call_is_on_disk_as_started_before_it_is_sent(database: Database
         seen.append((await database.run(ToolCall.objects.get)).state)
         return "ok"
 
-    script = (asks(("fake__look", {})), says("Done."))
+    script = (tool_call_response(("fake__look", {})), text_response("Done."))
     await drive(database, ScriptedModel(script), FakeTools({"look": look}), claim)
     assert seen == ["started"]
 
@@ -136,7 +136,10 @@ async def test_calls_over_the_cap_start_as_places_become_free(database: Database
         at_once -= 1
         return "ok"
 
-    script = (asks(*[("fake__slow", {"n": number}) for number in range(20)]), says("Done."))
+    script = (
+        tool_call_response(*[("fake__slow", {"n": number}) for number in range(20)]),
+        text_response("Done."),
+    )
     tools = FakeTools({"slow": slow})
     await drive(database, ScriptedModel(script), tools, claim)
     assert most == 8
@@ -176,13 +179,15 @@ async def crash_in_call(
 
     first = FakeTools({"write": hang}, repeatable=["write"] if repeatable else [])
     driving = asyncio.create_task(
-        drive(database, ScriptedModel((asks(("fake__write", {"n": 1})),)), first, claim)
+        drive(
+            database, ScriptedModel((tool_call_response(("fake__write", {"n": 1})),)), first, claim
+        )
     )
     await sent.wait()
     driving.cancel()  # as a kill would: nothing is written any more
     await asyncio.gather(driving, return_exceptions=True)
     claim = await new_owner(database, task)
-    model = ScriptedModel((says("Done."),))
+    model = ScriptedModel((text_response("Done."),))
     second = FakeTools({"write": lambda _: "written"}, repeatable=["write"] if repeatable else [])
     await drive(database, model, second, claim)
     first.sent += second.sent
@@ -218,12 +223,12 @@ async def test_a_second_owner_sends_the_model_what_the_first_would_have_sent(
     database: Database,
 ) -> None:
     task, claim = await database.run(claimed_task)
-    first = ScriptedModel((*SEARCH_THEN_REPORT[:1], asks(("fake__search", {"q": 2}))))
+    first = ScriptedModel((*SEARCH_THEN_REPORT[:1], tool_call_response(("fake__search", {"q": 2}))))
     tools = FakeTools({"search": search})
     with pytest.raises(OwnerDied):
         await drive(database, Dying(first), tools, claim)
     claim = await new_owner(database, task)
-    second = ScriptedModel((says("Done."),))
+    second = ScriptedModel((text_response("Done."),))
     await drive(database, second, tools, claim)
     assert [each.wire for each in second.requests[0].messages] == [
         each.wire for each in first.requests[-1].messages
@@ -315,7 +320,7 @@ async def test_a_worker_that_is_told_to_end_hands_back_with_the_step_and_sends_n
     assert (await database.run(ToolCall.objects.get)).state == "planned"
 
     (claim,) = await database.run(lambda: claim_all(a_worker()))
-    await drive(database, ScriptedModel((says("Done."),)), tools, claim)
+    await drive(database, ScriptedModel((text_response("Done."),)), tools, claim)
     await read(database, task)
     assert (task.status, task.tool_calls_made, len(tools.sent)) == (Status.COMPLETED, 1, 1)
 
@@ -353,7 +358,10 @@ async def test_calls_that_run_at_the_deadline_are_given_up_and_the_report_is_ask
         await asyncio.Event().wait()
         return "never"
 
-    script = (asks(("fake__write", {}), ("fake__read", {})), says("Ran out of time."))
+    script = (
+        tool_call_response(("fake__write", {}), ("fake__read", {})),
+        text_response("Ran out of time."),
+    )
     tools = FakeTools({"write": hang, "read": hang}, repeatable=["read"])
     model = ScriptedModel(script)
     await drive(database, model, tools, claim)
@@ -363,7 +371,7 @@ async def test_calls_that_run_at_the_deadline_are_given_up_and_the_report_is_ask
         lambda: list(ToolCall.objects.order_by("index").values_list("state", flat=True))
     )
     assert states == ["unknown_outcome", "cancelled"]
-    assert [request.words_only for request in model.requests] == [False, True]
+    assert [request.tools_disabled for request in model.requests] == [False, True]
 
 
 async def test_a_tools_error_is_a_result_and_no_failure(database: Database) -> None:

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from agent_runtime.mcp.toolset import CatalogueCache
 from agent_runtime.net.address_guard import AddressGuard
-from agent_runtime.testing import ScriptedModel, says
+from agent_runtime.testing import ScriptedModel, text_response
 from tasks_app.models import AgentTask, WebhookDelivery, Worker
 from tasks_app.operations import cancel
 from tasks_app.states import DeliveryState, Status, WorkerState
@@ -112,7 +112,7 @@ def status_of(task: AgentTask) -> str:
 
 def test_it_registers_claims_what_is_due_and_ends_clean(start: StartEngine) -> None:
     task = a_task()
-    engine = start(ScriptedModel((says("Done."),)))
+    engine = start(ScriptedModel((text_response("Done."),)))
     eventually(lambda: status_of(task) == Status.COMPLETED, "the task's end")
     assert Worker.objects.get().state == WorkerState.ALIVE
     engine.drain()
@@ -128,7 +128,8 @@ def test_its_sender_tells_the_end_of_a_task_and_connects_to_no_refused_address(
         webhook = {"url": f"http://127.0.0.1:{receiver.getsockname()[1]}/", "events": []}
         told = a_task(webhook=webhook)
         engine = start(
-            ScriptedModel((says("Done."),)), guard=AddressGuard.of(networks=["127.0.0.0/8"])
+            ScriptedModel((text_response("Done."),)),
+            guard=AddressGuard.of(networks=["127.0.0.0/8"]),
         )
         connection, _ = receiver.accept()
         with connection:
@@ -140,7 +141,7 @@ def test_its_sender_tells_the_end_of_a_task_and_connects_to_no_refused_address(
         assert engine.join(PATIENCE) == 0
 
         untold = a_task(webhook=webhook)
-        start(ScriptedModel((says("Done."),)))
+        start(ScriptedModel((text_response("Done."),)))
         refused = WebhookDelivery.objects.filter(task=untold, attempts=1, last_status=None)
         eventually(refused.exists, "the refusal")
         receiver.settimeout(0)
@@ -151,7 +152,7 @@ def test_its_sender_tells_the_end_of_a_task_and_connects_to_no_refused_address(
 def test_a_ring_is_answered_at_once_and_the_rows_are_looked_at_without_one(
     start: StartEngine,
 ) -> None:
-    engine = start(ScriptedModel((says("One."), says("Two."))))
+    engine = start(ScriptedModel((text_response("One."), text_response("Two."))))
     eventually(Worker.objects.exists, "the worker's row")
     first = a_task()
     engine.wake()
@@ -236,7 +237,7 @@ def test_tasks_claimed_in_a_commit_whose_answer_was_lost_are_driven_all_the_same
 
     monkeypatch.setattr(module, "claim_due", claim_and_lose_the_answer)
     task = a_task()
-    start(ScriptedModel((says("Done."),)))
+    start(ScriptedModel((text_response("Done."),)))
     eventually(lambda: status_of(task) == Status.COMPLETED, "the lost task's end")
     assert lost == [task.id]
 

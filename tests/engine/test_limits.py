@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from agent_runtime.limits import Spent
 from agent_runtime.messages import ModelAnswer, Usage
-from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
+from agent_runtime.testing import FakeTools, ScriptedModel, text_response, tool_call_response
 from tasks_app.models import AgentTask
 from tasks_app.operations.runs import continue_task
 from tasks_app.queries.run_transcript import steps_of, transcript_of
@@ -28,7 +28,10 @@ async def test_the_limit_on_cost_ends_a_run_with_its_report(database: Database) 
     task, claim = await database.run(lambda: claimed_task(limits={**LIMITS, "max_cost_usd": 0.3}))
     tools = FakeTools({"search": lambda _: "one ticket"})
     model = ScriptedModel(
-        (costing(asks(("fake__search", {})), 0.2), costing(says("As far as I got."), 0.15))
+        (
+            costing(tool_call_response(("fake__search", {})), 0.2),
+            costing(text_response("As far as I got."), 0.15),
+        )
     )
     await drive(database, model, tools, claim)
     spent = await database.run(spent_by_the_rows, task)
@@ -37,14 +40,14 @@ async def test_the_limit_on_cost_ends_a_run_with_its_report(database: Database) 
         "As far as I got.\n\nNote of the engine: the run cost 0.350000 USD, 0.050000 more than its "
         "limit of 0.300000."
     )
-    assert [request.words_only for request in model.requests] == [False, True]
-    assert spent == Spent(tokens=30, cost_usd=0.35, dearest_call_usd=0.2)
+    assert [request.tools_disabled for request in model.requests] == [False, True]
+    assert spent == Spent(tokens=30, cost_usd=0.35, max_call_cost_usd=0.2)
 
 
 async def test_without_a_cost_the_model_is_asked_once(database: Database) -> None:
     task, claim = await database.run(lambda: claimed_task(limits={**LIMITS, "max_cost_usd": 9.0}))
     tools = FakeTools({"search": lambda _: "one ticket"})
-    model = ScriptedModel((costing(asks(("fake__search", {})), None),))
+    model = ScriptedModel((costing(tool_call_response(("fake__search", {})), None),))
     await drive(database, model, tools, claim)
     await database.run(task.refresh_from_db)
     assert (task.status, task.stop_reason, task.final_report_produced) == (
@@ -61,7 +64,7 @@ async def test_a_continued_task_counts_afresh_and_hears_why_it_ended(database: D
     limits = {**LIMITS, "max_tokens": 30}
     task, claim = await database.run(lambda: claimed_task(limits=limits))
     tools = FakeTools({"search": lambda _: "one ticket"})
-    first = ScriptedModel((asks(("fake__search", {})), says("One ticket.")))
+    first = ScriptedModel((tool_call_response(("fake__search", {})), text_response("One ticket.")))
     await drive(database, first, tools, claim)
     assert (await database.run(spent_by_the_rows, task)).tokens == 30
 
@@ -71,7 +74,7 @@ async def test_a_continued_task_counts_afresh_and_hears_why_it_ended(database: D
         )
     )
     (claim,) = await database.run(lambda: claim_all(a_worker()))
-    second = ScriptedModel((says("Jane's."),))
+    second = ScriptedModel((text_response("Jane's."),))
     await drive(database, second, tools, claim)
     spent = await database.run(spent_by_the_rows, task)
     assert (task.status, task.report, task.steps_completed) == ("COMPLETED", "Jane's.", 3)

@@ -9,7 +9,7 @@ import pytest
 from agent_runtime.builtin_tools import LOAD_SKILL, SUBMIT_REPORT
 from agent_runtime.mcp.toolset import CatalogueCache, McpTools
 from agent_runtime.net.address_guard import AddressGuard
-from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
+from agent_runtime.testing import FakeTools, ScriptedModel, text_response, tool_call_response
 from tasks_app.models import ToolCall
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
@@ -41,7 +41,9 @@ async def test_a_report_that_does_not_fit_goes_back_to_the_model(
     database: Database, arguments: Mapping[str, Any]
 ) -> None:
     task, claim = await database.run(claimed_task)
-    model = ScriptedModel((asks((SUBMIT_REPORT, arguments)), says("In words.")))
+    model = ScriptedModel(
+        (tool_call_response((SUBMIT_REPORT, arguments)), text_response("In words."))
+    )
     await drive(database, model, ToolsOfNoServer(), claim)  # type: ignore[arg-type]
     await database.run(task.refresh_from_db)
     assert (task.status, task.report) == (Status.COMPLETED, "In words.")
@@ -53,7 +55,9 @@ async def test_a_report_that_does_not_fit_goes_back_to_the_model(
 
 async def test_a_skill_is_not_loaded_without_an_id(database: Database) -> None:
     task, claim = await database.run(claimed_task)
-    model = ScriptedModel((asks((LOAD_SKILL, {"name": "weekly"})), says("Done.")))
+    model = ScriptedModel(
+        (tool_call_response((LOAD_SKILL, {"name": ("weekly")})), text_response("Done."))
+    )
     await drive(database, model, FakeTools(), claim)
     await database.run(task.refresh_from_db)
     assert task.status == Status.COMPLETED
@@ -65,7 +69,12 @@ async def test_odd_characters_in_a_report_do_not_stop_it(database: Database, odd
     task, claim = await database.run(claimed_task)
     arguments = f'{{"outcome": "completed", "report": "It is {odd}done."}}'
     assert json.loads(arguments)
-    await drive(database, ScriptedModel((asks((SUBMIT_REPORT, arguments)),)), FakeTools(), claim)
+    await drive(
+        database,
+        ScriptedModel((tool_call_response((SUBMIT_REPORT, arguments)),)),
+        FakeTools(),
+        claim,
+    )
     await database.run(task.refresh_from_db)
     assert task.status == Status.COMPLETED
     assert task.report is not None

@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 
 from agent_runtime.messages import CallState
-from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
+from agent_runtime.testing import FakeTools, ScriptedModel, text_response, tool_call_response
 from tasks_app.models import AgentTask, ToolCall
 from tasks_app.operations import runs
 from tasks_app.states import Status
@@ -18,7 +18,7 @@ from tasks_app.worker.journal.journal import Journal
 from tasks_app.worker.maintenance.reclaim import free_broken
 from tests.support.engine_rows import a_driver, a_worker, claim_all, claimed_task, drive, take
 
-TWO_CALLS = asks(("fake__write", {"n": 1}), ("fake__write", {"n": 2}))
+TWO_CALLS = tool_call_response(("fake__write", {"n": 1}), ("fake__write", {"n": 2}))
 
 
 def write(_: Mapping[str, Any]) -> str:
@@ -45,7 +45,7 @@ async def open_calls(database: Database) -> list[str]:
 async def assert_that_a_retry_can_go_on(database: Database, task: AgentTask) -> None:
     await database.run(lambda: runs.retry(task_id=task.id, tenant_id=None, now=timezone.now()))
     (claim,) = await database.run(lambda: claim_all(a_worker()))
-    model, tools = ScriptedModel((says("Done."),)), FakeTools({"write": write})
+    model, tools = ScriptedModel((text_response("Done."),)), FakeTools({"write": write})
     await drive(database, model, tools, claim)
     messages = [json.loads(each.wire) for each in model.requests[0].messages]
     asked = [call["id"] for each in messages for call in each.get("tool_calls") or ()]

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from agent_runtime.testing import FakeTools, ScriptedModel, asks, says
+from agent_runtime.testing import FakeTools, ScriptedModel, text_response, tool_call_response
 from tasks_app.states import Status
 from tasks_app.worker.claiming.claim import claim_quarantined
 from tasks_app.worker.database import Database
@@ -14,7 +14,10 @@ async def test_a_task_that_is_through_with_a_turn_in_quarantine_goes_back_to_the
 ) -> None:
     task = await database.run(lambda: a_task(crashes=2))
     (claim,) = await database.run(lambda: claim_quarantined(worker_id=a_worker().id))
-    model, tools = ScriptedModel((asks(("fake__write", {})),)), FakeTools({"write": lambda _: "ok"})
+    model, tools = (
+        ScriptedModel((tool_call_response(("fake__write", {})),)),
+        FakeTools({"write": lambda _: "ok"}),
+    )
     driver = replace(a_driver(model), one_turn=True)
     await drive(database, model, tools, claim, driver=driver)
     await database.run(task.refresh_from_db)
@@ -24,7 +27,7 @@ async def test_a_task_that_is_through_with_a_turn_in_quarantine_goes_back_to_the
     )
 
     (claim,) = await database.run(lambda: claim_all(a_worker()))
-    await drive(database, ScriptedModel((says("Done."),)), tools, claim)
+    await drive(database, ScriptedModel((text_response("Done."),)), tools, claim)
     await database.run(task.refresh_from_db)
     assert (task.status, len(tools.sent)) == (Status.COMPLETED, 1)
 
@@ -32,7 +35,7 @@ async def test_a_task_that_is_through_with_a_turn_in_quarantine_goes_back_to_the
 async def test_the_last_step_of_a_task_in_quarantine_ends_it(database: Database) -> None:
     task = await database.run(lambda: a_task(crashes=2))
     (claim,) = await database.run(lambda: claim_quarantined(worker_id=a_worker().id))
-    model = ScriptedModel((says("Done."),))
+    model = ScriptedModel((text_response("Done."),))
     await drive(database, model, FakeTools(), claim, driver=replace(a_driver(model), one_turn=True))
     await database.run(task.refresh_from_db)
     assert task.status == Status.COMPLETED

@@ -12,7 +12,7 @@ import pytest
 from django.utils import timezone
 
 from agent_runtime.messages import Call, CallState, ToolRequest
-from agent_runtime.testing import FakeTools, ScriptedModel, says
+from agent_runtime.testing import FakeTools, ScriptedModel, text_response
 from caylex_project.accounts.models import Project, Tenant
 from skills_app.operations import SkillText
 from tasks_app.models import AgentTask, Event
@@ -50,7 +50,7 @@ def test_a_running_task_of_what_is_paused_waits_after_its_step_and_goes_on_when_
     start: StartEngine,  # noqa: F811
     scope: type[Tenant] | type[Project],
 ) -> None:
-    model = Gated((says(""), says("Done.")))
+    model = Gated((text_response(""), text_response("Done.")))
     task = a_task()
     start(model)
     eventually(lambda: model.requests, "the first request")
@@ -72,7 +72,7 @@ def test_a_running_task_of_what_is_paused_waits_after_its_step_and_goes_on_when_
 
 
 def test_a_paused_task_that_is_asked_to_stop_ends(start: StartEngine) -> None:  # noqa: F811
-    model = Gated((says(""),))
+    model = Gated((text_response(""),))
     task = a_task()
     start(model)
     eventually(lambda: model.requests, "the request")
@@ -89,7 +89,7 @@ def test_a_task_of_a_disabled_user_that_is_claimed_all_the_same_asks_no_model(
     task = a_task()
     task.end_user.disabled_at = timezone.now()
     task.end_user.save()
-    model = ScriptedModel((says("Done."),))
+    model = ScriptedModel((text_response("Done."),))
     start(model)
     eventually(lambda: status_of(task) == Status.INCOMPLETE, "the end")
     assert (task.stop_reason, model.requests) == ("cancelled", [])

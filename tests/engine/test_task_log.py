@@ -10,7 +10,7 @@ from django.utils import timezone
 from structlog.testing import capture_logs
 
 from agent_runtime.errors import ModelUnavailable
-from agent_runtime.testing import ScriptedModel, says
+from agent_runtime.testing import ScriptedModel, text_response
 from tasks_app.operations.cancel import cancel
 from tasks_app.states import Status
 from tests.engine.test_engine import StartEngine, eventually, start, status_of  # noqa: F401
@@ -30,7 +30,7 @@ def of_task(lines: list[Any], task_id: object) -> list[dict[str, Any]]:
 def test_a_task_that_goes_well_has_a_line_at_its_start_and_one_at_its_end(
     start: StartEngine,  # noqa: F811
 ) -> None:
-    answer = says("Done.")
+    answer = text_response("Done.")
     task = a_task()
     with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
         start(ScriptedModel((answer,)))
@@ -72,7 +72,7 @@ def test_a_task_that_waits_says_for_what_and_a_later_start_that_it_continues(
 ) -> None:
     monkeypatch.setattr("tasks_app.worker.journal.outcomes.BACKOFF_SECONDS", (0.1,))
     task = a_task()
-    script = (says(""), ModelUnavailable("The provider is busy."), says("Done."))
+    script = (text_response(""), ModelUnavailable("The provider is busy."), text_response("Done."))
     with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
         start(ScriptedModel(script))
         eventually(lambda: status_of(task) == Status.COMPLETED, "the end")

@@ -85,7 +85,7 @@ class Driver:
         for call in calls:
             call.end(ToolResult(text=NOT_SENT, state=CallState.CANCELLED))
         if calls:
-            active.transcript.settle()
+            active.transcript.append_results()
         reason = active.cancelling.result()
         await active.commit_calls(
             calls, release=outcomes.cancelled(active.transcript, reason=reason)
@@ -99,7 +99,7 @@ class Driver:
         if ended:
             await active.commit_calls(ended)
         if not turn.open_calls:
-            active.transcript.settle()
+            active.transcript.append_results()
 
     async def _step(self, active: ActiveTask, action: AskModel) -> bool:
         """Ask the model and commit its answer; True when the task was let go with it."""
@@ -146,7 +146,7 @@ class Driver:
             model=active.model,
             messages=[*active.transcript.messages, *map(user_message, action.notes)],
             tools=active.toolbox.offered,
-            words_only=action.closing is not None,
+            tools_disabled=action.closing is not None,
             timeout=min(self.model_timeout, CLOSING_SECONDS if action.closing else left),
             call_ids=active.transcript.call_ids,
             adaptation=active.transcript.adaptation,

@@ -81,7 +81,7 @@ async def run_calls(
     finally:
         for task in running:
             task.cancel()
-    active.transcript.settle()
+    active.transcript.append_results()
     return False
 
 

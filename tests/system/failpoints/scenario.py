@@ -17,7 +17,7 @@ from django.utils import timezone
 from agent_runtime.errors import ModelRefused, ModelUnavailable
 from agent_runtime.messages import CallState, ModelAnswer, ToolResult
 from agent_runtime.ports import ModelRequest
-from agent_runtime.testing import FakeTools, asks, says
+from agent_runtime.testing import FakeTools, text_response, tool_call_response
 from caylex_project.accounts.models import Navigator
 from tasks_app.models import AgentTask, Worker
 from tasks_app.operations import cancel as stop
@@ -39,11 +39,13 @@ DIRECTED_TURN = 3  # in which something happens beside the script
 PROMPT = "Do it."
 
 SCRIPT = (
-    asks(("fake__append", {"text": "one"}), ("fake__put", {"text": "two"})),
-    asks(*[(f"fake__{'append' if n % 2 else 'put'}", {"text": f"many-{n}"}) for n in range(11)]),
-    asks(("fake__append", {"text": "three"}), ("fake__refuse", {"text": "no"})),
-    asks(("fake__put", {"text": "four"}), ("fake__no_such_tool", {})),
-    says("All is done."),
+    tool_call_response(("fake__append", {"text": "one"}), ("fake__put", {"text": "two"})),
+    tool_call_response(
+        *[(f"fake__{'append' if n % 2 else 'put'}", {"text": f"many-{n}"}) for n in range(11)]
+    ),
+    tool_call_response(("fake__append", {"text": "three"}), ("fake__refuse", {"text": "no"})),
+    tool_call_response(("fake__put", {"text": "four"}), ("fake__no_such_tool", {})),
+    text_response("All is done."),
 )
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent_runtime.llm.request_body import PIECE, RequestBodies, RequestBody
+from agent_runtime.llm.request_body import CHUNK, RequestBodies, RequestBody
 from agent_runtime.llm.schema import error_in, read_completion
 from agent_runtime.messages import (
     ModelAnswer,
@@ -285,7 +285,7 @@ def test_a_body_is_joined_from_the_ready_bytes() -> None:
 def test_a_long_body_leaves_in_pieces_and_can_be_sent_again() -> None:
     messages = [user_message("x" * 30_000)] * 5
     body = RequestBodies(marks_cache=False).build(ModelRequest(model="m", messages=messages))
-    assert [len(piece) > PIECE for piece in pieces(body)] == [True, False]
+    assert [len(piece) > CHUNK for piece in pieces(body)] == [True, False]
     assert sum(map(len, pieces(body))) == len(body)
     assert len(read_back(body)["messages"]) == 5
 
@@ -297,7 +297,7 @@ def test_without_tools_none_are_named() -> None:
 
 def test_an_answer_in_words_is_asked_for_with_the_tools_still_named() -> None:
     tool = Tool(name="t", description="d", schema=SCHEMA)
-    request = ModelRequest(model="m", messages=[], tools=[tool], words_only=True)
+    request = ModelRequest(model="m", messages=[], tools=[tool], tools_disabled=True)
     body = read_back(RequestBodies(marks_cache=False).build(request))
     assert body["tool_choice"] == "none"
     assert len(body["tools"]) == 1

@@ -160,7 +160,7 @@ async def test_a_tool_that_cannot_be_used_is_left_out_and_named(
                 assert [each.tool for each in tools.offered] == ["do"]
                 assert tools.servers[0].problem == ""
                 assert tools.notes == {"raw": (f"{name} is left out: {why}.",)}
-    (entry,) = [each for each in logs if each["event"] == "tools_left_out"]
+    (entry,) = [each for each in logs if each["event"] == "catalogue.tools_omitted"]
     assert entry["tools"] == {name: why}
 
 

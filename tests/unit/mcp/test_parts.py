@@ -13,12 +13,12 @@ import pytest
 from agent_runtime.mcp.argument_schema import compile_schema
 from agent_runtime.mcp.cache import CatalogueCache
 from agent_runtime.mcp.catalogue import Catalogue
-from agent_runtime.mcp.errors import NoAnswer, ToolServerFailure
-from agent_runtime.mcp.json_budget import is_too_heavy
+from agent_runtime.mcp.errors import NoResponse, ToolServerFailure
+from agent_runtime.mcp.json_budget import exceeds_json_budget
 from agent_runtime.mcp.naming import offered_names
 from agent_runtime.mcp.results import MAX_RESULT_BYTES, render_result, size_text
 from agent_runtime.mcp.schema_walk import UnusableSchema
-from agent_runtime.mcp.session import Era
+from agent_runtime.mcp.session import ProtocolInfo
 from agent_runtime.messages import CallState
 from agent_runtime.net.scrubber import REMOVED, Scrubber
 
@@ -238,7 +238,7 @@ def test_sizes_read_like_a_persons() -> None:
     ]
 
 
-EMPTY = Catalogue(tools={}, era=Era(discovered=None))
+EMPTY = Catalogue(tools={}, protocol=ProtocolInfo(discovered=None))
 
 
 async def test_those_who_want_one_catalogue_wait_for_one_listing() -> None:
@@ -262,13 +262,13 @@ async def test_a_failed_listing_fails_those_who_waited_and_is_not_kept() -> None
     async def fail() -> Catalogue:
         made.append(1)
         await go.wait()
-        raise NoAnswer(ToolServerFailure.UNREACHABLE)
+        raise NoResponse(ToolServerFailure.UNREACHABLE)
 
     waiting = [asyncio.create_task(cache.get(key="k", make=fail)) for _ in range(3)]
     await asyncio.sleep(0)
     go.set()
     found = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [type(each) for each in found] == [NoAnswer] * 3
+    assert [type(each) for each in found] == [NoResponse] * 3
     assert made == [1]
     assert cache.fresh(key="k") is None
 
@@ -295,7 +295,7 @@ async def test_a_catalogue_grows_stale_and_the_longest_unused_goes() -> None:
     cache = CatalogueCache(max_age=10, max_kept=2, clock=lambda: now)
 
     async def make() -> Catalogue:
-        return Catalogue(tools={}, era=Era(discovered=None))
+        return Catalogue(tools={}, protocol=ProtocolInfo(discovered=None))
 
     kept = {key: await cache.get(key=key, make=make) for key in ("a", "b")}
     assert cache.fresh(key="a") is kept["a"]
@@ -334,7 +334,7 @@ def wrapped(inner: bytes) -> bytes:
 def test_messages_that_are_small_in_bytes_and_large_in_memory_are_too_heavy(
     message: bytes,
 ) -> None:
-    assert is_too_heavy(message)
+    assert exceeds_json_budget(message)
 
 
 @pytest.mark.parametrize(
@@ -349,4 +349,4 @@ def test_messages_that_are_small_in_bytes_and_large_in_memory_are_too_heavy(
     ],
 )
 def test_long_text_and_free_form_values_are_not_too_heavy(message: bytes) -> None:
-    assert not is_too_heavy(message)
+    assert not exceeds_json_budget(message)

@@ -156,7 +156,7 @@ async def test_a_modern_server_with_a_kept_catalogue_is_called_with_no_greeting(
         pass
     kept = cache.fresh(key="tickets/1")
     assert kept is not None
-    assert kept.era.discovered is not None
+    assert kept.protocol.discovered is not None
     async with tools_of(access, catalogues=cache) as tools:
         assert (await call(tools, "get_ticket", id="T-1001")).state is CallState.SUCCEEDED
 

@@ -19,7 +19,7 @@ from agent_runtime.outcome import Outcome, StopReason
 from agent_runtime.planning import plan_calls
 from agent_runtime.prompt import GO_ON, NUDGE_EMPTY, NUDGE_REPEATS
 from agent_runtime.report import final_report
-from agent_runtime.testing import FakeTools, asks, says
+from agent_runtime.testing import FakeTools, text_response, tool_call_response
 from agent_runtime.transcript import RequiredSkill, Transcript
 
 NOW = 1_000.0
@@ -72,7 +72,7 @@ def take(transcript: Transcript, answer: ModelAnswer, *, results: Sequence[str] 
     if turn.open_calls:
         for call, text in zip(turn.open_calls, results, strict=True):
             call.end(ToolResult(text=text))
-        transcript.settle()
+        transcript.append_results()
     return turn
 
 
@@ -95,7 +95,7 @@ def test_a_fresh_task_asks_the_model() -> None:
 
 def test_words_without_calls_are_the_report() -> None:
     transcript = new_transcript()
-    take(transcript, says("All done."))
+    take(transcript, text_response("All done."))
     assert decide(transcript) == Outcome(
         completed=True, reason=StopReason.FINAL_REPORT, report="All done."
     )
@@ -103,7 +103,7 @@ def test_words_without_calls_are_the_report() -> None:
 
 def test_calls_of_one_response_are_started_together_and_the_model_is_asked_after_them() -> None:
     transcript = new_transcript()
-    answer = asks(("fake__search", {"q": 1}), ("fake__search", {"q": 2}))
+    answer = tool_call_response(("fake__search", {"q": 1}), ("fake__search", {"q": 2}))
     turn = Turn(
         index=1,
         notes=(),
@@ -121,13 +121,13 @@ def test_calls_of_one_response_are_started_together_and_the_model_is_asked_after
     ]
     for call in action.calls:
         call.end(ToolResult(text="found"))
-    transcript.settle()
+    transcript.append_results()
     assert decide(transcript) == AskModel()
     assert transcript.tool_calls == 2
 
 
 def test_calls_beyond_the_parallel_cap_are_planned_and_not_started() -> None:
-    answer = asks(*[("fake__search", {"q": number}) for number in range(11)])
+    answer = tool_call_response(*[("fake__search", {"q": number}) for number in range(11)])
     calls = plan_calls(
         answer,
         transcript=new_transcript(),
@@ -144,7 +144,10 @@ def test_an_accepted_report_ends_the_run_with_its_outcome() -> None:
         ("incomplete", False, StopReason.AGENT_INCOMPLETE),
     ):
         transcript = new_transcript()
-        take(transcript, asks(("submit_report", {"outcome": outcome, "report": "Words."})))
+        take(
+            transcript,
+            tool_call_response(("submit_report", {"outcome": outcome, "report": ("Words.")})),
+        )
         assert decide(transcript) == Outcome(completed=completed, reason=reason, report="Words.")
 
 
@@ -152,7 +155,9 @@ def test_a_report_beside_other_calls_is_not_accepted_and_the_others_run() -> Non
     transcript = new_transcript()
     turn = take(
         transcript,
-        asks(("fake__search", {}), ("submit_report", {"outcome": "completed", "report": "x"})),
+        tool_call_response(
+            ("fake__search", {}), ("submit_report", {"outcome": ("completed"), "report": ("x")})
+        ),
         results=["found"],
     )
     assert [call.state for call in turn.calls] == [CallState.SUCCEEDED, CallState.FAILED]
@@ -163,9 +168,9 @@ def test_a_report_beside_other_calls_is_not_accepted_and_the_others_run() -> Non
 
 def test_an_empty_answer_is_nudged_once_and_then_ends_without_a_report() -> None:
     transcript = new_transcript()
-    take(transcript, says("  "))
+    take(transcript, text_response("  "))
     assert decide(transcript) == AskModel(notes=(NUDGE_EMPTY,))
-    take(transcript, says(""))
+    take(transcript, text_response(""))
     ending = decide(transcript)
     assert ending == Outcome(completed=False, reason=StopReason.NO_FINAL_REPORT)
     assert isinstance(ending, Outcome)
@@ -174,9 +179,9 @@ def test_an_empty_answer_is_nudged_once_and_then_ends_without_a_report() -> None
 
 def test_an_answer_cut_off_by_length_is_asked_to_go_on_and_joined() -> None:
     transcript = new_transcript()
-    take(transcript, says("First half, ", finish_reason="length"))
+    take(transcript, text_response("First half, ", finish_reason="length"))
     assert decide(transcript) == AskModel(notes=(GO_ON,))
-    take(transcript, says("second half."))
+    take(transcript, text_response("second half."))
     assert decide(transcript) == Outcome(
         completed=True, reason=StopReason.FINAL_REPORT, report="First half, second half."
     )
@@ -185,7 +190,7 @@ def test_an_answer_cut_off_by_length_is_asked_to_go_on_and_joined() -> None:
 def test_an_answer_that_is_cut_off_for_ever_ends_the_run_and_keeps_its_words() -> None:
     transcript = new_transcript()
     for _ in range(4):
-        take(transcript, says("more ", finish_reason="length"))
+        take(transcript, text_response("more ", finish_reason="length"))
     ending = decide(transcript)
     assert ending == Outcome(completed=False, reason=StopReason.NO_FINAL_REPORT)
     assert isinstance(ending, Outcome)
@@ -196,7 +201,7 @@ def test_a_required_skill_comes_before_every_other_call() -> None:
     transcript = new_transcript(skill=SKILL)
     turn = take(
         transcript,
-        asks(("fake__wipe", {}), ("load_skill", {"id": "skill-1"})),
+        tool_call_response(("fake__wipe", {}), ("load_skill", {"id": "skill-1"})),
         results=["the body"],
     )
     assert [call.state for call in turn.calls] == [CallState.FAILED, CallState.SUCCEEDED]
@@ -208,18 +213,18 @@ def test_a_required_skill_comes_before_every_other_call() -> None:
 
 def test_loading_another_skill_does_not_count_as_the_required_one() -> None:
     transcript = new_transcript(skill=SKILL)
-    turn = take(transcript, asks(("load_skill", {"id": "skill-2"})))
+    turn = take(transcript, tool_call_response(("load_skill", {"id": "skill-2"})))
     assert turn.calls[0].state is CallState.FAILED
     assert not transcript.skill_loaded
 
 
 def test_a_report_before_the_required_skill_is_answered_once_then_ends_the_run() -> None:
     transcript = new_transcript(skill=SKILL)
-    take(transcript, says("Done!"))
+    take(transcript, text_response("Done!"))
     action = decide(transcript)
     assert isinstance(action, AskModel)
     assert "skill-1" in action.notes[0]
-    take(transcript, says("Really done!"))
+    take(transcript, text_response("Really done!"))
     ending = decide(transcript)
     assert ending == Outcome(completed=False, reason=StopReason.AGENT_INCOMPLETE)
     assert isinstance(ending, Outcome)
@@ -229,9 +234,9 @@ def test_a_report_before_the_required_skill_is_answered_once_then_ends_the_run()
 def test_a_submitted_report_before_the_required_skill_counts_like_words() -> None:
     transcript = new_transcript(skill=SKILL)
     early = ("submit_report", {"outcome": "completed", "report": "Done!"})
-    take(transcript, asks(early))
+    take(transcript, tool_call_response(early))
     assert isinstance(decide(transcript), AskModel)
-    take(transcript, asks(early))
+    take(transcript, tool_call_response(early))
     assert decide(transcript) == Outcome(completed=False, reason=StopReason.AGENT_INCOMPLETE)
 
 
@@ -239,7 +244,7 @@ def test_mistakes_of_the_model_are_answered_with_what_it_needs() -> None:
     transcript = new_transcript()
     turn = take(
         transcript,
-        asks(
+        tool_call_response(
             ("no_such_tool", {}),
             ("fake__search", "{broken"),
             ("fake__search", "[1]"),
@@ -258,11 +263,11 @@ def test_mistakes_of_the_model_are_answered_with_what_it_needs() -> None:
 
 def test_the_limit_on_steps_brings_one_last_call_without_tools() -> None:
     transcript = new_transcript(max_steps=1)
-    take(transcript, asks(("fake__search", {})), results=["found"])
+    take(transcript, tool_call_response(("fake__search", {})), results=["found"])
     action = decide(transcript)
     assert isinstance(action, AskModel)
     assert action.closing is StopReason.MAX_STEPS
-    take(transcript, says("As far as I got."))
+    take(transcript, text_response("As far as I got."))
     assert decide(transcript) == Outcome(
         completed=False, reason=StopReason.MAX_STEPS, report="As far as I got."
     )
@@ -270,8 +275,8 @@ def test_the_limit_on_steps_brings_one_last_call_without_tools() -> None:
 
 def test_calls_in_the_last_answer_do_not_run() -> None:
     transcript = new_transcript(max_steps=1)
-    take(transcript, asks(("fake__search", {})), results=["found"])
-    turn = take(transcript, asks(("fake__wipe", {})))
+    take(transcript, tool_call_response(("fake__search", {})), results=["found"])
+    turn = take(transcript, tool_call_response(("fake__wipe", {})))
     assert turn.calls[0].state is CallState.FAILED
     assert turn.calls[0].refused
     assert decide(transcript) == Outcome(completed=False, reason=StopReason.MAX_STEPS)
@@ -279,7 +284,11 @@ def test_calls_in_the_last_answer_do_not_run() -> None:
 
 def test_calls_beyond_the_limit_do_not_run_and_bring_the_last_call() -> None:
     transcript = new_transcript(max_tool_calls=1)
-    turn = take(transcript, asks(("fake__search", {"q": 1}), ("fake__wipe", {})), results=["found"])
+    turn = take(
+        transcript,
+        tool_call_response(("fake__search", {"q": 1}), ("fake__wipe", {})),
+        results=["found"],
+    )
     assert [call.state for call in turn.calls] == [CallState.SUCCEEDED, CallState.CANCELLED]
     assert transcript.tool_calls == 1
     action = decide(transcript)
@@ -289,13 +298,13 @@ def test_calls_beyond_the_limit_do_not_run_and_bring_the_last_call() -> None:
 
 def test_the_last_allowed_call_does_not_end_the_run() -> None:
     transcript = new_transcript(max_tool_calls=1)
-    take(transcript, asks(("fake__search", {})), results=["found"])
+    take(transcript, tool_call_response(("fake__search", {})), results=["found"])
     assert decide(transcript) == AskModel()
 
 
 def test_the_time_limit_brings_the_last_call() -> None:
     transcript = new_transcript(timeout_seconds=60)
-    take(transcript, asks(("fake__search", {})), results=["found"])
+    take(transcript, tool_call_response(("fake__search", {})), results=["found"])
     assert decide(transcript, now=NOW + 59.9) == AskModel()
     action = decide(transcript, now=NOW + 60)
     assert isinstance(action, AskModel)
@@ -305,12 +314,12 @@ def test_the_time_limit_brings_the_last_call() -> None:
 def test_the_same_call_with_the_same_result_is_nudged_and_then_ends() -> None:
     transcript = new_transcript()
     for _ in range(2):
-        take(transcript, asks(("fake__search", {"q": 1})), results=["nothing"])
+        take(transcript, tool_call_response(("fake__search", {"q": 1})), results=["nothing"])
         assert decide(transcript) == AskModel()
-    take(transcript, asks(("fake__search", {"q": 1})), results=["nothing"])
+    take(transcript, tool_call_response(("fake__search", {"q": 1})), results=["nothing"])
     assert decide(transcript) == AskModel(notes=(NUDGE_REPEATS,))
     for _ in range(2):
-        take(transcript, asks(("fake__search", {"q": 1})), results=["nothing"])
+        take(transcript, tool_call_response(("fake__search", {"q": 1})), results=["nothing"])
     action = decide(transcript)
     assert isinstance(action, AskModel)
     assert action.closing is StopReason.LOOP_DETECTED
@@ -319,13 +328,13 @@ def test_the_same_call_with_the_same_result_is_nudged_and_then_ends() -> None:
 def test_the_same_call_with_another_result_is_no_loop() -> None:
     transcript = new_transcript()
     for number in range(6):
-        take(transcript, asks(("fake__search", {"q": 1})), results=[f"page {number}"])
+        take(transcript, tool_call_response(("fake__search", {"q": 1})), results=[f"page {number}"])
     assert decide(transcript) == AskModel()
 
 
 def test_a_call_with_an_unknown_outcome_is_named_in_the_report() -> None:
     transcript = new_transcript()
-    answer = asks(("fake__wipe", {}))
+    answer = tool_call_response(("fake__wipe", {}))
     turn = Turn(
         index=1,
         notes=(),
@@ -336,8 +345,8 @@ def test_a_call_with_an_unknown_outcome_is_named_in_the_report() -> None:
     )
     transcript.add(turn)
     turn.calls[0].end(ToolResult(text="?", state=CallState.UNKNOWN_OUTCOME))
-    transcript.settle()
-    take(transcript, says("All done."))
+    transcript.append_results()
+    take(transcript, text_response("All done."))
     ending = decide(transcript)
     assert isinstance(ending, Outcome)
     assert final_report(ending, transcript).startswith("All done.\n\nNote of the engine:")
@@ -348,7 +357,9 @@ def test_arguments_nested_without_end_or_with_unfit_text_harm_nobody() -> None:
     transcript = new_transcript()
     turn = take(
         transcript,
-        asks(("fake__search", '{"q":' + "[" * 100_000), ("fake__search", '{"q": "a\\u0000b"}')),
+        tool_call_response(
+            ("fake__search", '{"q":' + "[" * 100_000), ("fake__search", '{"q": "a\\u0000b"}')
+        ),
         results=["found"],
     )
     assert turn.calls[0].refused

@@ -9,7 +9,7 @@ from agent_runtime.loop import NO_COST, AskModel
 from agent_runtime.messages import ModelAnswer, Usage, system_message, user_message
 from agent_runtime.outcome import Outcome, StopReason
 from agent_runtime.report import final_report
-from agent_runtime.testing import asks, says
+from agent_runtime.testing import text_response, tool_call_response
 from agent_runtime.transcript import Transcript
 from tests.unit.runtime.test_loop import NOW, decide, take
 
@@ -37,7 +37,7 @@ def used(answer: ModelAnswer, *, tokens: int = 15, cost: float | None = None) ->
 
 def work(transcript: Transcript, *, tokens: int = 15, cost: float | None = None) -> None:
     """Let the model make one more call, unlike those before."""
-    answer = asks(("fake__search", {"q": transcript.steps}))
+    answer = tool_call_response(("fake__search", {"q": transcript.steps}))
     take(transcript, used(answer, tokens=tokens, cost=cost), results=["found"])
 
 
@@ -53,7 +53,7 @@ def test_the_limit_on_tokens_brings_one_last_call_and_what_it_took_too_much_is_t
     assert closing(transcript) is None
     work(transcript, tokens=1)
     assert closing(transcript) is StopReason.MAX_TOKENS
-    take(transcript, used(says("As far as I got."), tokens=1_234))
+    take(transcript, used(text_response("As far as I got."), tokens=1_234))
     ending = decide(transcript)
     assert ending == Outcome(
         completed=False, reason=StopReason.MAX_TOKENS, report="As far as I got."
@@ -72,7 +72,7 @@ def test_the_dearest_call_so_far_is_kept_for_the_report() -> None:
     assert closing(transcript) is None, "0.6 and a reserve of 0.3 leave something"
     work(transcript, cost=0.1)
     assert closing(transcript) is StopReason.MAX_COST
-    take(transcript, used(says("As far as I got."), cost=0.3))
+    take(transcript, used(text_response("As far as I got."), cost=0.3))
     ending = decide(transcript)
     assert ending == Outcome(completed=False, reason=StopReason.MAX_COST, report="As far as I got.")
     assert final_report(ending, transcript) == "As far as I got.", "it kept the limit"
@@ -80,7 +80,7 @@ def test_the_dearest_call_so_far_is_kept_for_the_report() -> None:
 
 def test_a_single_dear_call_overshoots_and_by_how_much_is_told() -> None:
     transcript = new_transcript(max_cost_usd=0.5)
-    take(transcript, used(says("All done."), cost=0.75))
+    take(transcript, used(text_response("All done."), cost=0.75))
     ending = decide(transcript)
     assert ending == Outcome(completed=True, reason=StopReason.FINAL_REPORT, report="All done.")
     assert final_report(ending, transcript) == (
@@ -111,7 +111,7 @@ def test_without_a_cost_no_other_limit_brings_the_closing_call_either() -> None:
 
 def test_a_report_in_the_first_answer_needs_no_cost() -> None:
     transcript = new_transcript(max_cost_usd=5.0)
-    take(transcript, used(says("All done."), cost=None))
+    take(transcript, used(text_response("All done."), cost=None))
     assert decide(transcript) == Outcome(
         completed=True, reason=StopReason.FINAL_REPORT, report="All done."
     )
