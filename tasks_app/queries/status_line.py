@@ -41,7 +41,7 @@ SWEPT_WITHIN = 3  # seconds after the end of a lease until its tasks are free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class StatusDetail:
     """Where a task stands; the parameters are those that its code's sentence names."""
 
     code: Code
@@ -72,7 +72,7 @@ _HIDDEN = "what was answered is for those who may see payloads."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class StatusContext:
     """What staff are told beyond the row.
 
     `ahead` are the due tasks of the tenant before this one, `workers` those that claim. Of the
@@ -91,72 +91,72 @@ class Surroundings:
     silent_after: float = 10.0
 
 
-def standing_of(task: TaskDetail, around: Surroundings | None = None) -> Standing:
+def describe_status(task: TaskDetail, context: StatusContext | None = None) -> StatusDetail:
     """Return where the task stands, told from its row alone or from its surroundings, too."""
-    standing = _alone(task)
-    if around is None or task.status.terminal:
-        return standing
+    detail = _alone(task)
+    if context is None or task.status.terminal:
+        return detail
     if task.status is Status.RUNNING:
-        return _held(standing, around)
-    return _waiting(standing, task, around)
+        return _held(detail, context)
+    return _waiting(detail, task, context)
 
 
-def without_payload(standing: Standing) -> Standing:
+def without_payload(detail: StatusDetail) -> StatusDetail:
     """Return the same for those who may not read what a model, a tool or a user said.
 
     Faults quote what they were answered.
     """
     hidden = {
-        name: _HIDDEN if name in _QUOTING else value for name, value in standing.parameters.items()
+        name: _HIDDEN if name in _QUOTING else value for name, value in detail.parameters.items()
     }
-    return replace(standing, parameters=hidden)
+    return replace(detail, parameters=hidden)
 
 
-def _waiting(standing: Standing, task: TaskDetail, around: Surroundings) -> Standing:
-    if standing.code is Code.PAUSED:
-        return standing
-    left = (task.next_attempt_at - around.now).total_seconds()
-    if left <= 0 and not around.workers:
-        return Standing(code=Code.NO_WORKER, parameters={"seconds": int(-left)})
-    more = {"seconds": int(abs(left)), "due": int(left <= 0), "ahead": around.ahead}
-    return replace(standing, parameters={**standing.parameters, **more})
+def _waiting(detail: StatusDetail, task: TaskDetail, context: StatusContext) -> StatusDetail:
+    if detail.code is Code.PAUSED:
+        return detail
+    left = (task.next_attempt_at - context.now).total_seconds()
+    if left <= 0 and not context.workers:
+        return StatusDetail(code=Code.NO_WORKER, parameters={"seconds": int(-left)})
+    more = {"seconds": int(abs(left)), "due": int(left <= 0), "ahead": context.ahead}
+    return replace(detail, parameters={**detail.parameters, **more})
 
 
-def _held(standing: Standing, around: Surroundings) -> Standing:
-    if around.heartbeat_age > around.silent_after:
-        within = max(0, around.lease_left) + SWEPT_WITHIN
-        seconds = {"seconds": around.heartbeat_age, "within": within}
-        return Standing(code=Code.WORKER_SILENT, parameters=seconds)
-    if around.worker_state is WorkerState.DRAINING and standing.code is not Code.STOPPING:
-        return Standing(code=Code.HANDING_OVER)
-    seconds = {"seconds": max(0, int((around.now - around.since).total_seconds()))}
-    return replace(standing, parameters={**standing.parameters, **seconds})
+def _held(detail: StatusDetail, context: StatusContext) -> StatusDetail:
+    if context.heartbeat_age > context.silent_after:
+        within = max(0, context.lease_left) + SWEPT_WITHIN
+        seconds = {"seconds": context.heartbeat_age, "within": within}
+        return StatusDetail(code=Code.WORKER_SILENT, parameters=seconds)
+    if context.worker_state is WorkerState.DRAINING and detail.code is not Code.STOPPING:
+        return StatusDetail(code=Code.HANDING_OVER)
+    seconds = {"seconds": max(0, int((context.now - context.since).total_seconds()))}
+    return replace(detail, parameters={**detail.parameters, **seconds})
 
 
-def _alone(task: TaskDetail) -> Standing:
+def _alone(task: TaskDetail) -> StatusDetail:
     match task.status:
         case Status.PENDING:
             return _pending(task)
         case Status.RUNNING:
             return _running(task)
         case Status.COMPLETED:
-            return Standing(code=Code.COMPLETED)
+            return StatusDetail(code=Code.COMPLETED)
         case Status.INCOMPLETE:
             why = DESCRIPTIONS[task.stop_reason or StopReason.NO_FINAL_REPORT]
             if task.authentication_needed and task.stop_reason is not StopReason.CANCELLED:
                 servers = ", ".join(task.authentication_needed)
                 who = {"why": why, "user": task.user_email, "servers": servers}
-                return Standing(code=Code.NEEDS_CONNECTION, parameters=who)
-            return Standing(code=Code.INCOMPLETE, parameters={"why": why})
-    return Standing(code=Code.FAILED, parameters={"error": task.error or ""})
+                return StatusDetail(code=Code.NEEDS_CONNECTION, parameters=who)
+            return StatusDetail(code=Code.INCOMPLETE, parameters={"why": why})
+    return StatusDetail(code=Code.FAILED, parameters={"error": task.error or ""})
 
 
-def _pending(task: TaskDetail) -> Standing:
+def _pending(task: TaskDetail) -> StatusDetail:
     if task.resting:
-        return Standing(code=Code.PAUSED, parameters={"what": task.resting})
+        return StatusDetail(code=Code.PAUSED, parameters={"what": task.resting})
     if task.attempt:
         reason = task.waiting_reason or "it did not succeed."
-        return Standing(
+        return StatusDetail(
             code=Code.WAITING_TO_RETRY,
             parameters={
                 "step": task.steps_completed + 1,
@@ -165,23 +165,23 @@ def _pending(task: TaskDetail) -> Standing:
             },
         )
     if task.crashes:
-        return Standing(code=Code.TAKEN_OVER, parameters={"steps": task.steps_completed})
+        return StatusDetail(code=Code.TAKEN_OVER, parameters={"steps": task.steps_completed})
     if task.started_at is None:
-        return Standing(code=Code.QUEUED)
-    return Standing(code=Code.RESUMING, parameters={"steps": task.steps_completed})
+        return StatusDetail(code=Code.QUEUED)
+    return StatusDetail(code=Code.RESUMING, parameters={"steps": task.steps_completed})
 
 
-def _running(task: TaskDetail) -> Standing:
+def _running(task: TaskDetail) -> StatusDetail:
     if task.cancel_requested_at is not None:
-        return Standing(code=Code.STOPPING)
+        return StatusDetail(code=Code.STOPPING)
     if task.calling is not None:
-        return Standing(
+        return StatusDetail(
             code=Code.CALLING, parameters={"step": task.steps_completed, "call": task.calling}
         )
-    return Standing(code=Code.THINKING, parameters={"step": task.steps_completed + 1})
+    return StatusDetail(code=Code.THINKING, parameters={"step": task.steps_completed + 1})
 
 
-def sentence(standing: Standing) -> str:
+def text(detail: StatusDetail) -> str:
     """Return the line for people: no durations, no ranks, no line breaks."""
-    line = _SENTENCES[standing.code].format(**standing.parameters)
+    line = _SENTENCES[detail.code].format(**detail.parameters)
     return " ".join(line.split())

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agent_runtime.outcome import StopReason
-from tasks_app.admin.tasks.formatting import told
-from tasks_app.queries.status_line import Code, Standing, Surroundings, sentence, standing_of
+from tasks_app.admin.tasks.formatting import staff_status_text
+from tasks_app.queries.status_line import Code, StatusContext, StatusDetail, describe_status, text
 from tasks_app.queries.tasks import TaskDetail
 from tasks_app.states import Status, WorkerState
 
@@ -117,28 +117,28 @@ def a_task(**fields: Any) -> TaskDetail:
 def test_each_state_has_its_code_and_its_line(
     fields: dict[str, Any], code: Code, line: str
 ) -> None:
-    standing = standing_of(a_task(**fields))
+    detail = describe_status(a_task(**fields))
 
-    assert standing.code is code
-    assert sentence(standing) == line
+    assert detail.code is code
+    assert text(detail) == line
 
 
 def test_the_line_is_one_line_whatever_the_parameters_hold() -> None:
-    standing = Standing(code=Code.CALLING, parameters={"step": 1, "call": "a\r\nb\t\x85c"})
+    detail = StatusDetail(code=Code.CALLING, parameters={"step": 1, "call": "a\r\nb\t\x85c"})
 
-    assert sentence(standing) == "Step 1: waiting for a b c."
+    assert text(detail) == "Step 1: waiting for a b c."
 
 
 def test_every_way_to_stop_has_words() -> None:
     for reason in StopReason:
-        line = sentence(standing_of(a_task(status=Status.INCOMPLETE, stop_reason=reason)))
+        line = text(describe_status(a_task(status=Status.INCOMPLETE, stop_reason=reason)))
         assert line.startswith("Stopped: ")
         assert line.endswith(".")
 
 
-def around(**fields: Any) -> Surroundings:
+def around(**fields: Any) -> StatusContext:
     since = NOON + datetime.timedelta(seconds=30)
-    return Surroundings(now=NOON + datetime.timedelta(seconds=42), since=since, **fields)
+    return StatusContext(now=NOON + datetime.timedelta(seconds=42), since=since, **fields)
 
 
 @pytest.mark.parametrize(
@@ -221,8 +221,8 @@ def around(**fields: Any) -> Surroundings:
 def test_staff_are_told_how_long_and_how_many_are_ahead(
     fields: dict[str, Any], surroundings: dict[str, Any], code: Code, line: str
 ) -> None:
-    standing = standing_of(a_task(**fields), around(**surroundings))
+    detail = describe_status(a_task(**fields), around(**surroundings))
 
-    assert standing.code is code
-    assert told(standing) == line
-    assert sentence(standing)
+    assert detail.code is code
+    assert staff_status_text(detail) == line
+    assert text(detail)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from tasks_app.queries.status_line import Code, Standing, sentence
+from tasks_app.queries.status_line import Code, StatusDetail, text
 
 _AHEAD = "Waiting for a free slot for {time}, {ahead} ahead"
 _SENTENCES: Mapping[Code, str] = {
@@ -23,16 +23,16 @@ _RETRY = "Waiting to try step {step} again in {time}, after attempt {attempt}: {
 _RETRY_DUE = "Due to try step {step} again for {time}, {ahead} ahead, after attempt {attempt}: "
 
 
-def told(standing: Standing) -> str:
+def staff_status_text(detail: StatusDetail) -> str:
     """Return the sentence for staff, with durations and ranks."""
-    given = dict(standing.parameters)
-    if "seconds" not in given and standing.code is not Code.PAUSED:
-        return sentence(standing)
-    words = _SENTENCES.get(standing.code)
-    if standing.code is Code.WAITING_TO_RETRY:
+    given = dict(detail.parameters)
+    if "seconds" not in given and detail.code is not Code.PAUSED:
+        return text(detail)
+    words = _SENTENCES.get(detail.code)
+    if detail.code is Code.WAITING_TO_RETRY:
         words = _RETRY_DUE + "{reason}" if given["due"] else _RETRY
     if words is None:
-        return sentence(standing)
+        return text(detail)
     given["time"] = duration(float(given.get("seconds", 0)))
     given["within_time"] = duration(float(given.get("within", 0)))
     return " ".join(words.format(**given).split())

@@ -20,7 +20,7 @@ from tasks_app.admin.tasks.payloads import may_see_payloads, payloads_open
 from tasks_app.admin.tasks.timeline import Timeline, timeline_of, tools_of
 from tasks_app.failures import REMEDIES, cause_of
 from tasks_app.models import AgentTask, Step, Worker
-from tasks_app.queries.status_line import Surroundings, standing_of, without_payload
+from tasks_app.queries.status_line import StatusContext, describe_status, without_payload
 from tasks_app.queries.tasks import detail_of
 from tasks_app.states import Status, WorkerState
 
@@ -40,7 +40,7 @@ class Tile:
 
 def now_context(request: HttpRequest, task: AgentTask, *, now: datetime.datetime) -> dict[str, Any]:
     """Return what changes while a task lives: its sentence and its tiles."""
-    standing = standing_of(detail_of(task), surroundings(task, now=now))
+    detail = describe_status(detail_of(task), status_context(task, now=now))
     payloads = may_see_payloads(request)
     reruns = task.reruns.order_by("-created_at").values_list("pk", flat=True)
     return {
@@ -48,7 +48,7 @@ def now_context(request: HttpRequest, task: AgentTask, *, now: datetime.datetime
         "reruns": list(reruns[:MOST_RERUNS]),
         "version": f"{task.sequence}-{task.status}",
         "ended": Status(task.status).terminal,
-        "sentence": formatting.told(standing if payloads else without_payload(standing)),
+        "sentence": formatting.staff_status_text(detail if payloads else without_payload(detail)),
         "error": task.error if payloads else "",
         "remedy": _remedy(task),
         "last_step": _last_step(task) if task.error else None,
@@ -76,11 +76,11 @@ def journal_context(
     }
 
 
-def surroundings(task: AgentTask, *, now: datetime.datetime) -> Surroundings:
+def status_context(task: AgentTask, *, now: datetime.datetime) -> StatusContext:
     """Return what the task's standing depends on beyond its own row."""
     if task.worker is not None:
         left = (task.worker.lease_until - now).total_seconds()
-        return Surroundings(
+        return StatusContext(
             now=now,
             since=_moved_at(task),
             worker_state=WorkerState(task.worker.state),
@@ -89,14 +89,14 @@ def surroundings(task: AgentTask, *, now: datetime.datetime) -> Surroundings:
             silent_after=2 * settings.ENVIRONMENT.caylex_heartbeat_seconds,
         )
     if Status(task.status).terminal:
-        return Surroundings(now=now, since=now)
+        return StatusContext(now=now, since=now)
     before = AgentTask.objects.filter(
         tenant_id=task.tenant_id,
         status=Status.PENDING,
         next_attempt_at__lt=min(now, task.next_attempt_at),
     )
     living = Worker.objects.filter(state=WorkerState.ALIVE, lease_until__gt=now)
-    return Surroundings(
+    return StatusContext(
         now=now,
         since=now,
         ahead=before[:MOST_AHEAD].count(),

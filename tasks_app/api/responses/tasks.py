@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSche
 from agent_runtime.outcome import StopReason
 from tasks_app.operations.submit import Submitted
 from tasks_app.queries.events import EventPage, TaskEvent
-from tasks_app.queries.status_line import sentence, standing_of
+from tasks_app.queries.status_line import describe_status, text
 from tasks_app.queries.tasks import TaskDetail, TaskSummary
 from tasks_app.states import Status
 
@@ -188,7 +188,7 @@ class TaskAnswer(Answer):
             progress=Progress(
                 steps_completed=task.steps_completed,
                 tool_calls_made=task.tool_calls_made,
-                current=sentence(standing_of(task)),
+                current=text(describe_status(task)),
             ),
             usage=TaskUsage.of(task),
             attempt=task.attempt,
