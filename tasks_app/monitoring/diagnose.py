@@ -11,9 +11,9 @@ from django.db import Error
 
 from caylex_project.db.server_time import database_now
 from tasks_app.monitoring import stats
-from tasks_app.monitoring.findings import EXAMPLES, Finding, Level, findings_of
+from tasks_app.monitoring.findings import EXAMPLES, Finding, Level, find_problems
 from tasks_app.monitoring.session_findings import UNREADABLE, session_findings
-from tasks_app.monitoring.stats import Figures
+from tasks_app.monitoring.stats import ServiceStats
 from tasks_app.monitoring.system_checks import TAG
 
 CLOCK_WARNING = 1.0  # seconds between the database's clock and ours
@@ -23,12 +23,12 @@ CLOCK_WARNING = 1.0  # seconds between the database's clock and ours
 class Diagnosis:
     """All findings, the worst first, and the figures that they come from.
 
-    `figures` is None where the rows could not be read; `clock_offset` is the database's clock
+    `stats` is None where the rows could not be read; `clock_offset` is the database's clock
     less this process's, in seconds.
     """
 
     findings: tuple[Finding, ...]
-    figures: Figures | None = None
+    stats: ServiceStats | None = None
     clock_offset: float | None = None
 
     @property
@@ -37,7 +37,7 @@ class Diagnosis:
         return max((finding.level for finding in self.findings), default=Level.NOTE)
 
 
-def examine() -> Diagnosis:
+def run_diagnostics() -> Diagnosis:
     """Look at everything; never raises for a database that is away or of another version."""
     findings = list(_settings())
     figures = offset = None
@@ -51,11 +51,11 @@ def examine() -> Diagnosis:
             findings.append(_not_migrated(missing))
         else:
             offset, error = _clock_offset()
-            figures = stats.read_figures()
-            findings += [*_clock(offset, error), *findings_of(figures)]
+            figures = stats.collect_stats()
+            findings += [*_clock(offset, error), *find_problems(figures)]
     except Error as error_of_database:
         findings.append(_database_away(error_of_database))
-    return Diagnosis(findings=_worst_first(findings), figures=figures, clock_offset=offset)
+    return Diagnosis(findings=_worst_first(findings), stats=figures, clock_offset=offset)
 
 
 def _worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:

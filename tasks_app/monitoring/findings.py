@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from tasks_app.monitoring import stats
-from tasks_app.monitoring.stats import COUNT_TO, Figures, WorkerView
+from tasks_app.monitoring.stats import COUNT_TO, ServiceStats, WorkerView
 from tasks_app.worker.process.identity import is_dead_process
 
 OVERDUE_WARNING = 30.0  # seconds that a task is due without being claimed
@@ -49,7 +49,7 @@ class Finding:
     tasks: tuple[str, ...] = ()
 
 
-def findings_of(figures: Figures) -> Iterator[Finding]:
+def find_problems(figures: ServiceStats) -> Iterator[Finding]:
     """Yield what is wrong with the tasks, the workers and the credentials."""
     yield from _workers(figures)
     yield from _overdue(figures)
@@ -62,7 +62,7 @@ def findings_of(figures: Figures) -> Iterator[Finding]:
     yield from _credentials()
 
 
-def _workers(figures: Figures) -> Iterator[Finding]:
+def _workers(figures: ServiceStats) -> Iterator[Finding]:
     if not figures.alive:
         yield Finding(
             level=Level.CRITICAL,
@@ -117,7 +117,7 @@ def _names(workers: Iterable[WorkerView]) -> str:
     return ", ".join(f"{worker.host}:{worker.pid}" for worker in list(workers)[:EXAMPLES])
 
 
-def _overdue(figures: Figures) -> Iterator[Finding]:
+def _overdue(figures: ServiceStats) -> Iterator[Finding]:
     if figures.oldest_due_seconds < OVERDUE_WARNING:
         return
     alive = figures.alive
@@ -147,7 +147,7 @@ def _are_full(workers: Collection[WorkerView]) -> bool:
     return free < len(workers) and free <= len({worker.machine for worker in workers})
 
 
-def _orphaned(figures: Figures) -> Iterator[Finding]:
+def _orphaned(figures: ServiceStats) -> Iterator[Finding]:
     if figures.orphaned:
         orphaned = stats.orphaned_tasks(figures.at).values_list("pk", flat=True)[:EXAMPLES]
         yield Finding(
@@ -160,7 +160,7 @@ def _orphaned(figures: Figures) -> Iterator[Finding]:
         )
 
 
-def _stopping(figures: Figures) -> Iterator[Finding]:
+def _stopping(figures: ServiceStats) -> Iterator[Finding]:
     limit = figures.at - datetime.timedelta(seconds=STOP_SECONDS)
     overdue = stats.stopping_tasks().filter(cancel_requested_at__lte=limit)
     rows = list(overdue.only("cancel_requested_at").order_by("cancel_requested_at")[:EXAMPLES])
@@ -184,7 +184,7 @@ def _stopping(figures: Figures) -> Iterator[Finding]:
         )
 
 
-def _quarantined(figures: Figures) -> Iterator[Finding]:
+def _quarantined(figures: ServiceStats) -> Iterator[Finding]:
     if figures.quarantined:
         worst = stats.quarantined_tasks().order_by("-crashes", "-next_attempt_at")[:EXAMPLES]
         yield Finding(
@@ -198,7 +198,7 @@ def _quarantined(figures: Figures) -> Iterator[Finding]:
         )
 
 
-def _waiting(figures: Figures) -> Iterator[Finding]:
+def _waiting(figures: ServiceStats) -> Iterator[Finding]:
     if not figures.waiting:
         return
     for reason, count, attempts in stats.waiting_reasons(figures.at)[:REASONS_SHOWN]:
@@ -213,7 +213,7 @@ def _waiting(figures: Figures) -> Iterator[Finding]:
         )
 
 
-def _wakeups(figures: Figures) -> Iterator[Finding]:
+def _wakeups(figures: ServiceStats) -> Iterator[Finding]:
     if figures.wakeup_messages >= MANY_WAKEUPS and figures.alive:
         yield Finding(
             level=Level.WARNING,
@@ -224,7 +224,7 @@ def _wakeups(figures: Figures) -> Iterator[Finding]:
         )
 
 
-def _in_doubt(figures: Figures) -> Iterator[Finding]:
+def _in_doubt(figures: ServiceStats) -> Iterator[Finding]:
     calls = stats.in_doubt(figures.at - DAY).order_by("-completed_at")
     lost = calls[:COUNT_TO].count()
     if lost:

@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from tasks_app.models import AgentTask
-from tasks_app.monitoring.stats import Figures, read_figures
+from tasks_app.monitoring.stats import ServiceStats, collect_stats
 from tasks_app.states import Status, WorkerState
 
 RECENT = datetime.timedelta(hours=1)
@@ -72,7 +72,7 @@ class DatabaseCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the families; all of them come from before the first is yielded."""
         try:
-            figures = read_figures()
+            figures = collect_stats()
             recent = read_recent(now=figures.at)
         except Error:
             yield _gauge("database_up", "1 when the database answers, else 0.", 0)
@@ -101,7 +101,7 @@ def _labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> 
     return family
 
 
-def _tasks(figures: Figures) -> Iterator[Metric]:
+def _tasks(figures: ServiceStats) -> Iterator[Metric]:
     pending = figures.due + figures.waiting + figures.resting + figures.quarantined
     yield _labelled(
         "tasks",
@@ -131,7 +131,7 @@ def _tasks(figures: Figures) -> Iterator[Metric]:
     yield _gauge("wakeup_messages", "Messages in the doorbell's queue.", figures.wakeup_messages)
 
 
-def _workers(figures: Figures) -> Iterator[Metric]:
+def _workers(figures: ServiceStats) -> Iterator[Metric]:
     late = sum(worker.late for worker in figures.workers)
     alive = figures.alive
     draining = len(figures.workers) - late - len(alive)

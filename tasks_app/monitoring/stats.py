@@ -64,7 +64,7 @@ class WorkerView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class ServiceStats:
     """The live tasks, the workers and the doorbell, at one moment of the database's clock.
 
     `due`, `waiting`, `resting` and `quarantined` share the PENDING tasks among them: `resting` are
@@ -90,7 +90,7 @@ class Figures:
         return tuple(w for w in self.workers if w.state == WorkerState.ALIVE and not w.late)
 
 
-def read_figures() -> Figures:
+def collect_stats() -> ServiceStats:
     """Return how things stand, in a dozen short queries.
 
     Due, waiting and resting tasks are counted in `task_lane` alone, project by project, so that
@@ -102,7 +102,7 @@ def read_figures() -> Figures:
     resting = list(_with_tasks(projects_that_rest()).values_list("pk", flat=True))
     due, later = Q(next_attempt_at__lte=now), Q(next_attempt_at__gt=now)
     running, orphaned = _running(now)
-    return Figures(
+    return ServiceStats(
         at=now,
         due=_pending(due, project__in=going),
         waiting=_pending(later, project__in=going),

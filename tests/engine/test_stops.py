@@ -16,7 +16,7 @@ from agent_runtime.testing import FakeTools, ScriptedModel, text_response
 from caylex_project.accounts.models import Project, Tenant
 from skills_app.operations import SkillText
 from tasks_app.models import AgentTask, Event
-from tasks_app.monitoring.stats import read_figures
+from tasks_app.monitoring.stats import collect_stats
 from tasks_app.states import Status
 from tasks_app.worker.database import Database
 from tasks_app.worker.engine import POLL_SECONDS
@@ -62,7 +62,7 @@ def test_a_running_task_of_what_is_paused_waits_after_its_step_and_goes_on_when_
     assert status_of(task) == Status.PENDING
     assert (task.steps_completed, task.attempt, task.crashes) == (1, 0, 0)
     assert len(model.requests) == 1
-    assert read_figures().oldest_due_seconds == 0.0  # nobody has to look after it
+    assert collect_stats().oldest_due_seconds == 0.0  # nobody has to look after it
 
     scope.objects.update(paused=False)
     eventually(lambda: status_of(task) == Status.COMPLETED, "the end")

@@ -291,7 +291,7 @@ def test_no_query_of_a_scrape_or_of_readiness_walks_through_the_tasks(db: None) 
     over, tenants = 6000, 3
     fill(over=over, tenants=tenants)
     with CaptureQueriesContext(connection) as queries:
-        figures = stats.read_figures()
+        figures = stats.collect_stats()
         metrics.read_recent(now=figures.at)
         assert stats.is_ready()
 
@@ -308,7 +308,7 @@ def test_no_query_of_a_scrape_or_of_readiness_walks_through_the_tasks(db: None) 
 def test_the_number_of_queries_does_not_depend_on_what_there_is(db: None) -> None:
     def count() -> int:
         with CaptureQueriesContext(connection) as queries:
-            stats.read_figures()
+            stats.collect_stats()
         return len(queries)
 
     AgentTaskFactory.create()

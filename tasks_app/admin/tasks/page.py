@@ -18,7 +18,7 @@ from tasks_app.admin.tasks.curl import poll_command, submit_command
 from tasks_app.admin.tasks.markdown import rendered
 from tasks_app.admin.tasks.payloads import may_see_payloads, payloads_open
 from tasks_app.admin.tasks.timeline import Timeline, timeline_of, tools_of
-from tasks_app.failures import REMEDIES, cause_of
+from tasks_app.failures import ADVICE, cause_of
 from tasks_app.models import AgentTask, Step, Worker
 from tasks_app.queries.status_line import StatusContext, describe_status, without_payload
 from tasks_app.queries.tasks import detail_of
@@ -110,7 +110,7 @@ def _remedy(task: AgentTask) -> str:
         error=task.error,
         needs_connection=bool(task.authentication_needed),
     )
-    return REMEDIES[cause] if cause else ""
+    return ADVICE[cause] if cause else ""
 
 
 def _last_step(task: AgentTask) -> Step | None:

@@ -10,9 +10,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from tasks_app.monitoring.diagnose import Diagnosis, examine
+from tasks_app.monitoring.diagnose import Diagnosis, run_diagnostics
 from tasks_app.monitoring.findings import Finding, Level
-from tasks_app.monitoring.stats import Figures, WorkerView
+from tasks_app.monitoring.stats import ServiceStats, WorkerView
 
 _WORDS = {
     Level.NOTE: "Note",
@@ -39,14 +39,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Examine, print, and exit."""
-        diagnosis = examine()
+        diagnosis = run_diagnostics()
         lines = [_as_json(diagnosis)] if options["json"] else _as_text(diagnosis)
         self.stdout.write("\n".join(lines))
         sys.exit(int(diagnosis.level))
 
 
 def _as_json(diagnosis: Diagnosis) -> str:
-    figures = diagnosis.figures
+    figures = diagnosis.stats
     body = {
         "exit_code": int(diagnosis.level),
         "figures": None if figures is None else _figures_as_json(figures),
@@ -59,7 +59,7 @@ def _as_json(diagnosis: Diagnosis) -> str:
     return json.dumps(body, indent=2, default=str)
 
 
-def _figures_as_json(figures: Figures) -> dict[str, Any]:
+def _figures_as_json(figures: ServiceStats) -> dict[str, Any]:
     body = asdict(figures)
     del body["workers"]
     return {**body, "at": figures.at.isoformat()}
@@ -80,15 +80,15 @@ def _worker_as_json(worker: WorkerView) -> dict[str, Any]:
 
 
 def _as_text(diagnosis: Diagnosis) -> Iterator[str]:
-    if diagnosis.figures is not None:
-        yield from _figures_as_text(diagnosis.figures, diagnosis.clock_offset or 0.0)
+    if diagnosis.stats is not None:
+        yield from _figures_as_text(diagnosis.stats, diagnosis.clock_offset or 0.0)
     for finding in diagnosis.findings:
         yield from _finding_as_text(finding)
     if not diagnosis.findings:
         yield "Nothing is wrong."
 
 
-def _figures_as_text(figures: Figures, clock_offset: float) -> Iterator[str]:
+def _figures_as_text(figures: ServiceStats, clock_offset: float) -> Iterator[str]:
     yield "Tasks"
     rows = [
         ("due", figures.due, f"the oldest for {figures.oldest_due_seconds:.0f} s"),
