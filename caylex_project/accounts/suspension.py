@@ -6,14 +6,14 @@ from django.db.models import Q, QuerySet
 
 from caylex_project.accounts.models import Project
 
-_GOES_ON = Q(paused=False, disabled_at=None, tenant__paused=False, tenant__disabled_at=None)
+_ACTIVE = Q(paused=False, disabled_at=None, tenant__paused=False, tenant__disabled_at=None)
 
 
-def projects_that_go_on() -> QuerySet[Project]:
+def active_projects() -> QuerySet[Project]:
     """Return the projects whose tasks are claimed."""
-    return Project.objects.filter(_GOES_ON)
+    return Project.objects.filter(_ACTIVE)
 
 
-def projects_that_rest() -> QuerySet[Project]:
+def suspended_projects() -> QuerySet[Project]:
     """Return the others: those that are paused or disabled, or whose tenant is."""
-    return Project.objects.exclude(_GOES_ON)
+    return Project.objects.exclude(_ACTIVE)

@@ -102,7 +102,7 @@ def _labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> 
 
 
 def _tasks(figures: ServiceStats) -> Iterator[Metric]:
-    pending = figures.due + figures.waiting + figures.resting + figures.quarantined
+    pending = figures.due + figures.waiting + figures.suspended + figures.quarantined
     yield _labelled(
         "tasks",
         "Tasks that are not over, by status; each count stops at 100000.",
@@ -112,9 +112,9 @@ def _tasks(figures: ServiceStats) -> Iterator[Metric]:
     yield _gauge("tasks_due", "PENDING tasks that a worker should claim now.", figures.due)
     yield _gauge("tasks_waiting", "PENDING tasks whose next attempt is later.", figures.waiting)
     yield _gauge(
-        "tasks_resting",
+        "tasks_suspended",
         "PENDING tasks whose project or tenant is paused or disabled.",
-        figures.resting,
+        figures.suspended,
     )
     yield _gauge(
         "tasks_quarantined", "PENDING tasks kept apart: workers died of them.", figures.quarantined

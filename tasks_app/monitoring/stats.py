@@ -23,7 +23,7 @@ from django_q.models import OrmQ
 
 from agent_runtime.messages import CallState
 from caylex_project.accounts.models import Project, Tenant
-from caylex_project.accounts.suspension import projects_that_go_on, projects_that_rest
+from caylex_project.accounts.suspension import active_projects, suspended_projects
 from caylex_project.db.server_time import database_now
 from caylex_project.integrations.credentials import value_of
 from caylex_project.integrations.models import Credential
@@ -67,15 +67,15 @@ class WorkerView:
 class ServiceStats:
     """The live tasks, the workers and the doorbell, at one moment of the database's clock.
 
-    `due`, `waiting`, `resting` and `quarantined` share the PENDING tasks among them: `resting` are
-    those of projects or tenants that are paused or disabled; `orphaned` are those of the `running`
-    that no worker within its lease holds; `stopping` were asked to stop.
+    `due`, `waiting`, `suspended` and `quarantined` share the PENDING tasks among them: `suspended`
+    are those of projects or tenants that are paused or disabled; `orphaned` are those of the
+    `running` that no worker within its lease holds; `stopping` were asked to stop.
     """
 
     at: datetime.datetime
     due: int
     waiting: int
-    resting: int
+    suspended: int
     quarantined: int
     running: int
     orphaned: int
@@ -93,20 +93,20 @@ class ServiceStats:
 def collect_stats() -> ServiceStats:
     """Return how things stand, in a dozen short queries.
 
-    Due, waiting and resting tasks are counted in `task_lane` alone, project by project, so that
+    Due, waiting and suspended tasks are counted in `task_lane` alone, project by project, so that
     those of one that rests do not stand in the way. It lacks `crashes`: those in quarantine are
     counted along, and taken off again by the counts of their own small index.
     """
     now = database_now()
-    going = list(_with_tasks(projects_that_go_on()).values_list("pk", flat=True))
-    resting = list(_with_tasks(projects_that_rest()).values_list("pk", flat=True))
+    going = list(_with_tasks(active_projects()).values_list("pk", flat=True))
+    suspended = list(_with_tasks(suspended_projects()).values_list("pk", flat=True))
     due, later = Q(next_attempt_at__lte=now), Q(next_attempt_at__gt=now)
     running, orphaned = _running(now)
     return ServiceStats(
         at=now,
         due=_pending(due, project__in=going),
         waiting=_pending(later, project__in=going),
-        resting=_pending(project__in=resting),
+        suspended=_pending(project__in=suspended),
         quarantined=_count(quarantined_tasks()),
         running=running,
         orphaned=orphaned,
@@ -145,9 +145,9 @@ def oldest_due_tasks(now: datetime.datetime) -> QuerySet[AgentTask]:
     due of each lane that does not: one look into `task_lane` each.
     """
     due = pending_tasks().filter(next_attempt_at__lte=now, crashes__lt=QUARANTINED_AT)
-    partly = list(_with_tasks(projects_that_rest()).values_list("tenant", flat=True).distinct())
+    partly = list(_with_tasks(suspended_projects()).values_list("tenant", flat=True).distinct())
     tenants = Tenant.objects.filter(paused=False, disabled_at=None).exclude(pk__in=partly)
-    projects = projects_that_go_on().filter(tenant__in=partly)
+    projects = active_projects().filter(tenant__in=partly)
     lanes = [
         _first(projects, due.filter(project=OuterRef("pk"), priority=priority))
         for priority in PRIORITIES

@@ -14,7 +14,7 @@ from psycopg import Error as DriverError
 
 from tasks_app.models import AgentTask
 from tasks_app.notifications.changes import CHANNEL, parse_change_payload
-from tasks_app.queries.events import RESTS, version_of
+from tasks_app.queries.events import SUSPENDED, version_of
 
 logger = logging.getLogger(__name__)
 
@@ -118,11 +118,13 @@ class ChangeListener(threading.Thread):
         versions: dict[uuid.UUID, str] = {}
         for start in range(0, len(awaited), ROWS):
             rows = AgentTask.objects.filter(pk__in=awaited[start : start + ROWS])
-            notified = rows.annotate(rests=RESTS).values_list(
-                "pk", "sequence", "cancel_requested_at", "rests"
+            notified = rows.annotate(is_suspended=SUSPENDED).values_list(
+                "pk", "sequence", "cancel_requested_at", "is_suspended"
             )
-            for pk, sequence, asked, rests in notified:
-                versions[pk] = version_of(sequence=sequence, cancel_requested_at=asked, rests=rests)
+            for pk, sequence, asked, is_suspended in notified:
+                versions[pk] = version_of(
+                    sequence=sequence, cancel_requested_at=asked, is_suspended=is_suspended
+                )
         if connection.vendor == "postgresql":
             connection.close()  # it was lent by the pool
         return versions

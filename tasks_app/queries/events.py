@@ -47,7 +47,7 @@ class EventPage:
 
 
 # Whether a task waits for what is paused or disabled: that is told of it, and no number of its own.
-RESTS = ExpressionWrapper(
+SUSPENDED = ExpressionWrapper(
     Q(status=Status.PENDING.value)
     & (
         Q(project__paused=True)
@@ -60,9 +60,11 @@ RESTS = ExpressionWrapper(
 )
 
 
-def version_of(*, sequence: int, cancel_requested_at: datetime.datetime | None, rests: bool) -> str:
+def version_of(
+    *, sequence: int, cancel_requested_at: datetime.datetime | None, is_suspended: bool
+) -> str:
     """Return a text that differs whenever the task's status or progress has changed."""
-    return f"{sequence}{'c' if cancel_requested_at else ''}{'r' if rests else ''}"
+    return f"{sequence}{'c' if cancel_requested_at else ''}{'r' if is_suspended else ''}"
 
 
 def read_events(
@@ -77,7 +79,7 @@ def read_events(
     task = (
         AgentTask.objects.filter(id=task_id, tenant_id=tenant_id)
         .only("id", "status", "sequence", "cancel_requested_at", "created_at", "model")
-        .annotate(rests=RESTS)
+        .annotate(is_suspended=SUSPENDED)
         .first()
     )
     if task is None:
@@ -89,7 +91,7 @@ def read_events(
         version=version_of(
             sequence=task.sequence,
             cancel_requested_at=task.cancel_requested_at,
-            rests=task.rests,
+            is_suspended=task.is_suspended,
         ),
         events=tuple(found[:limit]),
         has_more=len(found) > limit,

@@ -152,8 +152,8 @@ def _alone(task: TaskDetail) -> StatusDetail:
 
 
 def _pending(task: TaskDetail) -> StatusDetail:
-    if task.resting:
-        return StatusDetail(code=Code.PAUSED, parameters={"what": task.resting})
+    if task.suspended:
+        return StatusDetail(code=Code.PAUSED, parameters={"what": task.suspended})
     if task.attempt:
         reason = task.waiting_reason or "it did not succeed."
         return StatusDetail(

@@ -53,7 +53,7 @@ class TaskDetail(TaskSummary):
     """A task as its submitter may see it.
 
     `calling` is the first tool call on the wire as `server: tool` while it runs, else None.
-    `resting` says, while it waits, what keeps it from going on: "project is paused".
+    `suspended` says, while it waits, what keeps it from going on: "project is paused".
     `version` changes whenever the status or the progress does.
     """
 
@@ -66,7 +66,7 @@ class TaskDetail(TaskSummary):
     next_attempt_at: datetime.datetime
     authentication_needed: tuple[str, ...]
     calling: str | None = None
-    resting: str = ""
+    suspended: str = ""
     version: str = ""
     crashes: int = 0
 
@@ -145,11 +145,11 @@ def detail_of(task: AgentTask) -> TaskDetail:
     return _detail(
         {**row, "user_email": task.end_user.email},
         calling=_calling(task.pk, task.sequence) if running else None,
-        resting=_resting(task) if task.status == Status.PENDING else "",
+        suspended=_suspended_by(task) if task.status == Status.PENDING else "",
     )
 
 
-def _resting(task: AgentTask) -> str:
+def _suspended_by(task: AgentTask) -> str:
     """Return what keeps a waiting task from going on, or ""."""
     project = _PROJECT.find(project=task.project_id)
     assert project is not None
@@ -179,17 +179,17 @@ def _calling(task_id: uuid.UUID, sequence: int) -> str | None:
     return None
 
 
-def _detail(row: dict[str, Any], *, calling: str | None, resting: str) -> TaskDetail:
+def _detail(row: dict[str, Any], *, calling: str | None, suspended: str) -> TaskDetail:
     return TaskDetail(
         **_short(row),
         **{name: row[name] for name in _LONG},
         authentication_needed=tuple(row["authentication_needed"]),
         calling=calling,
-        resting=resting,
+        suspended=suspended,
         version=version_of(
             sequence=row["sequence"],
             cancel_requested_at=row["cancel_requested_at"],
-            rests=resting != "",
+            is_suspended=suspended != "",
         ),
     )
 

@@ -116,13 +116,13 @@ def test_what_is_paused_is_told_from_what_waits_for_a_worker(viewer: Client, acm
 
     page = shown(viewer, LIST)
     assert '<a href="?status=queued"><strong>0</strong> Queued</a>' in page
-    assert '<a href="?status=resting"><strong>1</strong> Paused</a>' in page
+    assert '<a href="?status=suspended"><strong>1</strong> Paused</a>' in page
     assert '<a href="?status=queued"><strong>–</strong> Oldest queued</a>' in page
-    assert found(viewer, status="resting") == {task.pk}
+    assert found(viewer, status="suspended") == {task.pk}
     assert found(viewer, status="queued") == found(viewer, trouble="stuck") == set()
     Project.objects.update(paused=False)
     assert found(viewer, status="queued") == found(viewer, trouble="stuck") == {task.pk}
-    assert found(viewer, status="resting") == set()
+    assert found(viewer, status="suspended") == set()
 
 
 def test_counters_lead_to_their_filters(viewer: Client, acme: Account) -> None:

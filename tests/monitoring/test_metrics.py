@@ -120,7 +120,7 @@ def test_it_tells_how_tasks_workers_and_doorbell_stand(with_token: None, worker:
         "caylex_tasks RUNNING": 2,
         "caylex_tasks_due": 2,
         "caylex_tasks_waiting": 1,
-        "caylex_tasks_resting": 4,
+        "caylex_tasks_suspended": 4,
         "caylex_tasks_quarantined": 3,
         "caylex_tasks_orphaned": 1,
         "caylex_tasks_stopping": 1,

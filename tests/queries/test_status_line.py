@@ -147,7 +147,7 @@ def around(**fields: Any) -> StatusContext:
         ({}, {"ahead": 3}, Code.QUEUED, "Waiting for a free slot for 42 s, 3 ahead."),
         ({}, {"workers": 0}, Code.NO_WORKER, "Due for 42 s, but no worker is running."),
         (
-            {"resting": "project is paused"},
+            {"suspended": "project is paused"},
             {"workers": 0},
             Code.PAUSED,
             "Its project is paused: nothing of it starts.",

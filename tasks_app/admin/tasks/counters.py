@@ -12,7 +12,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncHour
 
 from tasks_app.admin.tasks import formatting
-from tasks_app.admin.tasks.filters import pending, resting
+from tasks_app.admin.tasks.filters import pending, suspended
 from tasks_app.states import Status
 
 COUNT_TO = 1000  # no count goes on beyond this
@@ -72,7 +72,7 @@ def counters_of(tasks: QuerySet[Any], *, now: datetime.datetime) -> tuple[list[C
             value=_count(pending(tasks, due=False, now=now).order_by()),
             query="status=waiting",
         ),
-        Counter(name="Paused", value=_count(resting(tasks).order_by()), query="status=resting"),
+        Counter(name="Paused", value=_count(suspended(tasks).order_by()), query="status=suspended"),
         Counter(
             name="Failed in 24 h",
             value=f"{failed:,}",

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from agent_runtime.outcome import StopReason
 from caylex_project.accounts.models import Project
 from caylex_project.accounts.staff_scope import visible_projects
-from caylex_project.accounts.suspension import projects_that_go_on, projects_that_rest
+from caylex_project.accounts.suspension import active_projects, suspended_projects
 from caylex_project.db.clock import clock
 from caylex_project.integrations.models import Server
 from tasks_app.models import ToolCall
@@ -33,12 +33,12 @@ _PERIODS = {
 def pending(tasks: QuerySet[Any], *, due: bool, now: datetime.datetime) -> QuerySet[Any]:
     """Return those that wait for a worker, or for the time of their next attempt."""
     when = {"next_attempt_at__lte" if due else "next_attempt_at__gt": now}
-    return tasks.filter(status=Status.PENDING, project__in=projects_that_go_on(), **when)
+    return tasks.filter(status=Status.PENDING, project__in=active_projects(), **when)
 
 
-def resting(tasks: QuerySet[Any]) -> QuerySet[Any]:
+def suspended(tasks: QuerySet[Any]) -> QuerySet[Any]:
     """Return those that wait until their project and tenant go on."""
-    return tasks.filter(status=Status.PENDING, project__in=projects_that_rest())
+    return tasks.filter(status=Status.PENDING, project__in=suspended_projects())
 
 
 class Choice(SimpleListFilter):
@@ -66,15 +66,15 @@ class StateFilter(Choice):
         return [
             ("queued", "Queued"),
             ("waiting", "Waiting to retry"),
-            ("resting", "Paused"),
+            ("suspended", "Paused"),
             (Status.RUNNING.value, "Running"),
             *ended,
         ]
 
     def chosen(self, tasks: QuerySet[Any], value: str) -> QuerySet[Any]:
         """Pending ones by whether they may be claimed, and whether they are due."""
-        if value == "resting":
-            return resting(tasks)
+        if value == "suspended":
+            return suspended(tasks)
         if value in ("queued", "waiting"):
             return pending(tasks, due=value == "queued", now=clock.now())
         return tasks.filter(status=value)
@@ -187,7 +187,7 @@ class TroubleFilter(Choice):
             Q(worker__lease_until__lte=now) | ~Q(worker__state__in=living)
         )
         overdue = Q(status=Status.PENDING, next_attempt_at__lte=now - OVERDUE)
-        return tasks.filter(orphaned | overdue & Q(project__in=projects_that_go_on()))
+        return tasks.filter(orphaned | overdue & Q(project__in=active_projects()))
 
 
 FILTERS = (

@@ -93,7 +93,7 @@ def _figures_as_text(figures: ServiceStats, clock_offset: float) -> Iterator[str
     rows = [
         ("due", figures.due, f"the oldest for {figures.oldest_due_seconds:.0f} s"),
         ("waiting", figures.waiting, "for their next attempt"),
-        ("resting", figures.resting, "their project or tenant is paused or disabled"),
+        ("suspended", figures.suspended, "their project or tenant is paused or disabled"),
         ("quarantined", figures.quarantined, "kept apart, workers died of them"),
         ("running", figures.running, f"{figures.orphaned} of them without a live worker"),
         ("stopping", figures.stopping, "asked to stop, not over"),

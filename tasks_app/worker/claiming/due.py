@@ -20,7 +20,7 @@ from django.db.models import Count, F, Window
 from django.db.models.functions import RowNumber
 
 from caylex_project.accounts.models import Project
-from caylex_project.accounts.suspension import projects_that_go_on
+from caylex_project.accounts.suspension import active_projects
 from tasks_app.models import SCHEMA, AgentTask
 from tasks_app.states import Status
 from tasks_app.worker.claiming.quarantine import QUARANTINED_AT, batch_size
@@ -148,7 +148,7 @@ def find_suspects(*, now: datetime.datetime) -> list[DueTask]:
         next_attempt_at__lte=now,
         crashes__gte=QUARANTINED_AT,
         schema_version__lte=SCHEMA,
-        project__in=projects_that_go_on(),
+        project__in=active_projects(),
     ).order_by("crashes", "next_attempt_at", "id")
     crashes = suspects.values_list("crashes", flat=True).first()
     if crashes is None:
@@ -215,7 +215,7 @@ def _interleave_tenants(found: Sequence[DueTask], query: DueQuery) -> list[DueTa
 def _open_projects(*, exclude_tenants: Collection[uuid.UUID]) -> list[Project]:
     """Return the projects with waiting tasks of which some may run now, their tenants with them."""
     waiting = AgentTask.objects.filter(status=Status.PENDING).values("project_id")
-    projects = projects_that_go_on().filter(pk__in=waiting).exclude(tenant__in=exclude_tenants)
+    projects = active_projects().filter(pk__in=waiting).exclude(tenant__in=exclude_tenants)
     return [
         project
         for project in projects.select_related("tenant")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from django.db.models import Q
 
-from caylex_project.accounts.suspension import projects_that_rest
+from caylex_project.accounts.suspension import suspended_projects
 from caylex_project.integrations.models import ServerInstance
 from tasks_app.worker.claiming.claim import cancel_requests
 
@@ -31,11 +31,11 @@ class ControlSnapshot:
 
 def read_control_snapshot(*, worker_id: uuid.UUID) -> ControlSnapshot:
     """Return what a worker's tasks have to heed now."""
-    resting = projects_that_rest()
+    suspended = suspended_projects()
     paused = ServerInstance.objects.filter(Q(paused=True) | Q(server__paused=True))
     return ControlSnapshot(
         cancels=dict(cancel_requests(worker_id=worker_id)),
-        projects=frozenset(resting.values_list("pk", flat=True)),
+        projects=frozenset(suspended.values_list("pk", flat=True)),
         servers=frozenset(paused.values_list("project_id", "server__name")),
     )
 
