@@ -15,7 +15,7 @@ REQUEST_ID = b"x-request-id"
 
 
 @dataclass(slots=True)
-class Answer:
+class AppResponse:
     """A whole answer; header names in any case."""
 
     status: int = 500
@@ -37,11 +37,11 @@ class Answer:
         found = self.header(REQUEST_ID)
         return {} if found is None else {REQUEST_ID: found}
 
-    def under(self, request_id: bytes) -> Answer:
+    def under(self, request_id: bytes) -> AppResponse:
         """Return the same answer to another request."""
         headers = [each for each in self.headers if each[0].lower() != REQUEST_ID]
         headers.append((REQUEST_ID, request_id))
-        return Answer(status=self.status, headers=headers, body=self.body)
+        return AppResponse(status=self.status, headers=headers, body=self.body)
 
     async def send(self, send: Send) -> None:
         """Send it."""
@@ -58,11 +58,11 @@ class Asker:
 
     def __init__(self, application: Application) -> None:
         self._application = application
-        self._about_to_ask: dict[object, asyncio.Task[Answer]] = {}
+        self._about_to_ask: dict[object, asyncio.Task[AppResponse]] = {}
 
-    async def ask(self, scope: Scope) -> Answer:
+    async def ask(self, scope: Scope) -> AppResponse:
         """Return the application's answer to a request without a body."""
-        answer = Answer()
+        answer = AppResponse()
         parts: list[bytes] = []
 
         async def receive() -> Message:
@@ -78,7 +78,7 @@ class Asker:
         answer.body = b"".join(parts)
         return answer
 
-    async def ask_together(self, scope: Scope) -> Answer:
+    async def ask_together(self, scope: Scope) -> AppResponse:
         """Like `ask`, shared with all who come before the asking begins, and with none later.
 
         Later ones may have been woken by what happened since. The answer to share is found by
@@ -94,7 +94,7 @@ class Asker:
             self._about_to_ask[key] = flight
         return await asyncio.shield(flight)
 
-    async def _take_off(self, key: object, scope: Scope) -> Answer:
+    async def _take_off(self, key: object, scope: Scope) -> AppResponse:
         del self._about_to_ask[key]
         return await self.ask(scope)
 

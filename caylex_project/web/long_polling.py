@@ -12,7 +12,7 @@ import uuid
 from typing import Any
 from urllib.parse import parse_qs
 
-from caylex_project.web.app_client import REQUEST_ID, VERSION, Answer, Asker, asking_with
+from caylex_project.web.app_client import REQUEST_ID, VERSION, AppResponse, Asker, asking_with
 from caylex_project.web.change_hub import Hub, Watch
 from caylex_project.web.lanes import PATIENCE
 from caylex_project.web.lifespan import live
@@ -101,7 +101,7 @@ class Waiting:
 
     async def _hold(
         self, scope: Scope, watch: Watch, gone: asyncio.Future[Any], *, seconds: int
-    ) -> Answer | None:
+    ) -> AppResponse | None:
         """Return the answer once it is another than now, or than the caller knows.
 
         1. Watch, before asking: what changes after the answer then wakes us.
@@ -146,12 +146,12 @@ def _knows(scope: Scope) -> bool:
     return any(name == b"if-none-match" for name, _ in scope["headers"])
 
 
-def _may_change(answer: Answer) -> bool:
+def _may_change(answer: AppResponse) -> bool:
     """Tell whether there is something to wait for; Django says when to ask again if so."""
     return answer.status in (200, 304) and answer.header(b"retry-after") is not None
 
 
-def _as_part_of(first: Answer, shared: Answer) -> Answer:
+def _as_part_of(first: AppResponse, shared: AppResponse) -> AppResponse:
     """Return a shared answer under this request's id; an error names another's in its body."""
     own = first.header(REQUEST_ID)
     return shared if shared.status >= 400 or own is None else shared.under(own)

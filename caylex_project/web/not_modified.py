@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from caylex_project.web.app_client import REQUEST_ID, Answer, Asker
+from caylex_project.web.app_client import REQUEST_ID, AppResponse, Asker
 from caylex_project.web.change_hub import Hub, Watch
 from caylex_project.web.http_problem import request_id_for
 from caylex_project.web.request_limits import Scope
@@ -25,7 +25,7 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    answer: Answer
+    answer: AppResponse
     watch: Watch
     end_of_watch: ExitStack
 
@@ -42,7 +42,7 @@ class Unchanged:
         self._hub = hub
         self._known: dict[bytes, _Known] = {}
 
-    async def poll(self, scope: Scope, *, task_id: uuid.UUID) -> Answer:
+    async def poll(self, scope: Scope, *, task_id: uuid.UUID) -> AppResponse:
         """Return the answer to a poll with `If-None-Match`.
 
         1. The same request had a 304, and nothing speaks against it: that is the answer.
@@ -86,7 +86,7 @@ def _key(scope: Scope) -> bytes:
     return hashlib.sha256(said.encode()).digest()
 
 
-def _again(answer: Answer, scope: Scope) -> Answer:
+def _again(answer: AppResponse, scope: Scope) -> AppResponse:
     """Return the same answer under this request's own id, with a line in the log."""
     sent = next((value for name, value in scope["headers"] if name == REQUEST_ID), b"")
     request_id = request_id_for(sent.decode("latin-1"))

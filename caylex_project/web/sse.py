@@ -12,7 +12,7 @@ import random
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
-from caylex_project.web.app_client import VERSION, Answer, Asker, asking_with
+from caylex_project.web.app_client import VERSION, AppResponse, Asker, asking_with
 from caylex_project.web.change_hub import Hub, Watch
 from caylex_project.web.http_problem import JSON, PROBLEM_JSON, accept_of, accepts
 from caylex_project.web.request_limits import Scope, Send
@@ -37,7 +37,7 @@ async def stream(
     hub: Hub,
     watch: Watch,
     gone: asyncio.Future[Any],
-) -> Answer | None:
+) -> AppResponse | None:
     """Write events until the task has ended; return the answer instead where there is no stream.
 
     1. Ask for the page after the last event that the caller has.
@@ -113,7 +113,7 @@ def _page_after(scope: Scope, after: str | int | None) -> Scope:
     return asking_with(scope, {b"accept": accept.encode()}, query=urlencode(query).encode("ascii"))
 
 
-async def _start(send: Send, answer: Answer) -> None:
+async def _start(send: Send, answer: AppResponse) -> None:
     headers = [
         *(each for each in answer.headers if each[0].lower() not in _OF_PAGES),
         (b"content-type", f"{MEDIA_TYPE}; charset=utf-8".encode()),

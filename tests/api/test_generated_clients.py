@@ -30,7 +30,7 @@ from caylex_agent_tasks_client import AuthenticatedClient
 from caylex_agent_tasks_client.api.agent_tasks import (
     cancel_agent_task, get_agent_task, list_agent_tasks, submit_agent_task)
 from caylex_agent_tasks_client.models import (
-    CancelRequest, ListAgentTasksMetadata, ProblemAnswer, RunLimits, SubmitRequest,
+    CancelRequest, ListAgentTasksMetadata, ProblemResponse, RunLimits, SubmitRequest,
     SubmitRequestMetadata)
 
 client = AuthenticatedClient(base_url=os.environ["URL"], token=os.environ["TOKEN"],
@@ -46,7 +46,7 @@ reason = CancelRequest(reason="Found them.")
 cancelled = cancel_agent_task.sync(ids[0], client=client, body=reason)
 listed = list_agent_tasks.sync(client=client, metadata=ListAgentTasksMetadata.from_dict({}))
 refused = submit_agent_task.sync(client=client, body=SubmitRequest(**fields, skill_ref="none"))
-assert isinstance(refused, ProblemAnswer)
+assert isinstance(refused, ProblemResponse)
 client.get_httpx_client().close()
 print(json.dumps({
     "least": str(least.task_id), "ids": [str(each) for each in ids],

@@ -28,9 +28,14 @@ from tasks_app.api.requests.changes import (
     RetryRequest,
 )
 from tasks_app.api.requests.submit import SubmitRequest
-from tasks_app.api.responses.sessions import TraceAnswer, TranscriptAnswer
-from tasks_app.api.responses.task_list import TasksAnswer
-from tasks_app.api.responses.tasks import EventsAnswer, ProblemAnswer, SubmitAnswer, TaskAnswer
+from tasks_app.api.responses.sessions import TraceResponse, TranscriptResponse
+from tasks_app.api.responses.task_list import TasksResponse
+from tasks_app.api.responses.tasks import (
+    EventsResponse,
+    ProblemResponse,
+    SubmitResponse,
+    TaskResponse,
+)
 from tests.api.test_poll import ended, make_task
 from tests.support.accounts import Account, Caller
 from tests.support.journal_rows import lived
@@ -148,18 +153,18 @@ def test_a_body_is_required_where_it_says_what_to_do(description: dict[str, Any]
 
 def test_every_answer_and_request_has_an_example_that_fits(description: dict[str, Any]) -> None:
     bodies: dict[str, tuple[type[BaseModel] | None, type[BaseModel]]] = {
-        "submitAgentTask": (SubmitRequest, SubmitAnswer),
-        "listAgentTasks": (None, TasksAnswer),
-        "getAgentTask": (None, TaskAnswer),
-        "changeAgentTask": (MetadataRequest, TaskAnswer),
-        "deleteAgentTask": (None, TaskAnswer),
-        "listAgentTaskEvents": (None, EventsAnswer),
-        "cancelAgentTask": (CancelRequest, TaskAnswer),
-        "retryAgentTask": (RetryRequest, TaskAnswer),
-        "continueAgentTask": (ContinueRequest, TaskAnswer),
-        "rerunAgentTask": (RerunRequest, SubmitAnswer),
-        "getAgentTaskTranscript": (None, TranscriptAnswer),
-        "getSessionTrace": (None, TraceAnswer),
+        "submitAgentTask": (SubmitRequest, SubmitResponse),
+        "listAgentTasks": (None, TasksResponse),
+        "getAgentTask": (None, TaskResponse),
+        "changeAgentTask": (MetadataRequest, TaskResponse),
+        "deleteAgentTask": (None, TaskResponse),
+        "listAgentTaskEvents": (None, EventsResponse),
+        "cancelAgentTask": (CancelRequest, TaskResponse),
+        "retryAgentTask": (RetryRequest, TaskResponse),
+        "continueAgentTask": (ContinueRequest, TaskResponse),
+        "rerunAgentTask": (RerunRequest, SubmitResponse),
+        "getAgentTaskTranscript": (None, TranscriptResponse),
+        "getSessionTrace": (None, TraceResponse),
     }
     for each in description["paths"].values():
         for operation in each.values():
@@ -173,7 +178,7 @@ def test_every_answer_and_request_has_an_example_that_fits(description: dict[str
                 if status in ("204", "304"):
                     assert "content" not in described
                     continue
-                kind = answer if status.startswith("2") else ProblemAnswer
+                kind = answer if status.startswith("2") else ProblemResponse
                 assert _examples(described), status
                 for value in _examples(described):
                     read = kind.model_validate_json(json.dumps(value))
@@ -196,7 +201,7 @@ def test_the_message_to_a_webhook_is_described_with_its_headers_and_an_example(
 
 def test_every_reference_of_the_description_leads_to_a_schema(description: dict[str, Any]) -> None:
     names = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(description)))
-    assert {"WebhookMessage", "EndedTask", "StopReason", "TaskAnswer"} <= names
+    assert {"WebhookMessage", "EndedTask", "StopReason", "TaskResponse"} <= names
     assert names <= set(description["components"]["schemas"])
 
 
@@ -271,7 +276,7 @@ def test_a_poll_has_exactly_the_described_keys(
 ) -> None:
     body = backend.poll(backend.submit().json()["task_id"]).json()
 
-    described = description["components"]["schemas"]["TaskAnswer"]
+    described = description["components"]["schemas"]["TaskResponse"]
     assert set(body) == set(described["properties"]) == set(described["required"])
 
 

@@ -17,7 +17,7 @@ from tasks_app.api.openapi.error_codes import CODES
 PROBLEM_DETAILS = {
     "description": "An error as RFC 9457 has it, for who sends `Accept: application/problem+json`.",
     "allOf": [
-        {"$ref": "#/components/schemas/ProblemAnswer"},
+        {"$ref": "#/components/schemas/ProblemResponse"},
         {
             "type": "object",
             "properties": {

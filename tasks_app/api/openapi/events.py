@@ -16,7 +16,7 @@ from tasks_app.api.openapi.shared import (
     bad_parameter,
     described,
 )
-from tasks_app.api.responses.tasks import EventsAnswer
+from tasks_app.api.responses.tasks import EventsResponse
 
 _CALL = {
     "run_number": 1,
@@ -87,7 +87,7 @@ _EVENTS: dict[str, Any] = {
     ],
     "responses": {
         (200, "application/json"): OpenApiResponse(
-            EventsAnswer,
+            EventsResponse,
             description="The events.",
             examples=[OpenApiExample("A tool call", value=EVENTS)],
         ),

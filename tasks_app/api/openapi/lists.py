@@ -18,7 +18,7 @@ from tasks_app.api.openapi.shared import (
     task_shown,
 )
 from tasks_app.api.requests.changes import MetadataRequest
-from tasks_app.api.responses.task_list import TasksAnswer
+from tasks_app.api.responses.task_list import TasksResponse
 from tasks_app.states import Status
 
 _ITEM: dict[str, Any] = {
@@ -117,7 +117,7 @@ _LIST: dict[str, Any] = {
     ],
     "responses": {
         200: OpenApiResponse(
-            TasksAnswer, description="A page.", examples=[OpenApiExample("A page", value=PAGE)]
+            TasksResponse, description="A page.", examples=[OpenApiExample("A page", value=PAGE)]
         ),
         400: problem(
             "A parameter is not known or cannot be read.",

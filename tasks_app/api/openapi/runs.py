@@ -33,7 +33,7 @@ from tasks_app.api.requests.changes import (
     RerunRequest,
     RetryRequest,
 )
-from tasks_app.api.responses.tasks import SubmitAnswer
+from tasks_app.api.responses.tasks import SubmitResponse
 
 
 def _described(
@@ -132,7 +132,7 @@ describe_rerun = _described(
     headers=[LOCATION, RETRY_AFTER],
     responses={
         202: OpenApiResponse(
-            SubmitAnswer,
+            SubmitResponse,
             description="The new task is recorded.",
             examples=[OpenApiExample("Queued anew", value=examples.RERUN)],
         ),

@@ -16,7 +16,7 @@ from tasks_app.api.openapi.shared import (
     described,
     problem,
 )
-from tasks_app.api.responses.sessions import TraceAnswer, TranscriptAnswer
+from tasks_app.api.responses.sessions import TraceResponse, TranscriptResponse
 
 _CALL_ID = "3a1f0c52-7b1d-4f6e-8a55-90c1d2e3f4a5"
 _STEP_ID = "9d2b7c11-0f3e-4a8c-b6d4-5e7f8a9b0c1d"
@@ -89,7 +89,7 @@ _TRANSCRIPT: dict[str, Any] = {
     ],
     "responses": {
         200: OpenApiResponse(
-            TranscriptAnswer,
+            TranscriptResponse,
             description="The messages.",
             examples=[OpenApiExample("A first step", value=TRANSCRIPT)],
         ),
@@ -123,7 +123,7 @@ _TRACE: dict[str, Any] = {
     ],
     "responses": {
         200: OpenApiResponse(
-            TraceAnswer,
+            TraceResponse,
             description="The groups.",
             examples=[OpenApiExample("One call", value=TRACE)],
         ),

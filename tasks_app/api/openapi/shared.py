@@ -9,7 +9,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from tasks_app.api.openapi import examples
-from tasks_app.api.responses.tasks import ProblemAnswer, TaskAnswer
+from tasks_app.api.responses.tasks import ProblemResponse, TaskResponse
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -81,7 +81,7 @@ def replayed(*statuses: int) -> OpenApiParameter:
 def problem(description: str, *, code: str, detail: str, **more: Any) -> OpenApiResponse:
     example = {"detail": detail, "code": code, "request_id": examples.REQUEST_ID, **more}
     return OpenApiResponse(
-        ProblemAnswer, description=description, examples=[OpenApiExample(code, value=example)]
+        ProblemResponse, description=description, examples=[OpenApiExample(code, value=example)]
     )
 
 
@@ -182,7 +182,7 @@ TASK_ID = OpenApiParameter(
 
 def task_shown(description: str, **shown: dict[str, Any]) -> OpenApiResponse:
     return OpenApiResponse(
-        TaskAnswer,
+        TaskResponse,
         description=description,
         examples=[OpenApiExample(name, value=value) for name, value in shown.items()],
     )

@@ -25,7 +25,7 @@ from tasks_app.api.openapi.shared import (
     task_shown,
 )
 from tasks_app.api.requests.submit import SubmitRequest
-from tasks_app.api.responses.tasks import SubmitAnswer
+from tasks_app.api.responses.tasks import SubmitResponse
 
 _SUBMIT: dict[str, Any] = {
     "operation_id": "submitAgentTask",
@@ -44,7 +44,7 @@ _SUBMIT: dict[str, Any] = {
     ],
     "responses": {
         202: OpenApiResponse(
-            SubmitAnswer,
+            SubmitResponse,
             description="The task is recorded.",
             examples=[OpenApiExample("Queued", value=examples.SUBMITTED)],
         ),

@@ -10,10 +10,10 @@ from pydantic import Field
 from agent_runtime.outcome import StopReason
 from caylex_project.integrations.webhook_validation import WebhookEvent
 from tasks_app.api.openapi import examples
-from tasks_app.api.responses.tasks import Answer, Moment
+from tasks_app.api.responses.tasks import Moment, ResponseModel
 
 
-class EndedTask(Answer):
+class EndedTask(ResponseModel):
     """How a task stood when it ended."""
 
     task_id: uuid.UUID
@@ -32,7 +32,7 @@ class EndedTask(Answer):
     completed_at: Moment
 
 
-class WebhookMessage(Answer):
+class WebhookMessage(ResponseModel):
     """What a webhook is sent, in under 20,000 bytes."""
 
     type: WebhookEvent

@@ -10,21 +10,21 @@ from pydantic import Field
 from agent_runtime.messages import CallState
 from tasks_app.api.errors import Problem
 from tasks_app.api.json_parser import read_object
-from tasks_app.api.responses.tasks import Answer, Moment
+from tasks_app.api.responses.tasks import Moment, ResponseModel
 from tasks_app.models import ToolCall
 from tasks_app.queries.trace import CallGroup, TracePage
 from tasks_app.queries.transcript import MessageType, Said, TranscriptPage
 from tasks_app.states import Status
 
 
-class TextPart(Answer):
+class TextPart(ResponseModel):
     """A message's words."""
 
     type: Literal["text"] = "text"
     text: str
 
 
-class MessageAnswer(Answer):
+class MessageResponse(ResponseModel):
     """One message of a transcript."""
 
     id: uuid.UUID
@@ -37,7 +37,7 @@ class MessageAnswer(Answer):
     created_at: Moment
 
     @classmethod
-    def of(cls, said: Said, *, number: int) -> MessageAnswer:
+    def of(cls, said: Said, *, number: int) -> MessageResponse:
         """Return the body that shows the message."""
         return cls.model_validate(
             {
@@ -51,25 +51,25 @@ class MessageAnswer(Answer):
         )
 
 
-class TranscriptAnswer(Answer):
+class TranscriptResponse(ResponseModel):
     """A page of a task's transcript."""
 
     task_id: uuid.UUID
     status: Status
-    messages: list[MessageAnswer]
+    messages: list[MessageResponse]
     next_cursor: str | None = Field(
         description="Send it as `cursor` for the next page; null while there is none."
     )
     has_more: bool = Field(description="There are more messages now.")
 
     @classmethod
-    def of(cls, page: TranscriptPage, *, task_id: uuid.UUID) -> TranscriptAnswer:
+    def of(cls, page: TranscriptPage, *, task_id: uuid.UUID) -> TranscriptResponse:
         """Return the body that shows the page."""
         return cls(
             task_id=task_id,
             status=page.status,
             messages=[
-                MessageAnswer.of(said, number=number)
+                MessageResponse.of(said, number=number)
                 for number, said in enumerate(page.messages, start=page.place.told + 1)
             ],
             next_cursor=page.next.cursor if page.next else None,
@@ -77,27 +77,27 @@ class TranscriptAnswer(Answer):
         )
 
 
-class ResultData(Answer):
+class ResultData(ResponseModel):
     """What a tool call came to."""
 
     status: CallState
     text: str | None = Field(description="What the model was told; null until the call has ended.")
 
 
-class ServerName(Answer):
+class ServerName(ResponseModel):
     """The server that a tool belongs to."""
 
     name: str = Field(description="Empty for a built-in tool.")
 
 
-class ToolName(Answer):
+class ToolName(ResponseModel):
     """The tool that was called."""
 
     name: str
     server: ServerName
 
 
-class TraceCall(Answer):
+class TraceCall(ResponseModel):
     """One tool call."""
 
     id: uuid.UUID
@@ -121,7 +121,7 @@ class TraceCall(Answer):
         )
 
 
-class TraceGroup(Answer):
+class TraceGroup(ResponseModel):
     """The calls that one step asked for, to run in parallel."""
 
     id: uuid.UUID
@@ -133,7 +133,7 @@ class TraceGroup(Answer):
         return cls(id=group.id, tool_calls=[TraceCall.of(call) for call in group.calls])
 
 
-class TraceMeta(Answer):
+class TraceMeta(ResponseModel):
     """Which part of a trace it is."""
 
     total_groups: int
@@ -142,14 +142,14 @@ class TraceMeta(Answer):
     has_next: bool
 
 
-class TraceAnswer(Answer):
+class TraceResponse(ResponseModel):
     """A page of a session's trace."""
 
     tool_call_groups: list[TraceGroup]
     meta: TraceMeta
 
     @classmethod
-    def of(cls, page: TracePage, *, offset: int, limit: int) -> TraceAnswer:
+    def of(cls, page: TracePage, *, offset: int, limit: int) -> TraceResponse:
         """Return the body that shows the page."""
         return cls(
             tool_call_groups=[TraceGroup.of(group) for group in page.groups],

@@ -7,13 +7,13 @@ import uuid
 from pydantic import Field
 
 from agent_runtime.outcome import StopReason
-from tasks_app.api.responses.tasks import Answer, Moment, SkillReference, TaskUsage
+from tasks_app.api.responses.tasks import Moment, ResponseModel, SkillReference, TaskUsage
 from tasks_app.queries.task_list import TaskPage, cursor_of
 from tasks_app.queries.tasks import TaskSummary
 from tasks_app.states import Status
 
 
-class TaskItem(Answer):
+class TaskItem(ResponseModel):
     """A task in a list: the short part of what a poll shows."""
 
     task_id: uuid.UUID
@@ -57,7 +57,7 @@ class TaskItem(Answer):
         )
 
 
-class ListMeta(Answer):
+class ListMeta(ResponseModel):
     """Where a page stands in its list."""
 
     size: int = Field(description="How many tasks a page has at most.")
@@ -67,14 +67,14 @@ class ListMeta(Answer):
     has_prev: bool
 
 
-class TasksAnswer(Answer):
+class TasksResponse(ResponseModel):
     """A page of tasks, the newest first."""
 
     items: list[TaskItem]
     meta: ListMeta
 
     @classmethod
-    def of(cls, page: TaskPage, *, size: int, first: bool) -> TasksAnswer:
+    def of(cls, page: TaskPage, *, size: int, first: bool) -> TasksResponse:
         """Return the body that shows the page; `first` says that none comes before it."""
         place = page.next_place
         return cls(

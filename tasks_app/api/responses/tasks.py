@@ -31,13 +31,13 @@ Moment = Annotated[
 ]
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     """A frozen body; its description names every key as always there."""
 
     model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
 
 
-class SkillReference(Answer):
+class SkillReference(ResponseModel):
     """The skill that a task must load, as it was resolved when the task was submitted."""
 
     id: uuid.UUID
@@ -46,7 +46,7 @@ class SkillReference(Answer):
     source: Literal["project", "global"]
 
 
-class SubmitAnswer(Answer):
+class SubmitResponse(ResponseModel):
     """What a caller gets for a new task."""
 
     task_id: uuid.UUID
@@ -58,7 +58,7 @@ class SubmitAnswer(Answer):
     webhook_warning: str | None = Field(description="What may keep the webhook from being told.")
 
     @classmethod
-    def of(cls, task: Submitted) -> SubmitAnswer:
+    def of(cls, task: Submitted) -> SubmitResponse:
         """Return the answer for a task just made."""
         return cls(
             task_id=task.task_id,
@@ -70,7 +70,7 @@ class SubmitAnswer(Answer):
         )
 
 
-class Result(Answer):
+class Result(ResponseModel):
     """What a task came to."""
 
     text: str | None = Field(description="The same text as `report`.")
@@ -81,7 +81,7 @@ class Result(Answer):
     )
 
 
-class Progress(Answer):
+class Progress(ResponseModel):
     """How far a task has come."""
 
     steps_completed: int
@@ -89,7 +89,7 @@ class Progress(Answer):
     current: str = Field(description="One line: what it is doing, or why it ended.")
 
 
-class TaskUsage(Answer):
+class TaskUsage(ResponseModel):
     """What a task has used up so far, all its runs together."""
 
     input_tokens: int
@@ -116,7 +116,7 @@ class TaskUsage(Answer):
         )
 
 
-class TaskLimits(Answer):
+class TaskLimits(ResponseModel):
     """What each run of a task may use up; null where nothing limits it."""
 
     max_steps: int
@@ -126,14 +126,14 @@ class TaskLimits(Answer):
     timeout_seconds: float
 
 
-class AuthenticationNeeded(Answer):
+class AuthenticationNeeded(ResponseModel):
     """A server that the end user has to connect before the agent can use it."""
 
     server: str
     link: str | None
 
 
-class TaskAnswer(Answer):
+class TaskResponse(ResponseModel):
     """A task as its submitter sees it."""
 
     task_id: uuid.UUID
@@ -165,7 +165,7 @@ class TaskAnswer(Answer):
     completed_at: Moment | None
 
     @classmethod
-    def of(cls, task: TaskDetail) -> TaskAnswer:
+    def of(cls, task: TaskDetail) -> TaskResponse:
         """Return the body that shows the task."""
         waiting = task.status is Status.PENDING and task.attempt > 0
         ended = task.status.terminal
@@ -213,7 +213,7 @@ def _result(task: TaskDetail) -> Result:
     )
 
 
-class EventAnswer(Answer):
+class EventResponse(ResponseModel):
     """One thing that happened to a task."""
 
     id: int = Field(description="Rises within the task; numbers may be missing.")
@@ -222,37 +222,37 @@ class EventAnswer(Answer):
     data: dict[str, Any]
 
     @classmethod
-    def of(cls, event: TaskEvent) -> EventAnswer:
+    def of(cls, event: TaskEvent) -> EventResponse:
         """Return the body that shows the event."""
         return cls(id=event.sequence, type=event.type, created_at=event.at, data=event.data)
 
 
-class EventsAnswer(Answer):
+class EventsResponse(ResponseModel):
     """A page of a task's events, oldest first."""
 
     task_id: uuid.UUID
     status: Status
     terminal: bool
-    events: list[EventAnswer]
+    events: list[EventResponse]
     next_starting_after: int | None = Field(
         description="Send it as `starting_after` to go on from here; null before the first event."
     )
     has_more: bool = Field(description="There are more events now.")
 
     @classmethod
-    def of(cls, page: EventPage, *, task_id: uuid.UUID, after: int | None) -> EventsAnswer:
+    def of(cls, page: EventPage, *, task_id: uuid.UUID, after: int | None) -> EventsResponse:
         """Return the body that shows what came after `after`."""
         return cls(
             task_id=task_id,
             status=page.status,
             terminal=page.status.terminal,
-            events=[EventAnswer.of(each) for each in page.events],
+            events=[EventResponse.of(each) for each in page.events],
             next_starting_after=page.events[-1].sequence if page.events else after,
             has_more=page.has_more,
         )
 
 
-class FieldProblem(Answer):
+class FieldProblem(ResponseModel):
     """What is wrong with one field."""
 
     field: str
@@ -260,7 +260,7 @@ class FieldProblem(Answer):
     message: str
 
 
-class ProblemAnswer(BaseModel):
+class ProblemResponse(BaseModel):
     """The shape of every error."""
 
     model_config = ConfigDict(frozen=True)

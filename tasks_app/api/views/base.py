@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 from caylex_project.accounts.models import PlatformToken
 from tasks_app.api.errors import Problem
 from tasks_app.api.query_params import refuse_nul, uuid_of
-from tasks_app.api.responses.tasks import TaskAnswer
+from tasks_app.api.responses.tasks import TaskResponse
 from tasks_app.queries import tasks
 
 BASE = "/api/v1"
@@ -40,7 +40,7 @@ class APIBase(APIView):
     def show(self, task_id: uuid.UUID, *, status: int = 200) -> Response:
         """Answer with the task. Raises Problem 404 where the caller's tenant has none such."""
         task = self.find(task_id)
-        return Response(TaskAnswer.of(task).model_dump(mode="json"), status=status)
+        return Response(TaskResponse.of(task).model_dump(mode="json"), status=status)
 
     def find(self, task_id: uuid.UUID) -> tasks.TaskDetail:
         """Return the task. Raises Problem 404 where the caller's tenant has none such."""

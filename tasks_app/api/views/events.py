@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from tasks_app.api.openapi.events import describe_events
 from tasks_app.api.query_params import whole_number
-from tasks_app.api.responses.tasks import EventsAnswer
+from tasks_app.api.responses.tasks import EventsResponse
 from tasks_app.api.views.base import VERSION_HEADER, APIBase, task_id_of, task_not_found
 from tasks_app.queries.events import read_events
 
@@ -33,5 +33,5 @@ class EventsView(APIBase):
         )
         if page is None:
             raise task_not_found()
-        answer = EventsAnswer.of(page, task_id=found, after=after)
+        answer = EventsResponse.of(page, task_id=found, after=after)
         return Response(answer.model_dump(mode="json"), headers={VERSION_HEADER: page.version})

@@ -14,7 +14,7 @@ from caylex_project.accounts.models import Navigator
 from caylex_project.db.clock import clock
 from tasks_app.api.errors import Problem
 from tasks_app.api.operation_errors import refusals_answered
-from tasks_app.api.responses.tasks import SubmitAnswer
+from tasks_app.api.responses.tasks import SubmitResponse
 from tasks_app.api.views.base import BASE
 from tasks_app.operations.idempotency import Once, Prepared, Said, act_once, fingerprint
 from tasks_app.operations.submit import Submitted
@@ -62,7 +62,7 @@ def submitted_once(
         kept, replayed = act_once(once=once, prepare=prepare, act=make, now=clock.now())
     task = Submitted.of(kept)
     headers = {"Location": f"{BASE}/agent-task/{task.task_id}", **(REPLAYED if replayed else {})}
-    return Response(SubmitAnswer.of(task).model_dump(mode="json"), status=202, headers=headers)
+    return Response(SubmitResponse.of(task).model_dump(mode="json"), status=202, headers=headers)
 
 
 def changed_once(

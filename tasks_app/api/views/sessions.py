@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from tasks_app.api.errors import BadFields, FieldError, Problem
 from tasks_app.api.openapi.sessions import describe_trace, describe_transcript
 from tasks_app.api.query_params import uuid_of, whole_number
-from tasks_app.api.responses.sessions import TraceAnswer, TranscriptAnswer
+from tasks_app.api.responses.sessions import TraceResponse, TranscriptResponse
 from tasks_app.api.views.base import APIBase, task_id_of, task_not_found
 from tasks_app.queries.trace import read_trace
 from tasks_app.queries.transcript import Place, read_transcript
@@ -34,7 +34,7 @@ class TranscriptView(APIBase):
         )
         if page is None:
             raise task_not_found()
-        return Response(TranscriptAnswer.of(page, task_id=found).model_dump(mode="json"))
+        return Response(TranscriptResponse.of(page, task_id=found).model_dump(mode="json"))
 
 
 class TraceView(APIBase):
@@ -53,7 +53,7 @@ class TraceView(APIBase):
             )
         if page is None:
             raise Problem(status=404, code="session_not_found", detail="There is no such session.")
-        return Response(TraceAnswer.of(page, offset=offset, limit=limit).model_dump(mode="json"))
+        return Response(TraceResponse.of(page, offset=offset, limit=limit).model_dump(mode="json"))
 
 
 def _place(request: Request) -> Place:

@@ -21,8 +21,8 @@ from tasks_app.api.query_params import whole_number
 from tasks_app.api.requests.changes import MetadataRequest
 from tasks_app.api.requests.submit import SubmitRequest
 from tasks_app.api.requests.validation import read_body
-from tasks_app.api.responses.task_list import TasksAnswer
-from tasks_app.api.responses.tasks import POLL_AFTER_MS, TaskAnswer
+from tasks_app.api.responses.task_list import TasksResponse
+from tasks_app.api.responses.tasks import POLL_AFTER_MS, TaskResponse
 from tasks_app.api.views.base import VERSION_HEADER, APIBase, task_id_of
 from tasks_app.api.views.once import key_of, once_of, submitted_once
 from tasks_app.operations.delete import erase
@@ -45,7 +45,7 @@ class TasksView(APIBase):
         page = list_tasks(
             tenant_id=self.token.tenant_id, wanted=read_filter(request), after=after, size=size
         )
-        answer = TasksAnswer.of(page, size=size, first=after is None)
+        answer = TasksResponse.of(page, size=size, first=after is None)
         return Response(answer.model_dump(mode="json"))
 
     @describe_submit
@@ -75,7 +75,7 @@ class TaskView(APIBase):
         """Show the task; 304 where the caller has seen it as it is."""
         whole_number(request, "wait", least=0, most=MOST_WAIT)  # the layer before us waits
         task = self.find(task_id_of(task_id))
-        return _politely(request, TaskAnswer.of(task), version=task.version)
+        return _politely(request, TaskResponse.of(task), version=task.version)
 
     @describe_change
     def patch(self, request: Request, task_id: str) -> Response:
@@ -94,7 +94,7 @@ class TaskView(APIBase):
         return Response(status=204)
 
 
-def _politely(request: Request, answer: TaskAnswer, *, version: str) -> Response:
+def _politely(request: Request, answer: TaskResponse, *, version: str) -> Response:
     """Say when to ask again, and send nothing that the caller has already."""
     shown = answer.model_dump(mode="json")
     said = json.dumps(shown, separators=(",", ":")).encode()
