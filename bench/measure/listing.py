@@ -78,13 +78,13 @@ def _claims(section: Section, *, rounds: int) -> None:
 
 def _questions(tenant: uuid.UUID, project: uuid.UUID) -> dict[str, Any]:
     from tasks_app.models import AgentTask
-    from tasks_app.queries.task_list import Place, TaskFilter
+    from tasks_app.queries.task_list import TaskCursor, TaskFilter
     from tasks_app.states import Status
 
-    def place(number: int) -> Place:
+    def place(number: int) -> TaskCursor:
         newest = AgentTask.objects.filter(tenant=tenant).order_by("-created_at", "-id")
         task = newest[number]
-        return Place(created_at=task.created_at, task_id=task.id)
+        return TaskCursor(created_at=task.created_at, task_id=task.id)
 
     everything = TaskFilter()
     deep, last = place(DEEP * PAGE - PAGE - 1), place(TASKS - PAGE - 1)

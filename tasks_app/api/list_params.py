@@ -15,7 +15,7 @@ from caylex_project.accounts.end_users import EmailRefused, normalise_email
 from tasks_app.api.errors import BadFields, FieldError
 from tasks_app.api.query_params import uuid_of, whole_number
 from tasks_app.operations.metadata import MAX_KEY, MAX_VALUE
-from tasks_app.queries.task_list import Place, TaskFilter, place_of
+from tasks_app.queries.task_list import TaskCursor, TaskFilter, decode_cursor
 from tasks_app.states import Status
 
 DEFAULT_SIZE = 20
@@ -55,7 +55,7 @@ def read_size(request: Request) -> int:
     return whole_number(request, "size", least=1, most=MOST_SIZE) or DEFAULT_SIZE
 
 
-def read_cursor(request: Request) -> Place | None:
+def read_cursor(request: Request) -> TaskCursor | None:
     """Return the place after which the page begins; an empty cursor is none.
 
     Raises BadFields, status 400.
@@ -127,8 +127,8 @@ def _moment(text: str) -> datetime.datetime:
         raise ValueError("Send a time like 2026-06-18T15:00:00+00:00, with its offset.") from None
 
 
-def _place(text: str) -> Place:
-    place = place_of(text)
+def _place(text: str) -> TaskCursor:
+    place = decode_cursor(text)
     if place is None:
         raise ValueError("Send a `next_cursor` as you got it.")
     return place

@@ -170,7 +170,7 @@ def _begin_run(
         run_number=run_number,
         sequence=task.sequence + 1,
         next_attempt_at=now,
-        opening_notes=[*(note for note in _untold(task) if note not in notes), *notes],
+        opening_notes=[*(note for note in _undelivered_notes(task) if note not in notes), *notes],
         limits=limits_as_json(resolve_limits(project=task.project.limits, asked=asked)),
     )
     Event.objects.create(
@@ -184,7 +184,7 @@ def _begin_run(
     publish_changes([task.pk])
 
 
-def _untold(task: AgentTask) -> list[str]:
+def _undelivered_notes(task: AgentTask) -> list[str]:
     """Return what the last run was to say to the model, where it ended before its first step."""
     told = task.steps.filter(run_number=task.run_number).exists()
     return [] if told else list(task.opening_notes)

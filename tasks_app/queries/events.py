@@ -20,7 +20,7 @@ from tasks_app.states import Status
 CREATED = 0  # the number of the first event: no row has it but the task itself
 _PREFIX = "agent_task."
 # What of an event's data is for callers; which worker holds a task is not.
-_TOLD = ("status", "stop_reason", "reason", "run_number")
+PUBLIC_FIELDS = ("status", "stop_reason", "reason", "run_number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,9 @@ def read_events(
     if task is None:
         return None
     first = CREATED if after is None else after + 1
-    found = sorted(_told(task, first=first, limit=limit + 1), key=lambda event: event.sequence)
+    found = sorted(
+        _iter_events(task, first=first, limit=limit + 1), key=lambda event: event.sequence
+    )
     return EventPage(
         status=Status(task.status),
         version=version_of(
@@ -98,7 +100,7 @@ def read_events(
     )
 
 
-def _told(task: AgentTask, *, first: int, limit: int) -> Iterator[TaskEvent]:
+def _iter_events(task: AgentTask, *, first: int, limit: int) -> Iterator[TaskEvent]:
     """Yield, in no order, at least the `limit` lowest events from `first` to the task's number."""
     last = task.sequence
     if first <= CREATED:
@@ -135,7 +137,7 @@ def _type(kind: str) -> str:
 
 
 def _of_event(event: Event) -> TaskEvent:
-    data = {name: event.data[name] for name in _TOLD if name in event.data}
+    data = {name: event.data[name] for name in PUBLIC_FIELDS if name in event.data}
     return TaskEvent(sequence=event.sequence, type=_type(event.kind), at=event.at, data=data)
 
 

@@ -47,7 +47,7 @@ class TaskFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class TaskCursor:
     """Where a task stands among the others."""
 
     created_at: datetime.datetime
@@ -56,32 +56,32 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPage:
-    """A page of tasks; `total` is None beyond MOST_COUNTED, `next_place` at the end."""
+    """A page of tasks; `total` is None beyond MOST_COUNTED, `next_cursor` at the end."""
 
     tasks: Sequence[TaskSummary]
     total: int | None
-    next_place: Place | None
+    next_cursor: TaskCursor | None
 
 
-def cursor_of(place: Place) -> str:
+def encode_cursor(place: TaskCursor) -> str:
     """Return the place as the text that callers hand back."""
     microseconds = (place.created_at - _EPOCH) // _MICROSECOND
     number = microseconds << 128 | place.task_id.int
     return base64.urlsafe_b64encode(number.to_bytes(24)).decode()
 
 
-def place_of(cursor: str) -> Place | None:
-    """Return the place that `cursor_of` wrote down, None where it is no such text."""
+def decode_cursor(cursor: str) -> TaskCursor | None:
+    """Return the place that `encode_cursor` wrote down, None where it is no such text."""
     if not _CURSOR.fullmatch(cursor):
         return None
     number = int.from_bytes(base64.urlsafe_b64decode(cursor))
     microseconds, task_id = divmod(number, 1 << 128)
     created_at = _EPOCH + min(microseconds, _LAST) * _MICROSECOND
-    return Place(created_at=created_at, task_id=uuid.UUID(int=task_id))
+    return TaskCursor(created_at=created_at, task_id=uuid.UUID(int=task_id))
 
 
 def list_tasks(
-    *, tenant_id: uuid.UUID, wanted: TaskFilter, after: Place | None, size: int
+    *, tenant_id: uuid.UUID, wanted: TaskFilter, after: TaskCursor | None, size: int
 ) -> TaskPage:
     """Return up to `size` of the tenant's tasks that come after a place.
 
@@ -99,11 +99,13 @@ def list_tasks(
     return TaskPage(
         tasks=tasks,
         total=counted if counted <= MOST_COUNTED else None,
-        next_place=None if last is None else Place(created_at=last.created_at, task_id=last.id),
+        next_cursor=None
+        if last is None
+        else TaskCursor(created_at=last.created_at, task_id=last.id),
     )
 
 
-def _after(rows: QuerySet[Any], place: Place | None, *, task: str) -> QuerySet[Any]:
+def _after(rows: QuerySet[Any], place: TaskCursor | None, *, task: str) -> QuerySet[Any]:
     if place is None:
         return rows
     same_moment = Q(created_at=place.created_at, **{f"{task}__lt": place.task_id})

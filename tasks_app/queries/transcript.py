@@ -48,7 +48,7 @@ _ROLES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class TranscriptMessage:
     """One message of the transcript."""
 
     id: uuid.UUID
@@ -63,23 +63,25 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class TranscriptCursor:
     """Where the next page begins: so many messages into a step, so many in all before it."""
 
     step: int = 0  # the step's sequence; 0 stands for what is said before any
     skipped: int = 0
-    told: int = 0
+    messages_before: int = 0
 
     @classmethod
-    def of(cls, cursor: str) -> Place | None:
+    def decode(cls, cursor: str) -> TranscriptCursor | None:
         """Return the place that a cursor names, or None where it names none."""
         found = _CURSOR.fullmatch(cursor)
-        return found and cls(step=int(found[1]), skipped=int(found[2]), told=int(found[3]))
+        return found and cls(
+            step=int(found[1]), skipped=int(found[2]), messages_before=int(found[3])
+        )
 
     @property
     def cursor(self) -> str:
         """The place as text."""
-        return f"{self.step}-{self.skipped}-{self.told}"
+        return f"{self.step}-{self.skipped}-{self.messages_before}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +89,13 @@ class TranscriptPage:
     """Messages in their order, and where the next page begins if there is more."""
 
     status: Status
-    place: Place
-    messages: Sequence[Said]
-    next: Place | None
+    place: TranscriptCursor
+    messages: Sequence[TranscriptMessage]
+    next: TranscriptCursor | None
 
 
 def read_transcript(
-    *, task_id: uuid.UUID, tenant_id: uuid.UUID, place: Place, limit: int
+    *, task_id: uuid.UUID, tenant_id: uuid.UUID, place: TranscriptCursor, limit: int
 ) -> TranscriptPage | None:
     """Return up to `limit` messages from `place` on, or None: the tenant has no such task.
 
@@ -103,20 +105,24 @@ def read_transcript(
     task = AgentTask.objects.filter(id=task_id, tenant_id=tenant_id).first()
     if task is None:
         return None
-    found = list(islice(_told(task, place, limit=limit), limit + 1))
+    found = list(islice(_iter_messages(task, place, limit=limit), limit + 1))
     following = None
     if len(found) > limit:
         step, skipped, _ = found[limit]
-        following = Place(step=step, skipped=skipped, told=place.told + limit)
+        following = TranscriptCursor(
+            step=step, skipped=skipped, messages_before=place.messages_before + limit
+        )
     return TranscriptPage(
         status=Status(task.status),
         place=place,
-        messages=[said for _, _, said in found[:limit]],
+        messages=[message for _, _, message in found[:limit]],
         next=following,
     )
 
 
-def _told(task: AgentTask, place: Place, *, limit: int) -> Iterator[tuple[int, int, Said]]:
+def _iter_messages(
+    task: AgentTask, place: TranscriptCursor, *, limit: int
+) -> Iterator[tuple[int, int, TranscriptMessage]]:
     """Yield messages from `place` on, each with its step and its number there."""
     if place.step == 0:
         yield from _from(0, place.skipped, _opening(task))
@@ -135,14 +141,18 @@ def _told(task: AgentTask, place: Place, *, limit: int) -> Iterator[tuple[int, i
         yield from _from(step.sequence, skipped, messages)
 
 
-def _from(step: int, skipped: int, messages: Sequence[Said]) -> Iterator[tuple[int, int, Said]]:
-    for number, said in enumerate(messages[skipped:], start=skipped):
-        yield step, number, said
+def _from(
+    step: int, skipped: int, messages: Sequence[TranscriptMessage]
+) -> Iterator[tuple[int, int, TranscriptMessage]]:
+    for number, message in enumerate(messages[skipped:], start=skipped):
+        yield step, number, message
 
 
-def _opening(task: AgentTask) -> list[Said]:
+def _opening(task: AgentTask) -> list[TranscriptMessage]:
     """Return what is said before the first step: the order to load a skill, and the prompt."""
-    prompt = Said(id=task.id, type=MessageType.USER_MESSAGE, text=task.prompt, at=task.created_at)
+    prompt = TranscriptMessage(
+        id=task.id, type=MessageType.USER_MESSAGE, text=task.prompt, at=task.created_at
+    )
     if task.required_skill is None:
         return [prompt]
     skill = RequiredSkill(id=task.required_skill["id"], name=task.required_skill["name"])
@@ -161,11 +171,11 @@ def _continued_runs(task: AgentTask) -> set[int]:
     return {data["run_number"] for data in events.values_list("data", flat=True)}
 
 
-def _notes(step: Step, *, by_user: bool) -> list[Said]:
+def _notes(step: Step, *, by_user: bool) -> list[TranscriptMessage]:
     notes: Sequence[str] = step.request["notes"]
     last = len(notes) - 1
     return [
-        Said(
+        TranscriptMessage(
             id=uuid.uuid5(step.pk, str(number)),
             type=(
                 MessageType.USER_MESSAGE if by_user and number == last else MessageType.RUNTIME_NOTE
@@ -177,9 +187,9 @@ def _notes(step: Step, *, by_user: bool) -> list[Said]:
     ]
 
 
-def _answer(step: Step) -> Said:
+def _answer(step: Step) -> TranscriptMessage:
     asks = step.response.get("tool_calls")
-    return Said(
+    return TranscriptMessage(
         id=step.pk,
         type=MessageType.TOOL_CALLS if asks else MessageType.ASSISTANT_MESSAGE,
         text=text_of(step.response),
@@ -187,13 +197,17 @@ def _answer(step: Step) -> Said:
     )
 
 
-def _results(steps: Sequence[Step], *, most: int) -> Mapping[uuid.UUID, Sequence[Said]]:
+def _results(
+    steps: Sequence[Step], *, most: int
+) -> Mapping[uuid.UUID, Sequence[TranscriptMessage]]:
     calls = ToolCall.objects.filter(step__in=steps).order_by("step__sequence", "index")
-    results: dict[uuid.UUID, list[Said]] = defaultdict(list)
+    results: dict[uuid.UUID, list[TranscriptMessage]] = defaultdict(list)
     for call in calls.only("id", "step", "result", "completed_at")[:most]:
         assert call.result is not None
         assert call.completed_at is not None
         results[call.step_id].append(
-            Said(id=call.pk, type=MessageType.TOOL_RESULT, text=call.result, at=call.completed_at)
+            TranscriptMessage(
+                id=call.pk, type=MessageType.TOOL_RESULT, text=call.result, at=call.completed_at
+            )
         )
     return results

@@ -11,7 +11,7 @@ import pytest
 
 from caylex_project.accounts.models import EndUser, Project
 from tasks_app.models import AgentTask, TaskMetadata
-from tasks_app.queries.task_list import MOST_COUNTED, Place, cursor_of, place_of
+from tasks_app.queries.task_list import MOST_COUNTED, TaskCursor, decode_cursor, encode_cursor
 from tests.api.test_poll import later, make_task, running
 from tests.support.accounts import SUBMIT, Account, Caller
 
@@ -180,7 +180,7 @@ def test_another_tenant_sees_none_of_it_whatever_it_asks_for(
     stranger: Caller, acme: Account
 ) -> None:
     task = tag(make_task(acme, skill_slug="s"), a="b")
-    cursor = cursor_of(Place(created_at=later(9), task_id=task.id))
+    cursor = encode_cursor(TaskCursor(created_at=later(9), task_id=task.id))
 
     for query in ("", "metadata[a]=b", "skill=s", "status=PENDING", f"cursor={cursor}"):
         assert read(stranger, query or "size=9")["items"] == []
@@ -248,10 +248,10 @@ def test_nul_is_refused_wherever_it_stands_and_the_parameter_named(
 def test_a_cursor_holds_a_place_to_the_microsecond_and_an_odd_one_is_harmless(
     backend: Caller, acme: Account
 ) -> None:
-    place = Place(created_at=later(5), task_id=uuid.uuid4())
+    place = TaskCursor(created_at=later(5), task_id=uuid.uuid4())
     task = make_task(acme)
 
-    assert place_of(cursor_of(place)) == place
+    assert decode_cursor(encode_cursor(place)) == place
     assert ids(read(backend, cursor="_" * 32)) == [str(task.id)]
     assert ids(read(backend, cursor="A" * 32)) == []
 

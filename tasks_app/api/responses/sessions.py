@@ -13,7 +13,7 @@ from tasks_app.api.json_parser import read_object
 from tasks_app.api.responses.tasks import Moment, ResponseModel
 from tasks_app.models import ToolCall
 from tasks_app.queries.trace import CallGroup, TracePage
-from tasks_app.queries.transcript import MessageType, Said, TranscriptPage
+from tasks_app.queries.transcript import MessageType, TranscriptMessage, TranscriptPage
 from tasks_app.states import Status
 
 
@@ -37,7 +37,7 @@ class MessageResponse(ResponseModel):
     created_at: Moment
 
     @classmethod
-    def of(cls, said: Said, *, number: int) -> MessageResponse:
+    def of(cls, said: TranscriptMessage, *, number: int) -> MessageResponse:
         """Return the body that shows the message."""
         return cls.model_validate(
             {
@@ -70,7 +70,7 @@ class TranscriptResponse(ResponseModel):
             status=page.status,
             messages=[
                 MessageResponse.of(said, number=number)
-                for number, said in enumerate(page.messages, start=page.place.told + 1)
+                for number, said in enumerate(page.messages, start=page.place.messages_before + 1)
             ],
             next_cursor=page.next.cursor if page.next else None,
             has_more=page.next is not None,

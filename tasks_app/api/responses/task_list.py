@@ -8,7 +8,7 @@ from pydantic import Field
 
 from agent_runtime.outcome import StopReason
 from tasks_app.api.responses.tasks import Moment, ResponseModel, SkillReference, TaskUsage
-from tasks_app.queries.task_list import TaskPage, cursor_of
+from tasks_app.queries.task_list import TaskPage, encode_cursor
 from tasks_app.queries.tasks import TaskSummary
 from tasks_app.states import Status
 
@@ -76,13 +76,13 @@ class TasksResponse(ResponseModel):
     @classmethod
     def of(cls, page: TaskPage, *, size: int, first: bool) -> TasksResponse:
         """Return the body that shows the page; `first` says that none comes before it."""
-        place = page.next_place
+        place = page.next_cursor
         return cls(
             items=[TaskItem.of(each) for each in page.tasks],
             meta=ListMeta(
                 size=size,
                 total=page.total,
-                next_cursor=None if place is None else cursor_of(place),
+                next_cursor=None if place is None else encode_cursor(place),
                 has_next=place is not None,
                 has_prev=not first,
             ),

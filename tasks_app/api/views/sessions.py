@@ -11,7 +11,7 @@ from tasks_app.api.query_params import uuid_of, whole_number
 from tasks_app.api.responses.sessions import TraceResponse, TranscriptResponse
 from tasks_app.api.views.base import APIBase, task_id_of, task_not_found
 from tasks_app.queries.trace import read_trace
-from tasks_app.queries.transcript import Place, read_transcript
+from tasks_app.queries.transcript import TranscriptCursor, read_transcript
 
 DEFAULT_LIMIT = 50
 MOST_ON_A_PAGE = 100
@@ -56,10 +56,10 @@ class TraceView(APIBase):
         return Response(TraceResponse.of(page, offset=offset, limit=limit).model_dump(mode="json"))
 
 
-def _place(request: Request) -> Place:
+def _place(request: Request) -> TranscriptCursor:
     """Return where the page begins. Raises BadFields, status 400."""
     cursor = request.query_params.get("cursor")
-    place = Place.of(cursor) if cursor else Place()
+    place = TranscriptCursor.decode(cursor) if cursor else TranscriptCursor()
     if place is None:
         message = "Send the next_cursor of a page of this transcript."
         raise BadFields([FieldError(field="cursor", code="invalid_parameter", message=message)])
