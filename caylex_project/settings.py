@@ -166,7 +166,7 @@ Q_CLUSTER = {
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["tasks_app.api.json_parser.StrictJSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "tasks_app.api.json_parser.JSONAlone",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "tasks_app.api.json_parser.JSONOnlyNegotiation",
     "DEFAULT_AUTHENTICATION_CLASSES": ["tasks_app.api.authentication.PlatformTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_METADATA_CLASS": None,

@@ -206,7 +206,7 @@ class OperatedAdmin(BaseAdmin):
         new: str | None = None
         for row in rows:
             try:
-                made = staff.act(
+                made = staff.perform(
                     action=action.name,
                     subject_id=row.pk,
                     actor=request.user,
@@ -214,7 +214,7 @@ class OperatedAdmin(BaseAdmin):
                     now=clock.now(),
                 )
                 new = made.get("new_task")
-            except staff.NotDone as refused:
+            except staff.ActionRejected as refused:
                 left[str(refused)] += 1
             except staff.MISSING:
                 left[bulk.GONE] += 1

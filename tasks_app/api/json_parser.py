@@ -55,7 +55,7 @@ class StrictJSONParser(BaseParser):
         return read_object(stream.read())
 
 
-class JSONAlone(BaseContentNegotiation):
+class JSONOnlyNegotiation(BaseContentNegotiation):
     """JSON in and JSON out, told from the headers without parsing their parameters."""
 
     def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser | None:  # type: ignore[override]

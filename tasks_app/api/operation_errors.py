@@ -31,7 +31,7 @@ _STATUSES: dict[type[Exception], tuple[int, str]] = {  # of those whose `str()` 
 
 
 @contextmanager
-def refusals_answered() -> Iterator[None]:
+def operation_errors_as_problems() -> Iterator[None]:
     """Raise the Problem that tells the caller what the operation within has refused."""
     try:
         yield

@@ -98,7 +98,7 @@ def _do(
     if actor is None:
         return NOT_ALLOWED
     try:
-        staff.act(
+        staff.perform(
             action=operation.action,
             subject_id=subject_id,
             actor=actor,
@@ -106,7 +106,7 @@ def _do(
             details={"operation": str(operation.pk)},
             now=now,
         )
-    except staff.NotDone as refused:
+    except staff.ActionRejected as refused:
         return str(refused)
     except staff.MISSING:
         return GONE

@@ -15,7 +15,7 @@ class NotFinished(Exception):
     """The task has not ended; `str()` says that only what has ended can be deleted."""
 
 
-def erase(*, task_id: uuid.UUID, tenant_id: uuid.UUID) -> None:
+def delete(*, task_id: uuid.UUID, tenant_id: uuid.UUID) -> None:
     """Delete a finished task, its steps, calls, events, metadata and deliveries.
 
     The task's lock keeps a retry from beginning in between. Raises TaskNotFound and NotFinished.

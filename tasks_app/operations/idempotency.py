@@ -29,7 +29,7 @@ class IdempotencyKeyReused(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Once:
+class IdempotencyToken:
     """A key of the caller's, where it was sent to, and the SHA-256 of what it stands for."""
 
     tenant_id: uuid.UUID
@@ -65,7 +65,7 @@ def _without_nulls(value: Any) -> Any:
 
 def act_once(
     *,
-    once: Once | None,
+    once: IdempotencyToken | None,
     prepare: Callable[[], Prepared],
     act: Callable[[Prepared], Said],
     now: datetime.datetime,
@@ -85,7 +85,7 @@ def act_once(
         prepared = prepare()
         with transaction.atomic():
             return act(prepared).answer, False
-    first = _said_before(once)
+    first = _earlier_response(once)
     if first is not None:
         return first, True
     prepared = prepare()
@@ -93,14 +93,14 @@ def act_once(
         with transaction.atomic():
             return _act_and_remember(once, lambda: act(prepared), now), False
     except IntegrityError:
-        first = _said_before(once)
+        first = _earlier_response(once)
         if first is None:
             raise
         return first, True
 
 
 def _act_and_remember(
-    once: Once, act: Callable[[], Said], now: datetime.datetime
+    once: IdempotencyToken, act: Callable[[], Said], now: datetime.datetime
 ) -> dict[str, Any]:
     row = IdempotencyKey.objects.create(
         tenant_id=once.tenant_id,
@@ -116,7 +116,7 @@ def _act_and_remember(
     return said.answer
 
 
-def _said_before(once: Once) -> dict[str, Any] | None:
+def _earlier_response(once: IdempotencyToken) -> dict[str, Any] | None:
     row = IdempotencyKey.objects.filter(
         tenant_id=once.tenant_id, path=once.path, key=once.key
     ).first()

@@ -21,7 +21,7 @@ def locked_task(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None) -> AgentTask
     return _one(AgentTask.objects.select_for_update(no_key=True), task_id, tenant_id)
 
 
-def found_task(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None) -> AgentTask:
+def get_task(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None) -> AgentTask:
     """Return the task as it stands, for what of it never changes; as `locked_task` otherwise."""
     return _one(AgentTask.objects.all(), task_id, tenant_id)
 

@@ -20,9 +20,9 @@ from tasks_app.operations.limits import (
     next_limits,
     resolve_limits,
 )
-from tasks_app.operations.locked import found_task, locked_task
+from tasks_app.operations.locked import get_task, locked_task
 from tasks_app.operations.pending import check_pending
-from tasks_app.operations.submit import Submission, Submitted, submit_checked
+from tasks_app.operations.submit import Submission, Submitted, create_task
 from tasks_app.operations.webhooks import TaskWebhook, check_webhook
 from tasks_app.states import Status, check_transition
 
@@ -109,10 +109,10 @@ def continue_task(
 
 def check_rerun(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None) -> str | None:
     """Look the task's webhook up, with no transaction open. Raises TaskNotFound, WebhookRefused."""
-    return check_webhook(_webhook_of(found_task(task_id=task_id, tenant_id=tenant_id)))
+    return check_webhook(_webhook_of(get_task(task_id=task_id, tenant_id=tenant_id)))
 
 
-def rerun_checked(
+def create_rerun(
     *,
     task_id: uuid.UUID,
     tenant_id: uuid.UUID | None,
@@ -123,13 +123,13 @@ def rerun_checked(
 
     It is submitted again: its skill is looked up, its model and limits are checked as they stand
     today, and its webhook as `check_rerun` did. Raises TaskNotFound, RerunRefused where the task
-    has not ended, and what `submit_checked` raises.
+    has not ended, and what `create_task` raises.
     """
     with transaction.atomic():
         task = locked_task(task_id=task_id, tenant_id=tenant_id)
         if not Status(task.status).terminal:
             raise RerunRefused(f"Only a task that has ended can be run anew, not {task.status}.")
-        return submit_checked(
+        return create_task(
             navigator=task.navigator,
             submission=_submission_of(task),
             webhook_warning=webhook_warning,

@@ -31,7 +31,7 @@ Perform = Callable[[uuid.UUID, str, datetime.datetime], Made]
 MISSING = (TaskNotFound, DeliveryNotFound)
 
 
-class NotDone(Exception):
+class ActionRejected(Exception):
     """It was left as it is; `str()` says why."""
 
 
@@ -40,7 +40,7 @@ def may_operate(user: Any) -> bool:
     return bool(user.is_active and user.is_staff and user.has_perm("tasks_app.change_agenttask"))
 
 
-def act(
+def perform(
     *,
     action: str,
     subject_id: uuid.UUID,
@@ -51,16 +51,16 @@ def act(
 ) -> Made:
     """Cancel, retry or rerun a task, or resend a message, of the projects that `actor` sees.
 
-    Returns what came of it. Raises NotDone, and one of MISSING.
+    Returns what came of it. Raises ActionRejected, and one of MISSING.
     """
     if action == "resend":
         return _resend(subject_id, actor, reason, details or {}, now)
     perform = _ACTIONS.get(action) or _prepared_rerun(subject_id)
     with transaction.atomic():
         task = locked_task(task_id=subject_id, tenant_id=None)
-        _check_sees(actor, task)
+        _check_visible(actor, task)
         made = perform(subject_id, reason, now)
-        _write_down(actor, action, task, reason, {**(details or {}), **made}, now)
+        _audit(actor, action, task, reason, {**(details or {}), **made}, now)
     return made
 
 
@@ -72,19 +72,19 @@ def _resend(
         delivery = WebhookDelivery.objects.select_related("task").filter(pk=delivery_id).first()
         if delivery is None:
             raise DeliveryNotFound
-        _check_sees(actor, delivery.task)
+        _check_visible(actor, delivery.task)
         try:
             redeliver(delivery_id=delivery_id, tenant_id=None, now=now)
         except RedeliverRefused as refused:
-            raise NotDone(str(refused)) from None
+            raise ActionRejected(str(refused)) from None
         said = {**details, "delivery": str(delivery_id), "event": delivery.event}
-        _write_down(actor, "resend", delivery.task, reason, said, now)
+        _audit(actor, "resend", delivery.task, reason, said, now)
     return {}
 
 
 def _cancel(task_id: uuid.UUID, reason: str, now: datetime.datetime) -> Made:
     if not cancel.cancel(task_id=task_id, tenant_id=None, reason=reason, now=now):
-        raise NotDone("What has ended cannot be cancelled.")
+        raise ActionRejected("What has ended cannot be cancelled.")
     return {}
 
 
@@ -92,7 +92,7 @@ def _retry(task_id: uuid.UUID, reason: str, now: datetime.datetime) -> Made:
     try:
         runs.retry(task_id=task_id, tenant_id=None, now=now)
     except (runs.RetryRefused, ScopeDisabled, TooManyPending) as refused:
-        raise NotDone(str(refused)) from None
+        raise ActionRejected(str(refused)) from None
     return {}
 
 
@@ -101,17 +101,17 @@ def _prepared_rerun(task_id: uuid.UUID) -> Perform:
     try:
         warning = runs.check_rerun(task_id=task_id, tenant_id=None)
     except WebhookRefused as refused:
-        raise NotDone(f"Its webhook is allowed no more: {refused}") from None
+        raise ActionRejected(f"Its webhook is allowed no more: {refused}") from None
 
     def perform(task_id: uuid.UUID, reason: str, now: datetime.datetime) -> Made:
         try:
-            new = runs.rerun_checked(
+            new = runs.create_rerun(
                 task_id=task_id, tenant_id=None, webhook_warning=warning, now=now
             )
         except (runs.RerunRefused, ScopeDisabled, TooManyPending) as refused:
-            raise NotDone(str(refused)) from None
+            raise ActionRejected(str(refused)) from None
         except SkillNotFound:
-            raise NotDone("Its skill is no more.") from None
+            raise ActionRejected("Its skill is no more.") from None
         return {"new_task": str(new.task_id)}
 
     return perform
@@ -120,13 +120,13 @@ def _prepared_rerun(task_id: uuid.UUID) -> Perform:
 _ACTIONS: Mapping[str, Perform] = {"cancel": _cancel, "retry": _retry}  # and "rerun"
 
 
-def _check_sees(actor: Any, task: AgentTask) -> None:
+def _check_visible(actor: Any, task: AgentTask) -> None:
     visible = visible_projects(actor)
     if visible is not None and task.project_id not in visible:
         raise TaskNotFound
 
 
-def _write_down(
+def _audit(
     actor: Any, action: str, task: AgentTask, reason: str, said: Made, now: datetime.datetime
 ) -> None:
     record(

@@ -76,12 +76,10 @@ def submit(*, navigator: Navigator, submission: Submission, now: datetime.dateti
     address is none.
     """
     warning = check_webhook(submission.webhook)
-    return submit_checked(
-        navigator=navigator, submission=submission, webhook_warning=warning, now=now
-    )
+    return create_task(navigator=navigator, submission=submission, webhook_warning=warning, now=now)
 
 
-def submit_checked(
+def create_task(
     *,
     navigator: Navigator,
     submission: Submission,

@@ -19,7 +19,7 @@ from tasks_app.notifications.changes import publish_changes
 from tasks_app.notifications.task_log import log_end
 from tasks_app.queries.run_facts import facts_of_rows
 from tasks_app.states import Status, check_transition
-from tasks_app.webhooks.outbox import tell_ended
+from tasks_app.webhooks.outbox import enqueue_deliveries
 
 NOT_SENT = "Not sent: the task was stopped."
 GIVEN_UP = "The task was stopped before an answer came. Repeating the call does no harm."
@@ -87,7 +87,7 @@ def _end(
         data={"status": status.value, "stop_reason": reason.value},
         at=now,
     )
-    tell_ended(task)
+    enqueue_deliveries(task)
     publish_changes([task.pk])
     transaction.on_commit(lambda: _log(task))
 

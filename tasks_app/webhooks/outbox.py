@@ -2,7 +2,7 @@
 
 Told are the task's own webhook and the project's enabled endpoints that want the event. The
 task's own takes the place of an endpoint with the same address. The journal's statement for
-PostgreSQL says the same in SQL (`TELL`); one test holds the two together.
+PostgreSQL says the same in SQL (`ENQUEUE_SQL`); one test holds the two together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EVENTS = {  # by the status that a task ended with
 MOST_REPORT = 20_000  # characters that a row keeps; what is sent is cut to bytes
 
 # A part of the journal's statement, behind its `committed`: the tasks as they stand after it.
-TELL = """
+ENQUEUE_SQL = """
 , told AS (
   INSERT INTO tasks_app_webhookdelivery
     (id, task_id, project_id, endpoint_id, url, origin, event, data, state, attempts,
@@ -51,7 +51,7 @@ TELL = """
 """
 
 
-def tell_ended(task: AgentTask) -> None:
+def enqueue_deliveries(task: AgentTask) -> None:
     """Write the outbox rows of a task that has just ended, in the caller's transaction."""
     assert task.completed_at is not None
     event = EVENTS[Status(task.status)]

@@ -50,13 +50,13 @@ class Sender:
         """Send what is due until told to stop; what is under way then goes on by itself."""
         while not draining.is_set():
             try:
-                await self.look()
+                await self.claim_and_send()
             except DatabaseError as error:  # the next look finds the same rows
                 log.warning("webhook.database_failed", exc_info=not is_outage(error))
                 self._again = False
             await asyncio.sleep(LOOK_AGAIN if self._again else LOOK_EVERY)
 
-    async def look(self) -> int:
+    async def claim_and_send(self) -> int:
         """Claim what there is room for and begin to send it; return how many."""
         self._again = False
         if len(self._under_way) >= MOST:

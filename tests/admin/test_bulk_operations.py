@@ -149,7 +149,7 @@ def test_who_goes_on_after_a_crash_does_the_rest_and_nothing_twice(
 ) -> None:
     tasks = [ended(acme, **FAILED) for _ in range(5)]
     operation = confirm(operator, "retry_tasks", "", *tasks)
-    real, calls = staff.act, []
+    real, calls = staff.perform, []
 
     def killed_in_the_fourth(**given: Any) -> Any:
         calls.append(given["subject_id"])
@@ -158,7 +158,7 @@ def test_who_goes_on_after_a_crash_does_the_rest_and_nothing_twice(
             raise OperationalError("the connection is gone")
         return made
 
-    monkeypatch.setattr(staff, "act", killed_in_the_fourth)
+    monkeypatch.setattr(staff, "perform", killed_in_the_fourth)
     with pytest.raises(OperationalError):
         work()
     operation.refresh_from_db()

@@ -11,7 +11,7 @@ from django.utils import timezone
 from agent_runtime.outcome import StopReason
 from tasks_app.models import AgentTask, WebhookDelivery, WebhookEndpoint
 from tasks_app.states import Status
-from tasks_app.webhooks.outbox import tell_ended
+from tasks_app.webhooks.outbox import enqueue_deliveries
 from tasks_app.worker.journal.entries import Entry, Release
 from tests.support.engine_rows import a_task
 
@@ -55,7 +55,7 @@ def a_delivery(
         completed_at=now,
         **values,
     )
-    tell_ended(task)
+    enqueue_deliveries(task)
     related = WebhookDelivery.objects.select_related("task__project", "task__end_user")
     return related.get(task=task)
 

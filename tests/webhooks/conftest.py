@@ -121,7 +121,7 @@ class Clocked:
     async def round(self, *, later: float = 0.0) -> int:
         """Let `later` seconds pass, send what is due and wait for the outcome."""
         self.now += datetime.timedelta(seconds=later)
-        sent = await self.sender.look()
+        sent = await self.sender.claim_and_send()
         await self.sender.settled()
         return sent
 

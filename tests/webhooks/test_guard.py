@@ -89,7 +89,7 @@ async def test_a_slow_address_does_not_hold_up_another_ones_message(
         await database.run(more_deliveries, quick, slow_ones, next_attempt_at=earlier)
         clocked.now += datetime.timedelta(seconds=1)
         for _ in range(3):
-            await clocked.sender.look()
+            await clocked.sender.claim_and_send()
         async with asyncio.timeout(10):
             while (await database.run(stored, quick)).state != DeliveryState.DELIVERED:
                 await asyncio.sleep(0.02)

@@ -63,7 +63,7 @@ def test_the_two_ways_of_writing_a_row_agree(report: str) -> None:
     write_entries([the_end(task, epoch=claim.epoch, release=release)])
     by_statement = WebhookDelivery.objects.get()
     by_statement.delete()
-    outbox.tell_ended(AgentTask.objects.get(pk=task.pk))
+    outbox.enqueue_deliveries(AgentTask.objects.get(pk=task.pk))
     by_rows = WebhookDelivery.objects.get()
 
     def plain(data: dict[str, Any]) -> dict[str, Any]:

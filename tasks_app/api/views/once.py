@@ -13,10 +13,10 @@ from rest_framework.response import Response
 from caylex_project.accounts.models import Navigator
 from caylex_project.db.clock import clock
 from tasks_app.api.errors import Problem
-from tasks_app.api.operation_errors import refusals_answered
+from tasks_app.api.operation_errors import operation_errors_as_problems
 from tasks_app.api.responses.tasks import SubmitResponse
 from tasks_app.api.views.base import BASE
-from tasks_app.operations.idempotency import Once, Prepared, Said, act_once, fingerprint
+from tasks_app.operations.idempotency import IdempotencyToken, Prepared, Said, act_once, fingerprint
 from tasks_app.operations.submit import Submitted
 
 REPLAYED = {"Idempotent-Replayed": "true"}
@@ -37,17 +37,17 @@ def key_of(request: Request) -> str | None:
 
 def once_of(
     request: Request, *, tenant_id: uuid.UUID, path: str, navigator: Navigator | None = None
-) -> Once | None:
+) -> IdempotencyToken | None:
     """Return what the caller's key stands for, None where there is none. Raises Problem 400."""
     key = key_of(request)
     if key is None:
         return None
     said = fingerprint(dict(request.data), navigator=navigator)
-    return Once(tenant_id=tenant_id, path=path, key=key, fingerprint=said)
+    return IdempotencyToken(tenant_id=tenant_id, path=path, key=key, fingerprint=said)
 
 
 def submitted_once(
-    once: Once | None,
+    once: IdempotencyToken | None,
     *,
     prepare: Callable[[], Prepared],
     act: Callable[[Prepared], Submitted],
@@ -58,7 +58,7 @@ def submitted_once(
         task = act(prepared)
         return Said(task_id=task.task_id, answer=task.as_json())
 
-    with refusals_answered():
+    with operation_errors_as_problems():
         kept, replayed = act_once(once=once, prepare=prepare, act=make, now=clock.now())
     task = Submitted.of(kept)
     headers = {"Location": f"{BASE}/agent-task/{task.task_id}", **(REPLAYED if replayed else {})}
@@ -66,7 +66,7 @@ def submitted_once(
 
 
 def changed_once(
-    once: Once | None, *, task_id: uuid.UUID, change: Callable[[], Response]
+    once: IdempotencyToken | None, *, task_id: uuid.UUID, change: Callable[[], Response]
 ) -> Response:
     """Answer as `change` does, which changes a task, or as it did to the same request before."""
 
@@ -75,7 +75,7 @@ def changed_once(
         body = json.dumps(answer.data)  # as a text, for JSON in a row may lose its order
         return Said(task_id=task_id, answer={"status": answer.status_code, "body": body})
 
-    with refusals_answered():
+    with operation_errors_as_problems():
         kept, replayed = act_once(once=once, prepare=lambda: None, act=act, now=clock.now())
     headers = REPLAYED if replayed else {}
     return Response(json.loads(kept["body"]), status=kept["status"], headers=headers)

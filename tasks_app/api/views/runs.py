@@ -25,7 +25,7 @@ from tasks_app.api.views.base import APIBase, task_id_of
 from tasks_app.api.views.once import changed_once, once_of, submitted_once
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.limits import NONE_ASKED
-from tasks_app.operations.runs import check_rerun, continue_task, rerun_checked, retry
+from tasks_app.operations.runs import check_rerun, continue_task, create_rerun, retry
 
 
 class CancelView(APIBase):
@@ -116,5 +116,5 @@ class RerunView(APIBase):
         return submitted_once(
             once_of(request, tenant_id=self.token.tenant_id, path=f"/agent-task/{found}/rerun"),
             prepare=lambda: check_rerun(**which),
-            act=lambda warning: rerun_checked(**which, webhook_warning=warning, now=clock.now()),
+            act=lambda warning: create_rerun(**which, webhook_warning=warning, now=clock.now()),
         )

@@ -16,7 +16,7 @@ from tasks_app.api.errors import Problem
 from tasks_app.api.list_params import read_cursor, read_filter, read_size
 from tasks_app.api.openapi.lists import describe_change, describe_delete, describe_list
 from tasks_app.api.openapi.tasks import describe_poll, describe_submit
-from tasks_app.api.operation_errors import refusals_answered
+from tasks_app.api.operation_errors import operation_errors_as_problems
 from tasks_app.api.query_params import whole_number
 from tasks_app.api.requests.changes import MetadataRequest
 from tasks_app.api.requests.submit import SubmitRequest
@@ -25,9 +25,9 @@ from tasks_app.api.responses.task_list import TasksResponse
 from tasks_app.api.responses.tasks import POLL_AFTER_MS, TaskResponse
 from tasks_app.api.views.base import VERSION_HEADER, APIBase, task_id_of
 from tasks_app.api.views.once import key_of, once_of, submitted_once
-from tasks_app.operations.delete import erase
+from tasks_app.operations.delete import delete
 from tasks_app.operations.metadata import change_metadata
-from tasks_app.operations.submit import submit_checked
+from tasks_app.operations.submit import create_task
 from tasks_app.operations.webhooks import check_webhook
 from tasks_app.queries.task_list import list_tasks
 
@@ -58,7 +58,7 @@ class TasksView(APIBase):
         return submitted_once(
             once_of(request, tenant_id=self.token.tenant_id, path=PATH, navigator=navigator),
             prepare=lambda: check_webhook(submission.webhook),
-            act=lambda warning: submit_checked(
+            act=lambda warning: create_task(
                 navigator=navigator,
                 submission=submission,
                 webhook_warning=warning,
@@ -75,26 +75,26 @@ class TaskView(APIBase):
         """Show the task; 304 where the caller has seen it as it is."""
         whole_number(request, "wait", least=0, most=MOST_WAIT)  # the layer before us waits
         task = self.find(task_id_of(task_id))
-        return _politely(request, TaskResponse.of(task), version=task.version)
+        return _conditional_response(request, TaskResponse.of(task), version=task.version)
 
     @describe_change
     def patch(self, request: Request, task_id: str) -> Response:
         """Change the task's metadata."""
         body = read_body(MetadataRequest, request.data)
         found = task_id_of(task_id)
-        with refusals_answered():
+        with operation_errors_as_problems():
             change_metadata(task_id=found, tenant_id=self.token.tenant_id, changes=body.metadata)
         return self.show(found)
 
     @describe_delete
     def delete(self, request: Request, task_id: str) -> Response:
         """Delete the task, where it has ended."""
-        with refusals_answered():
-            erase(task_id=task_id_of(task_id), tenant_id=self.token.tenant_id)
+        with operation_errors_as_problems():
+            delete(task_id=task_id_of(task_id), tenant_id=self.token.tenant_id)
         return Response(status=204)
 
 
-def _politely(request: Request, answer: TaskResponse, *, version: str) -> Response:
+def _conditional_response(request: Request, answer: TaskResponse, *, version: str) -> Response:
     """Say when to ask again, and send nothing that the caller has already."""
     shown = answer.model_dump(mode="json")
     said = json.dumps(shown, separators=(",", ":")).encode()

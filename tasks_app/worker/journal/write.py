@@ -19,7 +19,7 @@ from django.utils.dateparse import parse_datetime
 
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 from tasks_app.states import Status
-from tasks_app.webhooks.outbox import TELL, tell_ended
+from tasks_app.webhooks.outbox import ENQUEUE_SQL, enqueue_deliveries
 from tasks_app.worker.journal.entries import Entry, Landed, Stopped
 from tasks_app.worker.journal.rows import Row, Rows, rows_of
 
@@ -161,7 +161,7 @@ def _write_postgresql(rows: Rows) -> tuple[set[str], dict[str, Stopped]]:
         for name in Rows.__slots__
     }
     with connection.cursor() as cursor:
-        tell = TELL if any(row["completed_at"] for row in rows.tasks) else ""
+        tell = ENQUEUE_SQL if any(row["completed_at"] for row in rows.tasks) else ""
         cursor.execute(f"{_WRITE}{tell}{_COMMITTED}", parameters)
         found = cursor.fetchall()
     committed = {str(task_id) for task_id, refused, _ in found if not refused}
@@ -200,7 +200,7 @@ def _write_sqlite(rows: Rows) -> tuple[set[str], dict[str, Stopped]]:
         Event.objects.bulk_create(Event(**_times(row)) for row in _of(rows.events, committed))
         ended = [row["id"] for row in rows.tasks if row["id"] in committed and row["completed_at"]]
         for task in AgentTask.objects.filter(pk__in=ended).select_related("end_user"):
-            tell_ended(task)
+            enqueue_deliveries(task)
     return committed, stopped
 
 
