@@ -40,7 +40,7 @@ class Spent(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class PartDiff:
     """A part that differs: `how` in a word, `lines` as a unified diff where there is one."""
 
     part: str
@@ -69,7 +69,7 @@ def _asset(row: SkillFile, blob: SkillBlob) -> Asset:
     return Asset(media_type=row.media_type, size=blob.size, sha256=blob.sha256)
 
 
-def changes(*, before: ParsedSkill, after: ParsedSkill, budget: Budget) -> list[Change]:
+def changes(*, before: ParsedSkill, after: ParsedSkill, budget: Budget) -> list[PartDiff]:
     """Return what differs: front matter, instructions, then the files by their paths.
 
     When the budget is used up a part that differs is named without its lines.
@@ -90,17 +90,19 @@ def _parts(skill: ParsedSkill) -> dict[str, str | Asset]:
     return {**skill.files, **skill.assets, **dict(zip(_FIRST, (words, skill.body), strict=True))}
 
 
-def _change(part: str, old: str | Asset | None, new: str | Asset | None, budget: Budget) -> Change:
+def _change(
+    part: str, old: str | Asset | None, new: str | Asset | None, budget: Budget
+) -> PartDiff:
     if old is None or new is None:
-        return Change(part=part, how="added" if old is None else "removed")
+        return PartDiff(part=part, how="added" if old is None else "removed")
     if isinstance(old, Asset) or isinstance(new, Asset):
-        return Change(part=part, how=f"{_said(old)} → {_said(new)}")
+        return PartDiff(part=part, how=f"{_said(old)} → {_said(new)}")
     try:
         lines = _diff(old, new, budget)
     except Spent:
-        return Change(part=part, how="changed")
+        return PartDiff(part=part, how="changed")
     added, removed = (sum(line[0] == sign for line in lines) for sign in "+-")
-    return Change(part=part, how=f"+{added} −{removed}", lines=tuple(lines[:MOST_SHOWN]))
+    return PartDiff(part=part, how=f"+{added} −{removed}", lines=tuple(lines[:MOST_SHOWN]))
 
 
 def _said(content: str | Asset) -> str:

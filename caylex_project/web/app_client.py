@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from caylex_project.web.connection import CONNECTION
-from caylex_project.web.request_limits import Application, Message, Scope, Send
+from caylex_project.web.request_limits import Application, ASGIMessage, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -65,10 +65,10 @@ class Asker:
         answer = AppResponse()
         parts: list[bytes] = []
 
-        async def receive() -> Message:
+        async def receive() -> ASGIMessage:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def send(message: Message) -> None:
+        async def send(message: ASGIMessage) -> None:
             if message["type"] == "http.response.start":
                 answer.status, answer.headers = message["status"], list(message["headers"])
             else:

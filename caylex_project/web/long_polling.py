@@ -18,7 +18,7 @@ from caylex_project.web.lanes import PATIENCE
 from caylex_project.web.lifespan import live
 from caylex_project.web.limits import WAIT_SECONDS
 from caylex_project.web.not_modified import Unchanged
-from caylex_project.web.request_limits import Application, Message, Receive, Scope, Send
+from caylex_project.web.request_limits import Application, ASGIMessage, Receive, Scope, Send
 from caylex_project.web.sse import stream, wants_stream
 
 _ID = r"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
@@ -92,7 +92,7 @@ class Waiting:
     def _with_news(self, send: Send, task_id: uuid.UUID) -> Send:
         """Tell of what may have changed, before the caller hears that it has."""
 
-        async def tell(message: Message) -> None:
+        async def tell(message: ASGIMessage) -> None:
             if not 400 <= message.get("status", 400) < 500:
                 self._hub.news(task_id)
             await send(message)
@@ -164,7 +164,7 @@ async def _gone(receive: Receive) -> None:
 
 
 def _without_version(send: Send) -> Send:
-    async def watch(message: Message) -> None:
+    async def watch(message: ASGIMessage) -> None:
         if message["type"] == "http.response.start":
             kept = [each for each in message["headers"] if each[0].lower() != VERSION]
             message = {**message, "headers": kept}

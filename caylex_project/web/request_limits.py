@@ -32,9 +32,9 @@ from caylex_project.web.limits import LINGER, MAX_BODY, UPLOADS
 from caylex_project.web.request_bodies import BodyTooLarge, BodyTooSlow, NoRoom, Uploads
 
 Scope = dict[str, Any]
-Message = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+ASGIMessage = Mapping[str, Any]
+Receive = Callable[[], Awaitable[ASGIMessage]]
+Send = Callable[[ASGIMessage], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
@@ -119,10 +119,10 @@ class RequestGuard:
         """Tell whether the sender would be shown the page that the POST goes to."""
         statuses = []
 
-        async def receive() -> Message:
+        async def receive() -> ASGIMessage:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def note(message: Message) -> None:
+        async def note(message: ASGIMessage) -> None:
             if message["type"] == "http.response.start":
                 statuses.append(message["status"])
 
@@ -135,14 +135,14 @@ class RequestGuard:
     async def _serve(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         replayed = started = False
 
-        async def receive_again() -> Message:
+        async def receive_again() -> ASGIMessage:
             nonlocal replayed
             if replayed:
                 return await receive()
             replayed = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        async def watch(message: Message) -> None:
+        async def watch(message: ASGIMessage) -> None:
             nonlocal started
             started = True
             await send(message)

@@ -15,15 +15,15 @@ from django.utils.http import content_disposition_header
 from caylex_project.accounts.admin.base import ReadOnlyAdmin
 from caylex_project.accounts.admin.row_actions import (
     ActionResult,
-    NotDone,
     RowAction,
+    RowActionRejected,
     RowActionsAdmin,
 )
 from skills_app.admin.upload import UploadAdmin, contents_of, project_of
 from skills_app.models import Skill, SkillFile, SkillRevision
 from skills_app.operations import use_revision
 from skills_app.parsing.skill_md import ParsedSkill
-from skills_app.revision_diff import Budget, Change, changes, skill_of
+from skills_app.revision_diff import Budget, PartDiff, changes, skill_of
 
 MOST_REVISIONS = 20  # on a skill's page, each compared with the one before it
 
@@ -39,7 +39,7 @@ class SkillAdmin(UploadAdmin):
     fields = ("id", "project", "navigator", "slug", "current", "created_at")
     change_form_template = "admin/skills_app/skill.html"
 
-    def shown_of(self, row: Skill) -> dict[str, Any]:
+    def extra_context_for(self, row: Skill) -> dict[str, Any]:
         """The skill as it is now, and its revisions."""
         if row.current is None:
             return {}
@@ -66,7 +66,7 @@ def _told(skill: Skill) -> list[dict[str, Any]]:
     return told[:MOST_REVISIONS]
 
 
-def _since(before: ParsedSkill | None, after: ParsedSkill | None, budget: Budget) -> list[Change]:
+def _since(before: ParsedSkill | None, after: ParsedSkill | None, budget: Budget) -> list[PartDiff]:
     if before is None or after is None:
         return []
     return changes(before=before, after=after, budget=budget)
@@ -74,7 +74,7 @@ def _since(before: ParsedSkill | None, after: ParsedSkill | None, budget: Budget
 
 def _use(revision: SkillRevision, answers: Mapping[str, Any]) -> ActionResult:
     if not use_revision(revision=revision):
-        raise NotDone("It is the current one already.")
+        raise RowActionRejected("It is the current one already.")
     return ActionResult(
         sentence=f"{revision} is the current revision: the next task uses it.",
         details={"revision": revision.number},
@@ -103,14 +103,14 @@ class SkillRevisionAdmin(RowActionsAdmin):
     row_actions = (USE,)
     change_form_template = "admin/skills_app/revision.html"
 
-    def shown_of(self, row: SkillRevision) -> dict[str, Any]:
+    def extra_context_for(self, row: SkillRevision) -> dict[str, Any]:
         """What the revision says, and what it changed."""
         before = row.skill.revisions.filter(number__lt=row.number).order_by("-number").first()
         skill = skill_of(row)
         since = _since(skill_of(before) if before else None, skill, Budget())
         return {**contents_of(skill, revision=row), "before": before, "changes": since}
 
-    def audited(self, row: SkillRevision) -> tuple[Any, Any]:
+    def audit_target(self, row: SkillRevision) -> tuple[Any, Any]:
         """The skill, and its project."""
         return row.skill, project_of(row.skill)
 

@@ -24,7 +24,7 @@ from skills_app.operations import store_skill
 from skills_app.parsing.files import MAX_FILE, MAX_TOTAL
 from skills_app.parsing.skill_md import ParsedSkill, SkillRefused
 from skills_app.parsing.upload import MAX_UPLOAD, load_upload
-from skills_app.revision_diff import Budget, Change, changes, skill_of
+from skills_app.revision_diff import Budget, PartDiff, changes, skill_of
 
 
 class UploadForm(forms.Form):
@@ -91,7 +91,7 @@ class UploadAdmin(RowActionsAdmin):
         """Whoever has the permission to add one."""
         return self.permitted(request, "add")
 
-    def audited(self, row: Skill) -> tuple[Any, Any]:
+    def audit_target(self, row: Skill) -> tuple[Any, Any]:
         """The skill, and its project."""
         return row, project_of(row)
 
@@ -180,7 +180,7 @@ def contents_of(skill: ParsedSkill, *, revision: SkillRevision | None = None) ->
     return {"skill": skill, "aside": aside}
 
 
-def _since(before: SkillRevision | None, skill: ParsedSkill) -> list[Change]:
+def _since(before: SkillRevision | None, skill: ParsedSkill) -> list[PartDiff]:
     if before is None:
         return []
     return changes(before=skill_of(before), after=skill, budget=Budget())

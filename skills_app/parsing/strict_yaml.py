@@ -28,7 +28,7 @@ class NotYaml(YamlRefused):
     """The text is no YAML at all, or not as its author means it."""
 
 
-class _Strict(yaml.composer.Composer):
+class _StrictComposer(yaml.composer.Composer):
     """Refuses, with the place, what the YAML standard allows and we do not."""
 
     depth = 0
@@ -72,11 +72,11 @@ def _check_keys(node: yaml.MappingNode) -> None:
         seen.add(key.value)
 
 
-class _TextLoader(_Strict, yaml.BaseLoader):
+class _TextLoader(_StrictComposer, yaml.BaseLoader):
     """Every scalar is the text as it was written: `no` is "no", 1.10 is "1.10"."""
 
 
-class _TypedLoader(_Strict, yaml.SafeLoader):
+class _TypedLoader(_StrictComposer, yaml.SafeLoader):
     """Numbers and truth values besides text; a date stays the text that it is."""
 
     most_nodes = MAX_TYPED_NODES

@@ -1,4 +1,4 @@
-"""The admin of tasks, webhooks and workers: rows are read-only, actions are audited.
+"""The admin of tasks, webhooks and workers: rows are read-only, actions are audit_target.
 
 Imports `operations`, `queries` and what is below; not `api`, `monitoring` or `worker`.
 """

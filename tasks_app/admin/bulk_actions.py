@@ -34,12 +34,12 @@ MOST_IN_BULK = 20_000  # of one operation that the workers do
 IN_BULK = "The workers do it one by one: all that match when you confirm, of those made by now."
 
 
-class OperatedAdmin(BaseAdmin):
+class BulkActionAdmin(BaseAdmin):
     """Rows that staff act on, one or many, after a page that asks.
 
     A page's address is that of the list and the action's name; the parameter `noun` holds the
     ids. The class that inherits from this one has a method for each action of the list, which
-    ends in `ask_about`.
+    ends in `confirm`.
     """
 
     operations: ClassVar[tuple[Action, ...]] = ()
@@ -47,7 +47,7 @@ class OperatedAdmin(BaseAdmin):
     columns: ClassVar[tuple[str, ...]] = ()  # of the rows on the page that asks
     columns_related: ClassVar[tuple[str, ...]] = ()
 
-    def cells(self, row: Any) -> tuple[Any, ...]:
+    def row_cells(self, row: Any) -> tuple[Any, ...]:
         """Return what stands in the columns."""
         raise NotImplementedError
 
@@ -70,7 +70,7 @@ class OperatedAdmin(BaseAdmin):
         """Add a page for each action."""
         return [*(self._page(each) for each in self.operations), *super().get_urls()]
 
-    def page_to_ask(self, action: Action, row: Any) -> str:
+    def confirmation_url(self, action: Action, row: Any) -> str:
         """Return the address of the page that asks about a row."""
         return f"{self.address_of(action.name)}?{self.noun}={row.pk}"
 
@@ -79,7 +79,7 @@ class OperatedAdmin(BaseAdmin):
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{view}"
         return reverse(name, args=arguments)
 
-    def ask_about(
+    def confirm(
         self, request: HttpRequest, action: Action, queryset: models.QuerySet[Any]
     ) -> HttpResponse:
         """Ask about the rows that were chosen on the list."""
@@ -145,7 +145,7 @@ class OperatedAdmin(BaseAdmin):
 
     def _refuse_bulk(self, request: HttpRequest, count: int) -> HttpResponse:
         most = f"Choose at most {MOST_IN_BULK:,} {self.noun}s at a time."
-        self._complain(request, most if count else f"No {self.noun} matches any more.")
+        self._warn(request, most if count else f"No {self.noun} matches any more.")
         return HttpResponseRedirect(self.address_of("changelist"))
 
     def _matching(self, request: HttpRequest, until: datetime.datetime) -> models.QuerySet[Any]:
@@ -165,7 +165,7 @@ class OperatedAdmin(BaseAdmin):
             "address": self.address_of(action.name),
             "back": back,
             "columns": self.columns,
-            "rows": [self.cells(each) for each in rows],
+            "rows": [self.row_cells(each) for each in rows],
             "hidden": [(self.noun, each.pk) for each in rows],
             "form": form,
         }
@@ -184,7 +184,7 @@ class OperatedAdmin(BaseAdmin):
             return self._begin_in_bulk(request, action)
         ids = ids_in((request.POST if posted else request.GET).getlist(self.noun))
         if len(ids) > MOST_ROWS:
-            self._complain(request, f"Choose at most {MOST_ROWS} {self.noun}s at a time.")
+            self._warn(request, f"Choose at most {MOST_ROWS} {self.noun}s at a time.")
             return HttpResponseRedirect(self.address_of("changelist"))
         chosen: models.QuerySet[Any] = self.get_queryset(request).filter(pk__in=ids)
         rows = list(chosen.select_related(*self.columns_related).order_by("-created_at"))
@@ -221,8 +221,8 @@ class OperatedAdmin(BaseAdmin):
         if done := len(rows) - left.total():
             self.message_user(request, f"{action.done.capitalize()}: {done}.", messages.SUCCESS)
         for why, count in left.items():
-            self._complain(request, f"Not {action.done}: {count}. {why}")
+            self._warn(request, f"Not {action.done}: {count}. {why}")
         return new
 
-    def _complain(self, request: HttpRequest, sentence: str) -> None:
+    def _warn(self, request: HttpRequest, sentence: str) -> None:
         self.message_user(request, sentence, messages.WARNING)

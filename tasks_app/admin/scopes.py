@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import admin
 
-from caylex_project.accounts.admin.disabling import Change, disable_and_enable
+from caylex_project.accounts.admin.disabling import Toggle, disable_and_enable
 from caylex_project.accounts.admin.row_actions import RowAction
 from caylex_project.accounts.admin.tenants import EndUserAdmin, ProjectAdmin, TenantAdmin
 from caylex_project.accounts.models import EndUser, Project, Tenant
@@ -18,13 +18,13 @@ from tasks_app.operations.disabling import disable, enable
 
 def _actions(**more: Any) -> tuple[RowAction, RowAction]:
     return disable_and_enable(
-        disable=Change(
+        disable=Toggle(
             question="New tasks for it are refused from now on. Its waiting tasks are cancelled, "
             "and its running ones are stopped.",
             perform=lambda row, reason: disable(row, now=clock.now()),
             said="{row} is disabled. The workers cancel its tasks.",
         ),
-        enable=Change(
+        enable=Toggle(
             question="It may ask for tasks again. What was cancelled stays so.",
             perform=lambda row, reason: enable(row),
             said="{row} may ask for tasks again.",

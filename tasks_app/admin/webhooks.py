@@ -14,12 +14,12 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 
 from caylex_project.accounts.admin.base import ReadOnlyAdmin
-from caylex_project.accounts.admin.disabling import Change, disable_and_enable
+from caylex_project.accounts.admin.disabling import Toggle, disable_and_enable
 from caylex_project.accounts.admin.row_actions import RowActionsAdmin
 from caylex_project.accounts.audit import record
 from caylex_project.db.clock import clock
 from tasks_app.admin.action_forms import RESEND
-from tasks_app.admin.bulk_actions import OperatedAdmin
+from tasks_app.admin.bulk_actions import BulkActionAdmin
 from tasks_app.admin.links import task_link
 from tasks_app.models import WebhookDelivery, WebhookEndpoint, WebhookSecret
 from tasks_app.operations.webhooks import disable_endpoint, enable_endpoint
@@ -56,13 +56,13 @@ class WebhookEndpointAdmin(RowActionsAdmin):
     )
     readonly_fields = ("address", "wanted")
     row_actions = disable_and_enable(
-        disable=Change(
+        disable=Toggle(
             question="It is told of nothing any more. What waits to be sent there is given up when "
             "its turn comes.",
             perform=_disable,
             said="It is told of nothing any more.",
         ),
-        enable=Change(
+        enable=Toggle(
             question="It is told of the tasks that end from now on.",
             perform=lambda row, reason: enable_endpoint(endpoint_id=row.pk),
             said="It is told of tasks again, from now on.",
@@ -81,7 +81,7 @@ class WebhookEndpointAdmin(RowActionsAdmin):
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(OperatedAdmin, ReadOnlyAdmin):
+class WebhookDeliveryAdmin(BulkActionAdmin, ReadOnlyAdmin):
     """Messages, and what became of them. What they say is on the task's page."""
 
     project_paths = ("task__project",)
@@ -116,9 +116,9 @@ class WebhookDeliveryAdmin(OperatedAdmin, ReadOnlyAdmin):
     @admin.action(description="Resend selected messages", permissions=["operate"])
     def resend_messages(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         """Ask whether to send the chosen messages again."""
-        return self.ask_about(request, RESEND, queryset)
+        return self.confirm(request, RESEND, queryset)
 
-    def cells(self, row: WebhookDelivery) -> tuple[Any, ...]:
+    def row_cells(self, row: WebhookDelivery) -> tuple[Any, ...]:
         """The message in the columns of the page that asks."""
         return row.task_id, row.event, row.shown_url, row.state
 
@@ -132,7 +132,7 @@ class WebhookDeliveryAdmin(OperatedAdmin, ReadOnlyAdmin):
         """The message's page, with a button to send it again for whom may."""
         row = kwargs["obj"]
         if self.has_operate_permission(request) and _can_be_resent(row):
-            page = self.page_to_ask(RESEND, row)
+            page = self.confirmation_url(RESEND, row)
             context["row_actions"] = [{"verb": RESEND.verb, "address": page}]
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -168,14 +168,14 @@ class WebhookDeliveryAdmin(OperatedAdmin, ReadOnlyAdmin):
         if not _can_be_resent(row):
             return ""
         words = '<a href="{}">Resend<span class="visually-hidden"> {}</span></a>'
-        return format_html(words, self.page_to_ask(RESEND, row), row)
+        return format_html(words, self.confirmation_url(RESEND, row), row)
 
 
 def _can_be_resent(row: Any) -> bool:
     return bool(row.state != DeliveryState.WAITING)
 
 
-class SecretForm(BaseForm):
+class WebhookSecretForm(BaseForm):
     """The project whose messages are signed with a new secret."""
 
     class Meta:
@@ -189,7 +189,7 @@ class WebhookSecretAdmin(RowActionsAdmin):
     """Signing secrets: a new one is shown once, none is ever shown again."""
 
     project_paths = ("project",)
-    form = SecretForm
+    form = WebhookSecretForm
     list_display = ("project", "created_at", "expires_at")
     list_select_related = ("project__tenant",)
     ordering = ("-created_at",)

@@ -57,7 +57,7 @@ class WorkerAdmin(RowActionsAdmin):
         late = "; its lease has ended" if left <= 0 else ""
         return f"{formatting.duration(round(age))} ago{late}"
 
-    def shown_of(self, row: Worker) -> dict[str, Any]:
+    def extra_context_for(self, row: Worker) -> dict[str, Any]:
         """The tasks that it holds now."""
         held = AgentTask.objects.filter(worker=row).select_related("project__tenant", "end_user")
         return {"held": held.order_by("-created_at", "-id").defer("prompt", "report")[:MOST_HELD]}

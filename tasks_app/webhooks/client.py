@@ -15,14 +15,16 @@ from agent_runtime.net.address_guard import AddressGuard, GuardedBackend
 from agent_runtime.net.connection_errors import Stage
 from agent_runtime.net.tls import tls_context
 from caylex_project import VERSION
-from tasks_app.webhooks.deliveries import DeliveryResult, Message
+from tasks_app.webhooks.deliveries import DeliveryResult, OutgoingMessage
 
 DEADLINE = 15.0  # seconds for the whole try
 NO_SECRET = "No signing secret opens; see CAYLEX_CREDENTIAL_KEYS."  # noqa: S105 - a sentence
 _LATER = (429, 503)  # whose Retry-After is honoured
 
 
-async def post(*, message: Message, guard: AddressGuard, now: datetime.datetime) -> DeliveryResult:
+async def post(
+    *, message: OutgoingMessage, guard: AddressGuard, now: datetime.datetime
+) -> DeliveryResult:
     """Send a message once, to a checked address, and return what became of it.
 
     A connection of its own, closed when the answer's head is there: of the answer nothing but
@@ -69,7 +71,7 @@ def _pool(guard: AddressGuard) -> httpcore2.AsyncConnectionPool:
     )
 
 
-def signed(message: Message, *, now: datetime.datetime) -> dict[str | bytes, str | bytes]:
+def signed(message: OutgoingMessage, *, now: datetime.datetime) -> dict[str | bytes, str | bytes]:
     """Return the headers of a message that is sent now, signed with every live secret."""
     text = message.body.decode()
     moment = now.astimezone(datetime.UTC)

@@ -27,7 +27,7 @@ DISABLED = "The endpoint is disabled."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class OutgoingMessage:
     """A delivery in a sender's hands: what to send, where, and signed with what."""
 
     id: uuid.UUID
@@ -42,7 +42,7 @@ class Message:
 class Claimed:
     """What one claim came to; `again` where the next look may find more at once."""
 
-    messages: Sequence[Message]
+    messages: Sequence[OutgoingMessage]
     again: bool
 
 
@@ -93,8 +93,8 @@ def claim_messages(*, under_way: Collection[Lane], now: datetime.datetime) -> Cl
     return Claimed(messages=messages, again=bool(chosen or behind))
 
 
-def _message(row: WebhookDelivery, secrets: tuple[str, ...]) -> Message:
-    return Message(
+def _message(row: WebhookDelivery, secrets: tuple[str, ...]) -> OutgoingMessage:
+    return OutgoingMessage(
         id=row.pk,
         lane=Lane(row.task.tenant_id, origin_of(row.url)),
         url=row.url,
@@ -104,7 +104,9 @@ def _message(row: WebhookDelivery, secrets: tuple[str, ...]) -> Message:
     )
 
 
-def record_outcome(*, message: Message, outcome: DeliveryResult, now: datetime.datetime) -> None:
+def record_outcome(
+    *, message: OutgoingMessage, outcome: DeliveryResult, now: datetime.datetime
+) -> None:
     """Write down what became of a try; without effect when another sender did so before.
 
     Taken: delivered. 410: failed, and the endpoint is disabled. Else it is due again after its

@@ -13,7 +13,12 @@ from django.db import DatabaseError
 from agent_runtime.net.address_guard import AddressGuard
 from caylex_project.db.outage import is_outage
 from tasks_app.webhooks.client import post
-from tasks_app.webhooks.deliveries import DeliveryResult, Message, claim_messages, record_outcome
+from tasks_app.webhooks.deliveries import (
+    DeliveryResult,
+    OutgoingMessage,
+    claim_messages,
+    record_outcome,
+)
 from tasks_app.webhooks.fair import MOST, Lane
 
 LOOK_EVERY = 1.0  # seconds between looks at the rows
@@ -81,7 +86,7 @@ class Sender:
         if self._under_way:
             await asyncio.wait(list(self._under_way))
 
-    async def _deliver(self, message: Message) -> None:
+    async def _deliver(self, message: OutgoingMessage) -> None:
         try:
             outcome = await post(message=message, guard=self._guard, now=self._clock())
         except Exception:  # a try like any other, or its message would come round for ever

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from caylex_project.web.change_hub import Hub
 from caylex_project.web.long_polling import Waiting
-from caylex_project.web.request_limits import Message, Scope
+from caylex_project.web.request_limits import ASGIMessage, Scope
 from tests.support.accounts import SUBMIT, Account
 from tests.support.journal_rows import lived
 from tests.web.test_change_hub import PATH, ByHand
@@ -85,14 +85,14 @@ async def not_found(scope: Scope, receive: Any, send: Any) -> None:
 def test_the_layer_that_waits_passes_on_whatever_it_cannot_read(
     query: bytes, last_id: bytes, below: str
 ) -> None:
-    async def ask() -> list[Message]:
-        sent: list[Message] = []
+    async def ask() -> list[ASGIMessage]:
+        sent: list[ASGIMessage] = []
 
-        async def send(message: Message) -> None:
+        async def send(message: ASGIMessage) -> None:
             sent.append(message)
 
-        async def receive() -> Message:
-            never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        async def receive() -> ASGIMessage:
+            never: asyncio.Future[ASGIMessage] = asyncio.get_running_loop().create_future()
             return await never
 
         scope = {

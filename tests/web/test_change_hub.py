@@ -14,7 +14,7 @@ from caylex_project.web import sse
 from caylex_project.web.app_client import Asker
 from caylex_project.web.change_hub import Hub
 from caylex_project.web.long_polling import Waiting
-from caylex_project.web.request_limits import Message, Scope
+from caylex_project.web.request_limits import ASGIMessage, Scope
 
 Keys = Sequence[uuid.UUID]
 TASK = uuid.UUID("0d4c1c3e-8f6b-4f0e-9a53-1f6f6b7f2a10")
@@ -163,7 +163,7 @@ class Caller:
     """One request to the layer."""
 
     def __init__(self, layer: Waiting, path: str, query: str = "", **headers: str) -> None:
-        self.sent: list[Message] = []
+        self.sent: list[ASGIMessage] = []
         self.gone = asyncio.Event()
         self._first = True
         scope = {
@@ -175,14 +175,14 @@ class Caller:
         }
         self.task = asyncio.create_task(layer(scope, self._receive, self._send))
 
-    async def _receive(self) -> Message:
+    async def _receive(self) -> ASGIMessage:
         if self._first:
             self._first = False
             return {"type": "http.request", "body": b"", "more_body": False}
         await self.gone.wait()
         return {"type": "http.disconnect"}
 
-    async def _send(self, message: Message) -> None:
+    async def _send(self, message: ASGIMessage) -> None:
         self.sent.append(message)
 
     @property

@@ -11,7 +11,7 @@ import pytest
 from caylex_project.web import not_modified
 from caylex_project.web.change_hub import Hub
 from caylex_project.web.long_polling import Waiting
-from caylex_project.web.request_limits import Message, Scope
+from caylex_project.web.request_limits import ASGIMessage, Scope
 from tests.web.test_change_hub import PATH, TASK, ByHand, Django, turns
 
 
@@ -23,14 +23,16 @@ class Backend:
         self.hub = Hub(self.source)
         self.layer = Waiting(self.django, hub=self.hub)
 
-    async def send(self, method: str = "GET", path: str = PATH, **headers: str) -> list[Message]:
+    async def send(
+        self, method: str = "GET", path: str = PATH, **headers: str
+    ) -> list[ASGIMessage]:
         """Send a request and return what came back."""
-        sent: list[Message] = []
+        sent: list[ASGIMessage] = []
 
-        async def receive() -> Message:
+        async def receive() -> ASGIMessage:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def send(message: Message) -> None:
+        async def send(message: ASGIMessage) -> None:
             sent.append(message)
 
         await self.layer(

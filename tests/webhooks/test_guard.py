@@ -16,7 +16,7 @@ from agent_runtime.net.address_guard import AddressGuard
 from tasks_app.models import WebhookDelivery
 from tasks_app.states import DeliveryState
 from tasks_app.webhooks.client import post
-from tasks_app.webhooks.deliveries import Message, claim_messages
+from tasks_app.webhooks.deliveries import OutgoingMessage, claim_messages
 from tasks_app.webhooks.fair import MOST_AN_ORIGIN, Lane
 from tasks_app.webhooks.secrets import live_secrets, make_secret
 from tasks_app.worker.database import Database
@@ -26,8 +26,8 @@ from tests.webhooks.conftest import LOOPBACK, Clocked, Receiver, answer, listeni
 NOW = datetime.datetime.now(datetime.UTC)
 
 
-def a_message(url: str) -> Message:
-    return Message(
+def a_message(url: str) -> OutgoingMessage:
+    return OutgoingMessage(
         id=WebhookDelivery().pk,
         lane=Lane(uuid.uuid4(), url),
         url=url,

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from caylex_project.accounts.admin.row_actions import ActionResult, NotDone, RowAction
+from caylex_project.accounts.admin.row_actions import ActionResult, RowAction, RowActionRejected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Toggle:
     """One of the two: the question that is asked before, what does it, and what is said after.
 
     `perform` takes the row and the reason; False where somebody was faster. `{row}` in `said` is
@@ -23,7 +23,7 @@ class Change:
 
 
 def disable_and_enable(
-    *, disable: Change, enable: Change, **more: Any
+    *, disable: Toggle, enable: Toggle, **more: Any
 ) -> tuple[RowAction, RowAction]:
     """Return the two actions."""
     return (
@@ -32,10 +32,10 @@ def disable_and_enable(
     )
 
 
-def _action(change: Change, *, when_disabled: bool, **given: Any) -> RowAction:
+def _action(change: Toggle, *, when_disabled: bool, **given: Any) -> RowAction:
     def perform(row: Any, answers: Mapping[str, Any]) -> ActionResult:
         if not change.perform(row, answers["reason"]):
-            raise NotDone("Somebody was faster: it is so already.")
+            raise RowActionRejected("Somebody was faster: it is so already.")
         return ActionResult(sentence=change.said.format(row=row))
 
     return RowAction(

@@ -9,13 +9,13 @@ from django import forms
 from django.db import models
 from pydantic import ValidationError
 
-from caylex_project.accounts.admin.row_actions import ActionResult, ReasonForm, RowAction
+from caylex_project.accounts.admin.row_actions import ActionResult, OptionalReasonForm, RowAction
 from caylex_project.accounts.limits import ProjectLimits
 
 _FRACTIONS = ("max_cost_usd", "timeout_seconds")
 
 
-class ProjectLimitsForm(ReasonForm):
+class ProjectLimitsForm(OptionalReasonForm):
     """Every limit that a project can have; an empty one is none."""
 
     limits: ClassVar[tuple[str, ...]] = tuple(ProjectLimits.model_fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from caylex_project.accounts.admin.row_actions import ActionResult, NotDone, RowAction
+from caylex_project.accounts.admin.row_actions import ActionResult, RowAction, RowActionRejected
 
 
 def pause_and_resume(*, paused: str, resumed: str, **more: Any) -> tuple[RowAction, RowAction]:
@@ -20,7 +20,7 @@ def _action(paused: bool, **given: Any) -> RowAction:
     def perform(row: Any, answers: Mapping[str, Any]) -> ActionResult:
         rows = type(row)._default_manager.filter(pk=row.pk, paused=not paused)
         if not rows.update(paused=paused):
-            raise NotDone("Somebody was faster: it is so already.")
+            raise RowActionRejected("Somebody was faster: it is so already.")
         return ActionResult(sentence=f"{row} is {'paused' if paused else 'in use again'}.")
 
     return RowAction(

@@ -24,7 +24,7 @@ from caylex_project.db.clock import clock
 MOST_ENTRIES = 20  # of the trail, on a row's page
 
 
-class NotDone(Exception):
+class RowActionRejected(Exception):
     """The row was left as it is; `str()` says why."""
 
 
@@ -36,7 +36,7 @@ class RowForm(forms.Form):
         self.row = row
 
 
-class ReasonForm(RowForm):
+class OptionalReasonForm(RowForm):
     """Why it is done."""
 
     reason = forms.CharField(
@@ -58,18 +58,18 @@ class RowAction:
     """Something that can be done with a row in the state in which it `applies`.
 
     `perform` takes the row and the form's answers, inside a transaction that also holds the entry
-    of the trail. `first` talks to somebody before it begins; what it returns is the answer `found`.
-    Both raise NotDone. What concerns more than one project is `for_all`, and not for staff who are
-    limited to some.
+    of the trail. `prepare` talks to somebody before it begins; what it returns is the answer
+    `found`. Both raise RowActionRejected. What concerns more than one project is `for_all`, and not
+    for staff who are limited to some.
     """
 
     name: str
     verb: str
     question: str
     perform: Callable[[Any, Mapping[str, Any]], ActionResult]
-    first: Callable[[Any, Mapping[str, Any]], Any] | None = None
+    prepare: Callable[[Any, Mapping[str, Any]], Any] | None = None
     applies: Callable[[Any], bool] = lambda row: True
-    form: type[RowForm] = ReasonForm
+    form: type[RowForm] = OptionalReasonForm
     permission: str = "change"
     alarming: bool = False
     for_all: bool = False
@@ -87,9 +87,9 @@ class RowActionsAdmin(ReadOnlyAdmin):
         """The row's page, with what can be done with it."""
         if (row := kwargs.get("obj")) is not None:
             context |= {
-                **self.shown_of(row),
+                **self.extra_context_for(row),
                 "row_actions": self.offered(request, row),
-                "audit": _trail(request, self.audited(row)[0]),
+                "audit": _trail(request, self.audit_target(row)[0]),
             }
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -105,11 +105,11 @@ class RowActionsAdmin(ReadOnlyAdmin):
         """Add a page for each action."""
         return [*(self._page(each) for each in self.row_actions), *super().get_urls()]
 
-    def shown_of(self, row: Any) -> dict[str, Any]:
+    def extra_context_for(self, row: Any) -> dict[str, Any]:
         """Return what the template of the row's page shows beyond its fields."""
         return {}
 
-    def audited(self, row: Any) -> tuple[Any, Any]:
+    def audit_target(self, row: Any) -> tuple[Any, Any]:
         """Return the row that the trail names, and the id of its project or None."""
         return row, getattr(row, "project_id", None)
 
@@ -144,7 +144,7 @@ class RowActionsAdmin(ReadOnlyAdmin):
             return self._ask(request, action, row, form)
         try:
             outcome = self._perform(request, action, row, form.cleaned_data)
-        except NotDone as refused:
+        except RowActionRejected as refused:
             form.add_error(None, str(refused))
             return self._ask(request, action, row, form)
         level = messages.WARNING if outcome.warning else messages.SUCCESS
@@ -168,11 +168,11 @@ class RowActionsAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, action: RowAction, row: Any, answers: Mapping[str, Any]
     ) -> ActionResult:
         """Do it and write it down, in one transaction."""
-        if action.first is not None:
-            answers = {**answers, "found": action.first(row, answers)}
+        if action.prepare is not None:
+            answers = {**answers, "found": action.prepare(row, answers)}
         with transaction.atomic():
             outcome = action.perform(row, answers)
-            named, project_id = self.audited(row)
+            named, project_id = self.audit_target(row)
             record(
                 actor=request.user,
                 action=action.name,

@@ -87,7 +87,7 @@ class SecretAdmin(RowActionsAdmin):
         obj.save(force_insert=True)
         self._record(request, obj, "make")
 
-    def audited(self, row: Any) -> tuple[Any, Any]:
+    def audit_target(self, row: Any) -> tuple[Any, Any]:
         """The secret, and the project of a navigator's key."""
         return row, row.navigator.project_id if isinstance(row, NavigatorKey) else None
 
@@ -119,7 +119,7 @@ class SecretAdmin(RowActionsAdmin):
         self.message_user(request, f"Revoked: {len(chosen)}.", messages.SUCCESS)
 
     def _record(self, request: HttpRequest, row: Any, action: str) -> None:
-        named, project = self.audited(row)
+        named, project = self.audit_target(row)
         record(actor=request.user, action=action, on=named, project_id=project, now=clock.now())
 
 

@@ -60,7 +60,7 @@ class ProjectAdmin(RowActionsAdmin):
         *_pausing("the project"),
     )
 
-    def audited(self, row: Project) -> tuple[Any, Any]:
+    def audit_target(self, row: Project) -> tuple[Any, Any]:
         """The project, which is its own."""
         return row, row.pk
 

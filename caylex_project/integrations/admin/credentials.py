@@ -81,7 +81,7 @@ class CredentialAdmin(RowActionsAdmin):
         )
         return pasted.order_by("at").values_list("actor", flat=True).first() or "–"
 
-    def audited(self, row: Credential) -> tuple[Any, Any]:
+    def audit_target(self, row: Credential) -> tuple[Any, Any]:
         """The credential, and its server's project."""
         return row, row.instance.project_id
 

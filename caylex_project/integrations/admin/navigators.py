@@ -156,7 +156,7 @@ class NavigatorAdmin(RowActionsAdmin):
     row_actions = (PERMISSIONS,)
     change_form_template = "admin/integrations/navigator.html"
 
-    def shown_of(self, row: Navigator) -> dict[str, Any]:
+    def extra_context_for(self, row: Navigator) -> dict[str, Any]:
         """What it may not do by itself."""
         rows = row.tool_permissions.exclude(permission=Permission.ALWAYS_EXECUTE.value)
         return {"held_back": rows.select_related("instance__server").order_by("tool")}

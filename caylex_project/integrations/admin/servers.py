@@ -92,7 +92,7 @@ TEST = RowAction(
     verb="Test connection",
     question="The server is asked for its tools, as a task would ask. Nothing is called or kept.",
     form=AsUserForm,
-    first=_ask,
+    prepare=_ask,
     perform=_tested,
 )
 REFRESH = RowAction(
@@ -101,7 +101,7 @@ REFRESH = RowAction(
     question="The server is asked for its tools. What it lists is kept, and tasks that are taken "
     "up from now on ask it anew.",
     form=AsUserForm,
-    first=_ask,
+    prepare=_ask,
     perform=_refreshed,
 )
 

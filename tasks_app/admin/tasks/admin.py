@@ -18,7 +18,7 @@ from caylex_project.accounts.site.query_params import CheckedList
 from caylex_project.db.clock import clock
 from tasks_app.admin.action_forms import CANCEL, OF_TASKS, RETRY
 from tasks_app.admin.base import LivePageAdmin
-from tasks_app.admin.bulk_actions import OperatedAdmin
+from tasks_app.admin.bulk_actions import BulkActionAdmin
 from tasks_app.admin.tasks import formatting, fragments
 from tasks_app.admin.tasks.counters import counters_of
 from tasks_app.admin.tasks.filters import FILTERS
@@ -41,7 +41,7 @@ _NOT_IN_LIST = (
 )
 
 
-class Pages(CheckedList):
+class UncountedChangeList(CheckedList):
     """A page of the newest tasks; it counts no further than to know whether there is another."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -72,7 +72,7 @@ class Pages(CheckedList):
 
 
 @admin.register(AgentTask)
-class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
+class AgentTaskAdmin(BulkActionAdmin, LivePageAdmin):
     """Tasks."""
 
     project_paths = ("project",)
@@ -94,14 +94,14 @@ class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
     @admin.action(description="Cancel selected tasks", permissions=["operate"])
     def cancel_tasks(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         """Ask whether to cancel the chosen tasks."""
-        return self.ask_about(request, CANCEL, queryset)
+        return self.confirm(request, CANCEL, queryset)
 
     @admin.action(description="Retry selected tasks", permissions=["operate"])
     def retry_tasks(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         """Ask whether to retry the chosen tasks."""
-        return self.ask_about(request, RETRY, queryset)
+        return self.confirm(request, RETRY, queryset)
 
-    def cells(self, row: AgentTask) -> tuple[Any, ...]:
+    def row_cells(self, row: AgentTask) -> tuple[Any, ...]:
         """The task in the columns of the page that asks."""
         return row.pk, row.status, row.project, row.end_user
 
@@ -109,11 +109,11 @@ class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
         """The task's page, or that of the new one."""
         return self.address_of("change", new or row.pk)
 
-    def offers(self, request: HttpRequest, task: AgentTask) -> dict[str, Any]:
+    def available_actions(self, request: HttpRequest, task: AgentTask) -> dict[str, Any]:
         """Return what the user can do with the task, each with the page that asks."""
         may = self.has_operate_permission(request)
         offered = [
-            {"name": each.name, "verb": each.verb, "address": self.page_to_ask(each, task)}
+            {"name": each.name, "verb": each.verb, "address": self.confirmation_url(each, task)}
             for each in self.operations
             if may and task.status in each.applies_in
         ]
@@ -121,7 +121,7 @@ class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Pages without a count."""
-        return Pages
+        return UncountedChangeList
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """The columns; the prompt's first line for whom may see it."""
@@ -156,7 +156,7 @@ class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
         return {
             **now_context(request, task, now=now),
             **journal_context(request, task, now=now),
-            **self.offers(request, task),
+            **self.available_actions(request, task),
             **commands(request, task, now=now),
             "is_nav_sidebar_enabled": False,
             "addresses": addresses(task),
@@ -185,7 +185,7 @@ class AgentTaskAdmin(OperatedAdmin, LivePageAdmin):
     def live_view(self, request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
         """The parts of the page that change."""
         task = self._task(request, task_id)
-        return fragments.fragment(request, task, self.offers(request, task))
+        return fragments.fragment(request, task, self.available_actions(request, task))
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

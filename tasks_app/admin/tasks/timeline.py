@@ -53,7 +53,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tool:
+class ToolUse:
     """A tool of the current run: how often it was called, and false where it was not offered."""
 
     name: str
@@ -130,7 +130,7 @@ def _numbers(rows: QuerySet[Any]) -> Iterable[int]:
     return rows.values_list("sequence", flat=True)
 
 
-def tools_of(task: AgentTask) -> tuple[Tool, ...]:
+def tools_of(task: AgentTask) -> tuple[ToolUse, ...]:
     """Return the tools of the current run, those that were called first."""
     steps = Step.objects.filter(task=task, run_number=task.run_number)
     names = steps.filter(index=1).values_list("request__tools", flat=True).first()
@@ -139,7 +139,7 @@ def tools_of(task: AgentTask) -> tuple[Tool, ...]:
     calls = dict(called.annotate(many=Count("pk")).order_by("-many", "name"))
     unused = [name for name in offered if name not in calls]
     return tuple(
-        Tool(name=name, calls=calls.get(name, 0), offered=not offered or name in offered)
+        ToolUse(name=name, calls=calls.get(name, 0), offered=not offered or name in offered)
         for name in (*calls, *unused)
     )
 

@@ -43,7 +43,7 @@ _UNREADABLE: tuple[type[Exception], ...] = (
     *(ImportError, LookupError, TypeError, ValueError),
 )
 
-Message = tuple[int, str]  # primary key and signed payload
+QueueMessage = tuple[int, str]  # primary key and signed payload
 Result = TypeVar("Result")
 
 
@@ -95,7 +95,7 @@ class DatabaseBroker(ORM):  # type: ignore[misc]
         return int(package.pk)
 
     @_never_raising(None)
-    def dequeue(self) -> list[Message] | None:
+    def dequeue(self) -> list[QueueMessage] | None:
         """Return messages and lock them for `retry` seconds, or None after `poll` seconds.
 
         1. On PostgreSQL listen, before looking: a knock after the look then still wakes us.
@@ -151,7 +151,7 @@ class DatabaseBroker(ORM):  # type: ignore[misc]
             logger.warning("The queue's database is back.")
             self._away = False
 
-    def _sleep_and_take(self) -> list[Message] | None:
+    def _sleep_and_take(self) -> list[QueueMessage] | None:
         if self._listener is None:
             time.sleep(Conf.POLL)
             return None
@@ -159,7 +159,7 @@ class DatabaseBroker(ORM):  # type: ignore[misc]
             pass
         return self._take() or None
 
-    def _take(self) -> list[Message]:
+    def _take(self) -> list[QueueMessage]:
         """Lock and return what is due; of many knocks one is as good as all."""
         due = self.get_connection().filter(key=self.list_key, lock__lte=Now()).order_by("pk")
         if _on_postgresql():
@@ -168,7 +168,7 @@ class DatabaseBroker(ORM):  # type: ignore[misc]
             return []
         with transaction.atomic(using=Conf.ORM):
             rows = due.select_for_update(skip_locked=True).values_list("pk", "payload")
-            found: list[Message] = list(rows[: max(Conf.BULK, WAKEUP_BATCH)])
+            found: list[QueueMessage] = list(rows[: max(Conf.BULK, WAKEUP_BATCH)])
             taken, more = found[: Conf.BULK], found[Conf.BULK :]
             if taken:
                 messages = self.get_connection().filter(pk__in=[pk for pk, _ in taken])

@@ -16,7 +16,7 @@ from django_q.signing import SignedPackage
 from django_q.tasks import async_task
 
 from tasks_app.notifications.wakeup import FUNCTION, send_wakeup
-from tasks_app.worker.process.broker import CHANNEL, WAKEUP_BATCH, DatabaseBroker, Message
+from tasks_app.worker.process.broker import CHANNEL, WAKEUP_BATCH, DatabaseBroker, QueueMessage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -57,7 +57,7 @@ class Elsewhere(threading.Thread):
         return self._result
 
 
-def ids(messages: list[Message] | None) -> list[str]:
+def ids(messages: list[QueueMessage] | None) -> list[str]:
     return [SignedPackage.loads(payload)["args"][0] for _, payload in messages or []]
 
 
@@ -194,7 +194,7 @@ def test_a_knock_between_the_look_and_the_sleep_is_not_lost(
     class KnockedAfterTheLook(DatabaseBroker):
         looks = 0
 
-        def _take(self) -> list[Message]:
+        def _take(self) -> list[QueueMessage]:
             messages = super()._take()
             self.looks += 1
             if self.looks == 1:
