@@ -8,10 +8,10 @@ import django
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from caylex_project.web.change_hub import Hub
+from caylex_project.web.change_hub import ChangeHub
 from caylex_project.web.forwarded import TrustedProxies
-from caylex_project.web.long_polling import Waiting
-from caylex_project.web.request_limits import RequestGuard
+from caylex_project.web.long_polling import LongPolling
+from caylex_project.web.request_limits import RequestLimits
 from caylex_project.web.threaded_django import ThreadedDjango
 from caylex_project.web.warm_up import warm_up
 
@@ -19,9 +19,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "caylex_project.settings")
 
 django.setup(set_prefix=False)
 # By name, because models can be imported only after the setup.
-hub = Hub(import_string("tasks_app.notifications.change_listener.ChangeListener"))
+hub = ChangeHub(import_string("tasks_app.notifications.change_listener.ChangeListener"))
 warm_up()
-application = RequestGuard(
-    Waiting(ThreadedDjango(), hub=hub),
+application = RequestLimits(
+    LongPolling(ThreadedDjango(), hub=hub),
     proxies=TrustedProxies(settings.ENVIRONMENT.caylex_trusted_proxies),
 )

@@ -50,7 +50,7 @@ class AppResponse:
         await send({"type": "http.response.body", "body": self.body})
 
 
-class Asker:
+class AppClient:
     """Asks an application; of those who ask the same at the same moment one asks for all.
 
     A change wakes many at once, and each would ask the same with the same credentials.
@@ -58,9 +58,9 @@ class Asker:
 
     def __init__(self, application: Application) -> None:
         self._application = application
-        self._about_to_ask: dict[object, asyncio.Task[AppResponse]] = {}
+        self._pending: dict[object, asyncio.Task[AppResponse]] = {}
 
-    async def ask(self, scope: Scope) -> AppResponse:
+    async def request(self, scope: Scope) -> AppResponse:
         """Return the application's answer to a request without a body."""
         answer = AppResponse()
         parts: list[bytes] = []
@@ -78,8 +78,8 @@ class Asker:
         answer.body = b"".join(parts)
         return answer
 
-    async def ask_together(self, scope: Scope) -> AppResponse:
-        """Like `ask`, shared with all who come before the asking begins, and with none later.
+    async def request_coalesced(self, scope: Scope) -> AppResponse:
+        """Like `request`, shared with all who come before the asking begins, and with none later.
 
         Later ones may have been woken by what happened since. The answer to share is found by
         the whole request but its own id, so that nobody gets what another's credentials open. It
@@ -88,18 +88,18 @@ class Asker:
         scope = {name: value for name, value in scope.items() if name != CONNECTION}
         headers = tuple(each for each in scope["headers"] if each[0] != REQUEST_ID)
         key = (scope["path"], scope["query_string"], headers)
-        flight = self._about_to_ask.get(key)
+        flight = self._pending.get(key)
         if flight is None:
-            flight = asyncio.create_task(self._take_off(key, scope))
-            self._about_to_ask[key] = flight
+            flight = asyncio.create_task(self._send_coalesced(key, scope))
+            self._pending[key] = flight
         return await asyncio.shield(flight)
 
-    async def _take_off(self, key: object, scope: Scope) -> AppResponse:
-        del self._about_to_ask[key]
-        return await self.ask(scope)
+    async def _send_coalesced(self, key: object, scope: Scope) -> AppResponse:
+        del self._pending[key]
+        return await self.request(scope)
 
 
-def asking_with(scope: Scope, changed: dict[bytes, bytes], *, query: bytes | None = None) -> Scope:
+def with_headers(scope: Scope, changed: dict[bytes, bytes], *, query: bytes | None = None) -> Scope:
     """Return the request with other headers, and another query if one is given."""
     kept = [each for each in scope["headers"] if each[0] not in changed]
     asked = {**scope, "headers": [*kept, *changed.items()]}

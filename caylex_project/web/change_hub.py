@@ -15,7 +15,7 @@ class Source(Protocol):
     """Hears of changes on a thread of its own."""
 
     @property
-    def hears(self) -> bool:
+    def is_live(self) -> bool:
         """Tell whether what changes now will be heard of soon."""
 
     def start(self) -> None:
@@ -28,7 +28,7 @@ class Source(Protocol):
         """Wait for the end."""
 
 
-class MakeSource(Protocol):
+class SourceFactory(Protocol):
     """Makes a source that calls these on its thread."""
 
     def __call__(
@@ -43,8 +43,8 @@ class MakeSource(Protocol):
 class Watch:
     """One request that waits for one thing; of the event loop's thread alone.
 
-    `begin` before asking how it stands, `saw` with the version that was told, then `wait`. What
-    changes after `begin` ends the wait, however early it came.
+    `begin` before asking how it stands, `mark_seen` with the version that was told, then `wait`.
+    What changes after `begin` ends the wait, however early it came.
     """
 
     __slots__ = ("_waiter", "changed", "seen")
@@ -59,7 +59,7 @@ class Watch:
         self.seen = None
         self.changed = False
 
-    def saw(self, version: str) -> None:
+    def mark_seen(self, version: str) -> None:
         """Remember the version that was told."""
         self.seen = version
 
@@ -79,10 +79,10 @@ class Watch:
         return self.changed
 
 
-class Hub:
+class ChangeHub:
     """Wakes those who watch a key when it changes; of the event loop's thread alone."""
 
-    def __init__(self, make_source: MakeSource) -> None:
+    def __init__(self, make_source: SourceFactory) -> None:
         self._make_source = make_source
         self._source: Source | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -104,11 +104,11 @@ class Hub:
                 del self._watches[key]
 
     @property
-    def hears(self) -> bool:
+    def is_live(self) -> bool:
         """Tell whether who watches will be woken by what changes now."""
-        return self._source is not None and self._source.hears
+        return self._source is not None and self._source.is_live
 
-    def news(self, key: uuid.UUID) -> None:
+    def notify(self, key: uuid.UUID) -> None:
         """Wake those who watch the key: something has changed it in this process."""
         self._wake([key])
 

@@ -19,61 +19,61 @@ _SANE = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plain:
+class ErrorTemplate:
     """What a status says when nobody knew anything better to say."""
 
     code: str
     detail: str
 
 
-INTERNAL_ERROR = Plain(
+INTERNAL_ERROR = ErrorTemplate(
     code="internal_error",
     detail="Something went wrong on our side. Give the request id when you report it.",
 )
-DATABASE_UNAVAILABLE = Plain(
+DATABASE_UNAVAILABLE = ErrorTemplate(
     code="database_unavailable", detail="The database does not answer now. Try again soon."
 )
 DATABASE_RETRY_AFTER = 5  # seconds
-BAD_REQUEST = Plain(code="bad_request", detail="The request cannot be read.")
-OVERLOADED = Plain(
+BAD_REQUEST = ErrorTemplate(code="bad_request", detail="The request cannot be read.")
+OVERLOADED = ErrorTemplate(
     code="overloaded", detail="The service is too busy to answer now. Try again soon."
 )
-HOST_NOT_ALLOWED = Plain(
+HOST_NOT_ALLOWED = ErrorTemplate(
     code="host_not_allowed", detail="The host name of the request is not one of ALLOWED_HOSTS."
 )
-UNSUPPORTED_ENCODING = Plain(
+UNSUPPORTED_ENCODING = ErrorTemplate(
     code="unsupported_content_encoding", detail="Send the body without a Content-Encoding."
 )
 RETRY_AFTER = (b"retry-after", str(DATABASE_RETRY_AFTER).encode())
-BY_STATUS: Mapping[int, Plain] = {
+BY_STATUS: Mapping[int, ErrorTemplate] = {
     400: BAD_REQUEST,
-    403: Plain(code="forbidden", detail="This is not allowed."),
-    404: Plain(code="not_found", detail="There is nothing at this address."),
-    405: Plain(code="method_not_allowed", detail="This address does not know that method."),
-    408: Plain(code="request_timeout", detail="The request was not complete in time."),
-    413: Plain(code="body_too_large", detail="The body is too large."),
-    414: Plain(code="address_too_long", detail="The address of the request is too long."),
-    415: Plain(code="unsupported_media_type", detail="Send the body as application/json."),
-    431: Plain(code="headers_too_large", detail="The request's headers are too large."),
-    501: Plain(code="not_implemented", detail="This transfer coding is not supported."),
-    503: Plain(code="unavailable", detail="The service cannot answer now. Try again soon."),
-    505: Plain(code="http_version_not_supported", detail="Use HTTP/1.1."),
+    403: ErrorTemplate(code="forbidden", detail="This is not allowed."),
+    404: ErrorTemplate(code="not_found", detail="There is nothing at this address."),
+    405: ErrorTemplate(code="method_not_allowed", detail="This address does not know that method."),
+    408: ErrorTemplate(code="request_timeout", detail="The request was not complete in time."),
+    413: ErrorTemplate(code="body_too_large", detail="The body is too large."),
+    414: ErrorTemplate(code="address_too_long", detail="The address of the request is too long."),
+    415: ErrorTemplate(code="unsupported_media_type", detail="Send the body as application/json."),
+    431: ErrorTemplate(code="headers_too_large", detail="The request's headers are too large."),
+    501: ErrorTemplate(code="not_implemented", detail="This transfer coding is not supported."),
+    503: ErrorTemplate(code="unavailable", detail="The service cannot answer now. Try again soon."),
+    505: ErrorTemplate(code="http_version_not_supported", detail="Use HTTP/1.1."),
 }
 
 
-def plain_problem(status: int) -> Plain:
+def plain_problem(status: int) -> ErrorTemplate:
     """Return the words for a status that came without any of ours."""
     return BY_STATUS.get(status, INTERNAL_ERROR if status >= 500 else BAD_REQUEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class ErrorFormat:
     """In which form an error goes to whoever asked: ours, or that of RFC 9457 around it."""
 
     instance: str | None  # the address that was asked, where RFC 9457 is wanted
 
     @classmethod
-    def for_request(cls, *, accept: str, path: str) -> Shape:
+    def for_request(cls, *, accept: str, path: str) -> ErrorFormat:
         """Return the form that `Accept` asks for."""
         wanted = accepts(accept, frozenset({PROBLEM_JSON}))
         return cls(instance=quote(path, errors="replace") if wanted else None)
@@ -143,7 +143,9 @@ def accept_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return b",".join(lines).decode("latin-1")
 
 
-def headers_of_problem(shape: Shape, *, request_id: str, length: int) -> list[tuple[bytes, bytes]]:
+def headers_of_problem(
+    shape: ErrorFormat, *, request_id: str, length: int
+) -> list[tuple[bytes, bytes]]:
     """Return the headers of an error's body of so many bytes."""
     return [
         (b"content-type", shape.content_type.encode()),

@@ -11,7 +11,7 @@ from typing import Any
 
 from uvicorn import Config
 
-from caylex_project.web.change_hub import Hub
+from caylex_project.web.change_hub import ChangeHub
 from caylex_project.web.protocol import GuardedProtocol
 from caylex_project.web.request_limits import Receive, Send
 
@@ -22,7 +22,7 @@ _NOT_OURS = (
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 
 
-async def live(receive: Receive, send: Send, *, hub: Hub) -> None:
+async def serve_lifespan(receive: Receive, send: Send, *, hub: ChangeHub) -> None:
     """Serve the lifespan: the hub begins and ends with the process.
 
     A server that cannot be made to use our protocol class does not start.

@@ -12,12 +12,12 @@ import uuid
 from typing import Any
 from urllib.parse import parse_qs
 
-from caylex_project.web.app_client import REQUEST_ID, VERSION, AppResponse, Asker, asking_with
-from caylex_project.web.change_hub import Hub, Watch
+from caylex_project.web.app_client import REQUEST_ID, VERSION, AppClient, AppResponse, with_headers
+from caylex_project.web.change_hub import ChangeHub, Watch
 from caylex_project.web.lanes import PATIENCE
-from caylex_project.web.lifespan import live
+from caylex_project.web.lifespan import serve_lifespan
 from caylex_project.web.limits import WAIT_SECONDS
-from caylex_project.web.not_modified import Unchanged
+from caylex_project.web.not_modified import NotModifiedCache
 from caylex_project.web.request_limits import Application, ASGIMessage, Receive, Scope, Send
 from caylex_project.web.sse import stream, wants_stream
 
@@ -29,22 +29,22 @@ MOST_SECONDS = 60
 STREAM_SECONDS = 20  # the longest wait for a thread of a caller that is ready to wait
 
 
-class Waiting:
+class LongPolling:
     """Holds polls with `?wait=`, writes event streams, and passes on everything else.
 
     A poll for what its caller knows, and that still holds, is not passed on either.
     """
 
-    def __init__(self, application: Application, *, hub: Hub) -> None:
+    def __init__(self, application: Application, *, hub: ChangeHub) -> None:
         self._application = application
-        self._asker = Asker(application)
+        self._client = AppClient(application)
         self._hub = hub
-        self._unchanged = Unchanged(self._asker, hub=hub)
+        self._not_modified = NotModifiedCache(self._client, hub=hub)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
         if scope["type"] == "lifespan":
-            await live(receive, send, hub=self._hub)
+            await serve_lifespan(receive, send, hub=self._hub)
             return
         place = _TASK.search(scope["path"]) if scope["type"] == "http" else None
         if place is None:
@@ -55,11 +55,11 @@ class Waiting:
         seconds = 0 if below else _seconds(scope)
         streams = below == "/events" and scope["method"] != "OPTIONS" and wants_stream(scope)
         if scope["method"] not in _READING:
-            await self._application(scope, receive, self._with_news(send, task_id))
+            await self._application(scope, receive, self._notifying(send, task_id))
         elif streams or (reads and seconds):
             await self._wait(scope, receive, send, task_id=task_id, seconds=seconds)
         elif reads and not below and _knows(scope):
-            answer = await self._unchanged.poll(scope, task_id=task_id)
+            answer = await self._not_modified.poll(scope, task_id=task_id)
             await answer.send(_without_version(send))
         else:
             await self._application(scope, receive, _without_version(send))
@@ -82,19 +82,19 @@ class Waiting:
                     answer = await self._hold(scope, watch, gone, seconds=seconds)
                 else:
                     answer = await stream(
-                        scope, send, asker=self._asker, hub=self._hub, watch=watch, gone=gone
+                        scope, send, client=self._client, hub=self._hub, watch=watch, gone=gone
                     )
         finally:
             gone.cancel()
         if answer is not None:
             await answer.send(_without_version(send))
 
-    def _with_news(self, send: Send, task_id: uuid.UUID) -> Send:
+    def _notifying(self, send: Send, task_id: uuid.UUID) -> Send:
         """Tell of what may have changed, before the caller hears that it has."""
 
         async def tell(message: ASGIMessage) -> None:
             if not 400 <= message.get("status", 400) < 500:
-                self._hub.news(task_id)
+                self._hub.notify(task_id)
             await send(message)
 
         return _without_version(tell)
@@ -112,13 +112,13 @@ class Waiting:
         """
         deadline = asyncio.get_running_loop().time() + seconds
         watch.begin()
-        first = latest = await self._asker.ask(scope)
+        first = latest = await self._client.request(scope)
         etag = first.header(b"etag")
         if not _may_change(first) or etag is None or (_knows(scope) and first.status == 200):
             return first
-        again = asking_with(scope, {b"if-none-match": etag, **first.request_id})
+        again = with_headers(scope, {b"if-none-match": etag, **first.request_id})
         while True:
-            watch.saw(latest.version)
+            watch.mark_seen(latest.version)
             left = deadline - asyncio.get_running_loop().time()
             woken = not self._hub.stopping and await watch.wait(gone=gone, timeout=left)
             if gone.done():
@@ -126,7 +126,7 @@ class Waiting:
             if not woken or self._hub.stopping:
                 return first
             watch.begin()
-            latest = await self._asker.ask_together(again)
+            latest = await self._client.request_coalesced(again)
             if latest.status != 304:
                 return _as_part_of(first, latest)
 

@@ -16,8 +16,8 @@ from caylex_project.web.http_problem import (
     JSON,
     PROBLEM_JSON,
     REQUEST_ID,
-    Plain,
-    Shape,
+    ErrorFormat,
+    ErrorTemplate,
     plain_problem,
     request_id_for,
 )
@@ -100,8 +100,8 @@ def _in_our_shape(request: HttpRequest, response: HttpResponseBase) -> HttpRespo
     return replaced
 
 
-def _problem(request: HttpRequest, *, status: int, words: Plain) -> HttpResponseBase:
-    shape = Shape.for_request(accept=request.META.get("HTTP_ACCEPT", ""), path=request.path)
+def _problem(request: HttpRequest, *, status: int, words: ErrorTemplate) -> HttpResponseBase:
+    shape = ErrorFormat.for_request(accept=request.META.get("HTTP_ACCEPT", ""), path=request.path)
     body = shape.body(
         status=status,
         detail=words.detail,

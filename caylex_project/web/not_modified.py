@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import structlog
 
-from caylex_project.web.app_client import REQUEST_ID, AppResponse, Asker
-from caylex_project.web.change_hub import Hub, Watch
+from caylex_project.web.app_client import REQUEST_ID, AppClient, AppResponse
+from caylex_project.web.change_hub import ChangeHub, Watch
 from caylex_project.web.http_problem import request_id_for
 from caylex_project.web.request_limits import Scope
 
 LIFE = 5.0  # seconds after which Django is asked again: the token may have been revoked
-MOST = 2_000  # remembered at once; the listener looks for all of them every second
+MAX_ENTRIES = 2_000  # remembered at once; the listener looks for all of them every second
 # What differs from poll to poll and has no bearing on the answer.
 _OF_ONE_REQUEST = frozenset({REQUEST_ID, b"traceparent", b"tracestate"})
 
@@ -30,15 +30,15 @@ class _Known:
     end_of_watch: ExitStack
 
 
-class Unchanged:
+class NotModifiedCache:
     """Remembers the 304s that Django gave, each for the very same request alone.
 
     One ends with the first news of its task, which a request to change it is too, and after five
     seconds in any case. None is used while nobody listens for news.
     """
 
-    def __init__(self, asker: Asker, *, hub: Hub) -> None:
-        self._asker = asker
+    def __init__(self, client: AppClient, *, hub: ChangeHub) -> None:
+        self._client = client
         self._hub = hub
         self._known: dict[bytes, _Known] = {}
 
@@ -51,22 +51,22 @@ class Unchanged:
         """
         key = _key(scope)
         known = self._known.get(key)
-        if known is not None and self._hub.hears and not known.watch.changed:
+        if known is not None and self._hub.is_live and not known.watch.changed:
             return _again(known.answer, scope)
         until = asyncio.get_running_loop().time() + LIFE
         with ExitStack() as stack:
             watch = stack.enter_context(self._hub.watch(task_id))
             watch.begin()
-            answer = await self._asker.ask(scope)
+            answer = await self._client.request(scope)
             if answer.status == 304 and answer.version and not watch.changed:
-                watch.saw(answer.version)
+                watch.mark_seen(answer.version)
                 known = _Known(answer=answer, watch=watch, end_of_watch=stack.pop_all())
                 self._remember(key, known, until=until)
         return answer
 
     def _remember(self, key: bytes, known: _Known, *, until: float) -> None:
         self._forget(key)
-        if len(self._known) >= MOST:
+        if len(self._known) >= MAX_ENTRIES:
             self._forget(next(iter(self._known)))  # the oldest
         self._known[key] = known
         asyncio.get_running_loop().call_at(until, self._forget, key, known)

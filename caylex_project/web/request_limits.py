@@ -21,8 +21,8 @@ from caylex_project.web.http_problem import (
     OVERLOADED,
     RETRY_AFTER,
     UNSUPPORTED_ENCODING,
-    Plain,
-    Shape,
+    ErrorFormat,
+    ErrorTemplate,
     accept_of,
     headers_of_problem,
     plain_problem,
@@ -52,14 +52,14 @@ logger = structlog.get_logger(__name__)
 class Refusal(Exception):
     """An answer other than success, before Django is asked."""
 
-    def __init__(self, status: int, words: Plain | None = None, *headers: Header) -> None:
+    def __init__(self, status: int, words: ErrorTemplate | None = None, *headers: Header) -> None:
         super().__init__(status)
         self.status = status
         self.words = words or plain_problem(status)
         self.headers = headers
 
 
-class RequestGuard:
+class RequestLimits:
     """Refuse early with flat memory, and pass on what is left, body in hand.
 
     A chunked body gets a Content-Length, because what lies behind takes its absence for an
@@ -85,7 +85,7 @@ class RequestGuard:
                 raise Refusal(503)
             self._proxies.identify(scope)
             largest = await self._largest(scope)
-            if not _look(scope, largest):
+            if not _check_head(scope, largest):
                 await self._serve(scope, b"", receive, send)
                 return
             async with self._uploads.body(receive, largest=largest) as body:
@@ -156,7 +156,7 @@ class RequestGuard:
             await answer(scope, send, status=500, words=INTERNAL_ERROR, headers=[CLOSE])
 
 
-def _look(scope: Scope, largest: int) -> bool:
+def _check_head(scope: Scope, largest: int) -> bool:
     """Tell whether a body follows, of `largest` bytes at most.
 
     Raises Refusal for what the head of the request has earned.
@@ -244,13 +244,13 @@ async def answer(
     send: Send,
     *,
     status: int,
-    words: Plain,
+    words: ErrorTemplate,
     headers: Iterable[Header] = (),
     more: bool = False,
 ) -> None:
     """Send an error in the common shape; `more` leaves the end of the answer to the caller."""
     request_id = request_id_of(scope["headers"])
-    shape = Shape.for_request(accept=accept_of(scope["headers"]), path=scope["path"])
+    shape = ErrorFormat.for_request(accept=accept_of(scope["headers"]), path=scope["path"])
     body = json.dumps(
         shape.body(status=status, detail=words.detail, code=words.code, request_id=request_id)
     ).encode()

@@ -12,8 +12,8 @@ import random
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
-from caylex_project.web.app_client import VERSION, AppResponse, Asker, asking_with
-from caylex_project.web.change_hub import Hub, Watch
+from caylex_project.web.app_client import VERSION, AppClient, AppResponse, with_headers
+from caylex_project.web.change_hub import ChangeHub, Watch
 from caylex_project.web.http_problem import JSON, PROBLEM_JSON, accept_of, accepts
 from caylex_project.web.request_limits import Scope, Send
 
@@ -33,8 +33,8 @@ async def stream(
     scope: Scope,
     send: Send,
     *,
-    asker: Asker,
-    hub: Hub,
+    client: AppClient,
+    hub: ChangeHub,
     watch: Watch,
     gone: asyncio.Future[Any],
 ) -> AppResponse | None:
@@ -47,7 +47,7 @@ async def stream(
     """
     after = _last_id(scope)
     watch.begin()
-    answer = await asker.ask(_page_after(scope, after))
+    answer = await client.request(_page_after(scope, after))
     if answer.status != 200:
         return answer
     await _start(send, answer)
@@ -55,7 +55,7 @@ async def stream(
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return None
     await _write(send, b": events\n\n")
-    scope = asking_with(scope, answer.request_id)
+    scope = with_headers(scope, answer.request_id)
     while not gone.done():
         pause = SILENCE
         if answer.status == 200:
@@ -65,7 +65,7 @@ async def stream(
             if page["terminal"] and not page["has_more"]:
                 break
             pause = 0.0 if page["has_more"] else SILENCE
-            watch.saw(answer.version)
+            watch.mark_seen(answer.version)
         elif answer.status == 503:
             pause = AWAY
         else:
@@ -73,13 +73,13 @@ async def stream(
         if pause and not await _news(send, hub=hub, watch=watch, gone=gone, pause=pause):
             break
         watch.begin()
-        answer = await asker.ask_together(_page_after(scope, after))
+        answer = await client.request_coalesced(_page_after(scope, after))
     await send({"type": "http.response.body", "body": b"", "more_body": False})
     return None
 
 
 async def _news(
-    send: Send, *, hub: Hub, watch: Watch, gone: asyncio.Future[Any], pause: float
+    send: Send, *, hub: ChangeHub, watch: Watch, gone: asyncio.Future[Any], pause: float
 ) -> bool:
     """Return True when it is time to ask again; False when the stream has to end."""
     while True:
@@ -110,7 +110,7 @@ def _page_after(scope: Scope, after: str | int | None) -> Scope:
         accept_of(scope["headers"]), frozenset({PROBLEM_JSON})
     )  # the form of an error
     accept = f"{JSON}, {PROBLEM_JSON}" if problems else JSON
-    return asking_with(scope, {b"accept": accept.encode()}, query=urlencode(query).encode("ascii"))
+    return with_headers(scope, {b"accept": accept.encode()}, query=urlencode(query).encode("ascii"))
 
 
 async def _start(send: Send, answer: AppResponse) -> None:

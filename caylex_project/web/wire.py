@@ -10,7 +10,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from caylex_project.web.http_problem import (
-    Shape,
+    ErrorFormat,
     accept_of,
     headers_of_problem,
     plain_problem,
@@ -32,7 +32,7 @@ def refusal(status: int, *, target: bytes, asked: Headers, server: Headers) -> b
     words, request_id = plain_problem(status), request_id_of(asked)
     logger.info("request.refused", request_id=request_id, status=status, code=words.code)
     path = target.partition(b"?")[0][:MOST_OF_A_PATH].decode("latin-1")
-    shape = Shape.for_request(accept=accept_of(asked), path=path)
+    shape = ErrorFormat.for_request(accept=accept_of(asked), path=path)
     body = json.dumps(
         shape.body(status=status, detail=words.detail, code=words.code, request_id=request_id)
     ).encode()

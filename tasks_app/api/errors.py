@@ -18,7 +18,7 @@ from caylex_project.web.http_problem import (
     DATABASE_UNAVAILABLE,
     INTERNAL_ERROR,
     REQUEST_ID,
-    Shape,
+    ErrorFormat,
     plain_problem,
 )
 
@@ -94,7 +94,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
     `internal_error` and no further word.
     """
     request = context["request"]
-    shape = Shape.for_request(accept=request.META.get("HTTP_ACCEPT", ""), path=request.path)
+    shape = ErrorFormat.for_request(accept=request.META.get("HTTP_ACCEPT", ""), path=request.path)
     headers: dict[str, str] = {}
     errors: Sequence[dict[str, str]] = ()
     if isinstance(error, Problem):

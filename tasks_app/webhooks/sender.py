@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class Sender:
-    """Claims due messages and sends up to `fair.MOST` of them at once.
+    """Claims due messages and sends up to `fair.MAX_ENTRIES` of them at once.
 
     `run_unit` runs a function on a database thread; `insist` does so until the database answers.
     `clock` tells the database's time. A try that is broken off costs its message a delay: it is due

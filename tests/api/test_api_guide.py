@@ -18,7 +18,7 @@ from tasks_app.api.openapi.error_codes import CODES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUIDE = (ROOT / "docs" / "api.md").read_text()
-MAKERS = {"Problem", "Plain", "FieldError", "_refused"}
+MAKERS = {"Problem", "ErrorTemplate", "FieldError", "_refused"}
 SOURCES = [
     path
     for package in ("caylex_project", "tasks_app")

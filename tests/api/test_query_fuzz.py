@@ -11,8 +11,8 @@ from django.test import Client
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from caylex_project.web.change_hub import Hub
-from caylex_project.web.long_polling import Waiting
+from caylex_project.web.change_hub import ChangeHub
+from caylex_project.web.long_polling import LongPolling
 from caylex_project.web.request_limits import ASGIMessage, Scope
 from tests.support.accounts import SUBMIT, Account
 from tests.support.journal_rows import lived
@@ -102,7 +102,7 @@ def test_the_layer_that_waits_passes_on_whatever_it_cannot_read(
             "query_string": query,
             "headers": [(b"accept", b"text/event-stream"), (b"last-event-id", last_id)],
         }
-        await Waiting(not_found, hub=Hub(ByHand()))(scope, receive, send)
+        await LongPolling(not_found, hub=ChangeHub(ByHand()))(scope, receive, send)
         return sent
 
     assert [each.get("status") for each in asyncio.run(ask())] == [404, None]

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from caylex_project.web import sse
-from caylex_project.web.app_client import Asker
-from caylex_project.web.change_hub import Hub
-from caylex_project.web.long_polling import Waiting
+from caylex_project.web.app_client import AppClient
+from caylex_project.web.change_hub import ChangeHub
+from caylex_project.web.long_polling import LongPolling
 from caylex_project.web.request_limits import ASGIMessage, Scope
 
 Keys = Sequence[uuid.UUID]
@@ -26,7 +26,7 @@ class ByHand:
 
     def __init__(self) -> None:
         self.running = False
-        self.hears = True
+        self.is_live = True
 
     def __call__(
         self,
@@ -60,7 +60,7 @@ async def turns(count: int = 20) -> None:
 
 async def test_news_ends_the_wait_of_those_it_is_about_and_of_nobody_else() -> None:
     source, other = ByHand(), uuid.uuid4()
-    hub = Hub(source)
+    hub = ChangeHub(source)
     with hub.watch(TASK) as first, hub.watch(TASK) as second, hub.watch(other) as third:
         waits = [
             asyncio.create_task(each.wait(gone=never(), timeout=60))
@@ -78,12 +78,12 @@ async def test_news_ends_the_wait_of_those_it_is_about_and_of_nobody_else() -> N
 
 async def test_news_between_asking_and_waiting_is_not_lost() -> None:
     source = ByHand()
-    hub = Hub(source)
+    hub = ChangeHub(source)
     with hub.watch(TASK) as watch:
         watch.begin()
         source.changed([TASK])
         await turns()
-        watch.saw("1")
+        watch.mark_seen("1")
         assert await watch.wait(gone=never(), timeout=60)
         watch.begin()
         assert not await watch.wait(gone=never(), timeout=0)
@@ -97,12 +97,12 @@ async def test_a_look_wakes_who_has_seen_another_version(
     seen: str, found: dict[uuid.UUID, str], woken: bool
 ) -> None:
     source = ByHand()
-    hub = Hub(source)
+    hub = ChangeHub(source)
     with hub.watch(TASK) as watch:
         watch.begin()
         source.found([TASK], {TASK: "0"})  # nobody has seen anything yet
         await turns()
-        watch.saw(seen)
+        watch.mark_seen(seen)
         source.found([TASK], found)
         await turns()
         assert await watch.wait(gone=never(), timeout=0) is woken
@@ -110,7 +110,7 @@ async def test_a_look_wakes_who_has_seen_another_version(
 
 async def test_who_has_gone_waits_no_longer_and_is_forgotten() -> None:
     source = ByHand()
-    hub = Hub(source)
+    hub = ChangeHub(source)
     gone = never()
     with hub.watch(TASK) as watch:
         waiting = asyncio.create_task(watch.wait(gone=gone, timeout=60))
@@ -122,7 +122,7 @@ async def test_who_has_gone_waits_no_longer_and_is_forgotten() -> None:
 
 async def test_its_end_ends_the_source() -> None:
     source = ByHand()
-    hub = Hub(source)
+    hub = ChangeHub(source)
     hub.start()
     assert source.running
     await hub.close()
@@ -162,7 +162,7 @@ class Django:
 class Caller:
     """One request to the layer."""
 
-    def __init__(self, layer: Waiting, path: str, query: str = "", **headers: str) -> None:
+    def __init__(self, layer: LongPolling, path: str, query: str = "", **headers: str) -> None:
         self.sent: list[ASGIMessage] = []
         self.gone = asyncio.Event()
         self._first = True
@@ -193,7 +193,7 @@ class Caller:
 
 async def test_many_who_ask_the_same_when_woken_ask_once_and_others_for_themselves() -> None:
     django, source = Django(), ByHand()
-    layer = Waiting(django, hub=Hub(source))
+    layer = LongPolling(django, hub=ChangeHub(source))
     same = [
         Caller(layer, PATH, "wait=60", authorization="one", **{"x-request-id": f"r{n}"})
         for n in range(50)
@@ -216,7 +216,7 @@ async def test_many_who_ask_the_same_when_woken_ask_once_and_others_for_themselv
 
 async def test_a_false_alarm_is_asked_about_and_waited_out() -> None:
     django, source = Django(), ByHand()
-    caller = Caller(Waiting(django, hub=Hub(source)), PATH, "wait=60")
+    caller = Caller(LongPolling(django, hub=ChangeHub(source)), PATH, "wait=60")
     await turns()
     source.changed([TASK])
     await turns()
@@ -229,7 +229,7 @@ async def test_a_false_alarm_is_asked_about_and_waited_out() -> None:
 
 async def test_a_caller_who_leaves_is_not_asked_for_again() -> None:
     django, source = Django(), ByHand()
-    layer = Waiting(django, hub=Hub(source))
+    layer = LongPolling(django, hub=ChangeHub(source))
     callers = [Caller(layer, PATH, "wait=60"), Caller(layer, f"{PATH}/events", accept=ACCEPT)]
     await turns()
     for each in callers:
@@ -249,7 +249,7 @@ async def test_a_silent_stream_says_that_it_is_alive(monkeypatch: pytest.MonkeyP
     assert sse.SILENCE == 15.0
     monkeypatch.setattr(sse, "SILENCE", 0.001)
     django = Django()
-    caller = Caller(Waiting(django, hub=Hub(ByHand())), f"{PATH}/events", accept=ACCEPT)
+    caller = Caller(LongPolling(django, hub=ChangeHub(ByHand())), f"{PATH}/events", accept=ACCEPT)
     while caller.text.count(": nothing new\n\n") < 3:
         await asyncio.sleep(0)
     caller.gone.set()
@@ -263,7 +263,7 @@ async def test_a_database_that_is_away_does_not_end_a_stream(
 ) -> None:
     monkeypatch.setattr(sse, "AWAY", 0.001)
     django, source = Django(), ByHand()
-    caller = Caller(Waiting(django, hub=Hub(source)), f"{PATH}/events", accept=ACCEPT)
+    caller = Caller(LongPolling(django, hub=ChangeHub(source)), f"{PATH}/events", accept=ACCEPT)
     await turns()
     django.status = 503
     source.changed([TASK])
@@ -288,11 +288,11 @@ async def test_a_question_that_has_begun_is_not_shared_with_who_comes_later() ->
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": str(asked).encode()})
 
-    asker = Asker(slow)
+    asker = AppClient(slow)
     scope: Scope = {"path": PATH, "query_string": b"", "headers": []}
-    first = asyncio.create_task(asker.ask_together(scope))
+    first = asyncio.create_task(asker.request_coalesced(scope))
     await begun.wait()
-    later = asyncio.create_task(asker.ask_together(scope))
+    later = asyncio.create_task(asker.request_coalesced(scope))
     await turns()
     go_on.set()
     await asyncio.gather(first, later)

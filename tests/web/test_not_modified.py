@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from caylex_project.web import not_modified
-from caylex_project.web.change_hub import Hub
-from caylex_project.web.long_polling import Waiting
+from caylex_project.web.change_hub import ChangeHub
+from caylex_project.web.long_polling import LongPolling
 from caylex_project.web.request_limits import ASGIMessage, Scope
 from tests.web.test_change_hub import PATH, TASK, ByHand, Django, turns
 
@@ -20,8 +20,8 @@ class Backend:
 
     def __init__(self) -> None:
         self.django, self.source = Django(), ByHand()
-        self.hub = Hub(self.source)
-        self.layer = Waiting(self.django, hub=self.hub)
+        self.hub = ChangeHub(self.source)
+        self.layer = LongPolling(self.django, hub=self.hub)
 
     async def send(
         self, method: str = "GET", path: str = PATH, **headers: str
@@ -102,7 +102,7 @@ async def test_a_change_while_django_answers_is_not_slept_over() -> None:
     backend = Backend()
     polling = asyncio.create_task(backend.poll())
     await asyncio.sleep(0)
-    backend.hub.news(TASK)
+    backend.hub.notify(TASK)
 
     assert await polling == 304
     assert backend.source.awaited() == []
@@ -180,16 +180,16 @@ async def test_after_five_seconds_the_token_is_looked_at_again(
 async def test_nothing_is_said_while_nobody_listens() -> None:
     backend = Backend()
     await backend.poll()
-    backend.source.hears = False
+    backend.source.is_live = False
     assert (await backend.poll(), backend.asked) == (304, 2)
-    backend.source.hears = True
+    backend.source.is_live = True
     assert (await backend.poll(), backend.asked) == (304, 2)
     backend.hub.stop()
     assert (await backend.poll(), backend.asked) == (304, 3)
 
 
 async def test_no_more_than_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(not_modified, "MOST", 3)
+    monkeypatch.setattr(not_modified, "MAX_ENTRIES", 3)
     backend = Backend()
     paths = [f"/api/v1/agent-task/{uuid.uuid4()}" for _ in range(5)]
     for path in paths:
