@@ -10,8 +10,8 @@ from agent_runtime.messages import CallState
 from agent_runtime.outcome import DESCRIPTIONS, Outcome, StopReason
 from agent_runtime.transcript import Transcript
 
-MOST_NAMED = 50  # different tools in one list of an account
-MOST_WORDS = 2_000  # characters of the agent's last words
+MAX_NAMED = 50  # different tools in one list of an account
+MAX_WORDS = 2_000  # characters of the agent's last words
 
 # In the order in which an account lists them; what is in doubt has a note of its own.
 _LISTS = {
@@ -109,7 +109,7 @@ def _account(outcome: Outcome, facts: Facts) -> str:
     if facts.skill_not_loaded:
         lines.append(f"The required skill {facts.skill_not_loaded!r} was never loaded.")
     lines += _done(facts)
-    words = facts.last_words.strip()[-MOST_WORDS:]
+    words = facts.last_words.strip()[-MAX_WORDS:]
     if words:
         lines.append(f"Its last words: {words}")
     return " ".join(lines)
@@ -130,5 +130,5 @@ def _named(facts: Facts, state: CallState) -> str:
     """Return the names of the calls that ended so, with how often, as a list in words."""
     counts = {name: count for (each, name), count in facts.calls.items() if each is state}
     names = [f"{name} ({count})" if count > 1 else name for name, count in counts.items()]
-    more = [f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
-    return ", ".join([*names[:MOST_NAMED], *more])
+    more = [f"and {len(names) - MAX_NAMED} more"] if len(names) > MAX_NAMED else []
+    return ", ".join([*names[:MAX_NAMED], *more])

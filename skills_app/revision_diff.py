@@ -11,7 +11,7 @@ from skills_app.models import SkillBlob, SkillFile, SkillRevision
 from skills_app.parsing.assets import Asset
 from skills_app.parsing.skill_md import ParsedSkill
 
-MOST_SHOWN = 400  # lines of a difference
+MAX_SHOWN = 400  # lines of a difference
 PAGE = 3_000_000  # units that the differences on one page may cost; about a second
 _CONTEXT = 3
 _PER_CHARACTER = 20  # characters that cost one unit
@@ -102,7 +102,7 @@ def _change(
     except Spent:
         return PartDiff(part=part, how="changed")
     added, removed = (sum(line[0] == sign for line in lines) for sign in "+-")
-    return PartDiff(part=part, how=f"+{added} −{removed}", lines=tuple(lines[:MOST_SHOWN]))
+    return PartDiff(part=part, how=f"+{added} −{removed}", lines=tuple(lines[:MAX_SHOWN]))
 
 
 def _said(content: str | Asset) -> str:

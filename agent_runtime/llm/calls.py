@@ -15,8 +15,8 @@ from typing import Any
 from agent_runtime.finish import Finish
 from agent_runtime.messages import ToolRequest
 
-LONGEST_NAME = 64
-LONGEST_SIGNED_ID = 100_000
+MAX_NAME = 64
+MAX_SIGNED_ID = 100_000
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 # OpenAI takes 40 characters, Anthropic and Bedrock no others than these.
@@ -42,7 +42,7 @@ def repaired_calls(
     ids: set[str] = set()
     for index, raw in enumerate(received):
         function = {key: each for key, each in raw["function"].items() if each is not None}
-        name = _NOT_IN_NAMES.sub("_", function.get("name") or "unnamed")[:LONGEST_NAME]
+        name = _NOT_IN_NAMES.sub("_", function.get("name") or "unnamed")[:MAX_NAME]
         arguments = _arguments(function.get("arguments"), finish)
         call_id = raw.get("id")
         if not isinstance(call_id, str) or not _fits(call_id) or call_id in ids or call_id in taken:
@@ -58,7 +58,7 @@ def repaired_calls(
 def _fits(call_id: str) -> bool:
     if _PLAIN_ID.fullmatch(call_id) or _KIMI_ID.fullmatch(call_id):
         return True
-    return len(call_id) <= LONGEST_SIGNED_ID and _SIGNED_ID.fullmatch(call_id) is not None
+    return len(call_id) <= MAX_SIGNED_ID and _SIGNED_ID.fullmatch(call_id) is not None
 
 
 def _arguments(received: Any, finish: Finish) -> str:

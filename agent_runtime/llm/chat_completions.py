@@ -36,8 +36,8 @@ from agent_runtime.net.tls import tls_context
 from agent_runtime.ports import ModelRequest
 
 TRIES = 2
-MOST_LESSONS = 8  # refusals of one request that teach something, before it is given up
-LONGEST_SLEEP = 5.0  # seconds; a longer wait is for the caller to plan, not to sleep through
+MAX_LESSONS = 8  # refusals of one request that teach something, before it is given up
+MAX_SLEEP = 5.0  # seconds; a longer wait is for the caller to plan, not to sleep through
 CONNECT_SECONDS = 15.0
 MAX_ERROR_BYTES = 64_000
 PLAIN_ENCODINGS = frozenset(("", "identity", "none", "utf-8", "utf8"))  # some name a charset here
@@ -83,7 +83,7 @@ class ChatCompletionsModel:
         1. Ask. A refusal (ModelRefused) is raised at once, unless it teaches what to leave out:
            then ask again without that, as often as something new is learned.
         2. After a fault of the world wait a moment, or as long as the provider says; a wait
-           of more than LONGEST_SLEEP is not slept but raised.
+           of more than MAX_SLEEP is not slept but raised.
         3. Ask once more, and raise what comes of it.
         """
         try:
@@ -126,7 +126,7 @@ class ChatCompletionsModel:
         asked = Asked(
             request=request, known=self._known_of(request.model), learned=request.adaptation
         )
-        for _ in range(MOST_LESSONS):
+        for _ in range(MAX_LESSONS):
             try:
                 return await self._ask_once(asked)
             except Refusal as refusal:
@@ -249,7 +249,7 @@ def _second_try(error: Exception) -> bool | float:
         return False
     if error.retry_after is None:
         return True
-    return error.retry_after if error.retry_after <= LONGEST_SLEEP else False
+    return error.retry_after if error.retry_after <= MAX_SLEEP else False
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -18,7 +18,7 @@ from agent_runtime.net.redaction import Redactor
 from agent_runtime.text import clean_text
 
 MAX_RETRY_AFTER = 900.0
-LONGEST_DETAIL = 300
+MAX_DETAIL = 300
 MAX_NESTED = 3  # errors within errors
 REMOVED = "[removed]"
 
@@ -117,10 +117,10 @@ class ProviderTextScrubber:
         return self._redactor.redact_json(body)
 
     def excerpt(self, text: str) -> str:
-        """Return the text on one line, scrubbed, at most LONGEST_DETAIL characters."""
+        """Return the text on one line, scrubbed, at most MAX_DETAIL characters."""
         text = self._redactor.redact(" ".join(clean_text(text).split()))
         text = _KEY_LIKE.sub(REMOVED, text)  # providers show keys in part, too
-        return text if len(text) <= LONGEST_DETAIL else text[: LONGEST_DETAIL - 1] + "…"
+        return text if len(text) <= MAX_DETAIL else text[: MAX_DETAIL - 1] + "…"
 
 
 def classify_status(

@@ -17,8 +17,8 @@ from agent_runtime.llm.usage import ReportedUsage, or_none
 from agent_runtime.messages import ModelAnswer, ToolRequest, Usage, refusal_of, text_of
 from agent_runtime.text import clean
 
-LONGEST_ID = 200
-LONGEST_REASON = 50
+MAX_ID = 200
+MAX_REASON = 50
 
 Text = Annotated[str | None, WrapValidator(or_none)]
 
@@ -73,7 +73,7 @@ def error_in(body: Mapping[str, Any]) -> Any:
             return first["error"]
         word = first.get("finish_reason")
         if isinstance(word, str) and finish_of(word) is Finish.BROKEN:
-            said = "" if word == "error" else f" ({word[:LONGEST_REASON]})"
+            said = "" if word == "error" else f" ({word[:MAX_REASON]})"
             return {"message": f"The model stopped with an error{said}."}
         return None
     return None if choices else _bare_error(body)
@@ -106,7 +106,7 @@ def read_completion(
     body = clean(body)
     read = _Completion.model_validate(body)
     choice = read.choices[0]
-    word = (choice.finish_reason or choice.native_finish_reason or "")[:LONGEST_REASON]
+    word = (choice.finish_reason or choice.native_finish_reason or "")[:MAX_REASON]
     message = {**body["choices"][0]["message"], "role": "assistant"}
     calls = message.pop("tool_calls", None) or _legacy_call(message, choice.message)
     requests: tuple[ToolRequest, ...] = ()
@@ -123,8 +123,8 @@ def read_completion(
         requests=requests,
         finish_reason=word or ("tool_calls" if requests else "stop"),
         usage=read.usage.value() if read.usage else Usage(),
-        model=(read.model or model)[:LONGEST_ID],
-        request_id=(read.id or clean(request_id))[:LONGEST_ID],
+        model=(read.model or model)[:MAX_ID],
+        request_id=(read.id or clean(request_id))[:MAX_ID],
     )
 
 

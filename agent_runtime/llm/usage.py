@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHan
 from agent_runtime.messages import Usage
 
 MAX_TOKENS_COUNTED = 10**12
-MOST_COST = 1_000.0  # US dollars for one call; a task has room for less than a million
+MAX_COST = 1_000.0  # US dollars for one call; a task has room for less than a million
 
 
 def _or_zero(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -32,7 +32,7 @@ def or_none(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS_COUNTED), WrapValidator(_or_zero)]
 Cost = Annotated[
-    float | None, Field(ge=0, le=MOST_COST, allow_inf_nan=False), WrapValidator(or_none)
+    float | None, Field(ge=0, le=MAX_COST, allow_inf_nan=False), WrapValidator(or_none)
 ]
 
 

@@ -25,7 +25,7 @@ _ID = r"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
 _TASK = re.compile(rf"/api/v1/agent-task/{_ID}(/.*)?\Z")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _SECONDS = re.compile(r"[0-9]{1,2}\Z")
-MOST_SECONDS = 60
+MAX_SECONDS = 60
 STREAM_SECONDS = 20  # the longest wait for a thread of a caller that is ready to wait
 
 
@@ -138,7 +138,7 @@ def _seconds(scope: Scope) -> int:
         return 0
     text = parse_qs(query.decode("latin-1")).get("wait", ["0"])[-1]
     seconds = int(text) if _SECONDS.match(text) and text.isascii() else 0
-    return seconds if seconds <= MOST_SECONDS else 0
+    return seconds if seconds <= MAX_SECONDS else 0
 
 
 def _knows(scope: Scope) -> bool:

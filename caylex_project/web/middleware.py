@@ -22,7 +22,7 @@ from caylex_project.web.http_problem import (
     request_id_for,
 )
 
-MOST_OF_A_HOST = 200  # characters of a host's name that are logged
+MAX_OF_A_HOST = 200  # characters of a host's name that are logged
 
 logger = structlog.get_logger(__name__)
 
@@ -85,7 +85,7 @@ def _refused_host(request: HttpRequest) -> HttpResponseBase | None:
 
 
 def _cleaned(text: str) -> str:
-    cut = text if len(text) <= MOST_OF_A_HOST else f"{text[:MOST_OF_A_HOST]}..."
+    cut = text if len(text) <= MAX_OF_A_HOST else f"{text[:MAX_OF_A_HOST]}..."
     return "".join(
         each if each.isascii() and each.isprintable() else ascii(each)[1:-1] for each in cut
     )

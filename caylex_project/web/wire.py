@@ -17,7 +17,7 @@ from caylex_project.web.http_problem import (
     request_id_of,
 )
 
-MOST_OF_A_PATH = 1_000  # bytes of an address that are repeated in an answer
+MAX_OF_A_PATH = 1_000  # bytes of an address that are repeated in an answer
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -31,7 +31,7 @@ def refusal(status: int, *, target: bytes, asked: Headers, server: Headers) -> b
     """
     words, request_id = plain_problem(status), request_id_of(asked)
     logger.info("request.refused", request_id=request_id, status=status, code=words.code)
-    path = target.partition(b"?")[0][:MOST_OF_A_PATH].decode("latin-1")
+    path = target.partition(b"?")[0][:MAX_OF_A_PATH].decode("latin-1")
     shape = ErrorFormat.for_request(accept=accept_of(asked), path=path)
     body = json.dumps(
         shape.body(status=status, detail=words.detail, code=words.code, request_id=request_id)

@@ -24,8 +24,8 @@ NOT_ARGUMENTS_TO_TELL = ("limit", "size", "page_size", "max_results", "count", "
 MAX_VALUES = 10  # of one group that are told
 MAX_GROUP_VALUES = 8  # a field with more different values is no group
 MAX_TITLES = 5
-LONGEST_ERROR = 200
-LONGEST_VALUE = 120
+MAX_ERROR = 200
+MAX_VALUE = 120
 
 Record = Mapping[str, Any]
 
@@ -192,7 +192,7 @@ def _group_fields(records: list[Record], outcome: Outcome) -> list[str]:
 
 def _told_one(outcome: Outcome, record: Record) -> str:
     told = [
-        f"{name}: {value if len(str(value)) <= LONGEST_VALUE else str(value)[:LONGEST_VALUE] + '…'}"
+        f"{name}: {value if len(str(value)) <= MAX_VALUE else str(value)[:MAX_VALUE] + '…'}"
         for name, value in record.items()
         if isinstance(value, str | int | float) and outcome.arguments.get(name) != value
     ]
@@ -200,7 +200,7 @@ def _told_one(outcome: Outcome, record: Record) -> str:
 
 
 def _failure(outcome: Outcome) -> str:
-    return f"- {_source(outcome)}: {' '.join(outcome.text.split())[:LONGEST_ERROR]}"
+    return f"- {_source(outcome)}: {' '.join(outcome.text.split())[:MAX_ERROR]}"
 
 
 def _source(outcome: Outcome) -> str:

@@ -25,7 +25,7 @@ from skills_app.operations import use_revision
 from skills_app.parsing.skill_md import ParsedSkill
 from skills_app.revision_diff import Budget, PartDiff, changes, skill_of
 
-MOST_REVISIONS = 20  # on a skill's page, each compared with the one before it
+MAX_REVISIONS = 20  # on a skill's page, each compared with the one before it
 
 
 @admin.register(Skill)
@@ -49,7 +49,7 @@ class SkillAdmin(UploadAdmin):
 def _told(skill: Skill) -> list[dict[str, Any]]:
     """Return the newest revisions, each with what it changed as far as one page may cost."""
     found = skill.revisions.select_related("skill").order_by("-number")
-    newest = list(found[: MOST_REVISIONS + 1])
+    newest = list(found[: MAX_REVISIONS + 1])
     budget, told = Budget(), list[dict[str, Any]]()
     after = skill_of(newest[0]) if newest else None
     for revision, older in zip(newest, [*newest[1:], None], strict=True):
@@ -63,7 +63,7 @@ def _told(skill: Skill) -> list[dict[str, Any]]:
             }
         )
         after = before
-    return told[:MOST_REVISIONS]
+    return told[:MAX_REVISIONS]
 
 
 def _since(before: ParsedSkill | None, after: ParsedSkill | None, budget: Budget) -> list[PartDiff]:

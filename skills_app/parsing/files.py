@@ -24,7 +24,7 @@ MAX_FILE = 5_000_000  # bytes
 MAX_TOTAL = 20_000_000  # bytes of all files together
 MAX_TEXT = 200_000  # bytes of a text that an agent can read; a larger one is kept aside
 MAX_TEXTS = 2_000_000  # bytes of all of these; beyond that the largest are kept aside
-MOST_NAMED = 5  # files in one note
+MAX_NAMED = 5  # files in one note
 
 Read = Callable[[str, int], bytes]  # a file's first bytes: of its name, one more than so many
 
@@ -96,8 +96,8 @@ def _text(data: bytes) -> str | None:
 def _notes(assets: Mapping[str, Asset]) -> Iterator[str]:
     if not assets:
         return
-    named = [f"{path} ({each.said})" for path, each in list(assets.items())[:MOST_NAMED]]
-    more = [f"and {len(assets) - MOST_NAMED} more"] if len(assets) > MOST_NAMED else []
+    named = [f"{path} ({each.said})" for path, each in list(assets.items())[:MAX_NAMED]]
+    more = [f"and {len(assets) - MAX_NAMED} more"] if len(assets) > MAX_NAMED else []
     yield (
         "Kept aside because an agent cannot read them (not text, or too large): "
         f"{', '.join([*named, *more])}."

@@ -14,7 +14,7 @@ import yaml
 
 from skills_app.parsing.strict_yaml import NotYaml, load_text
 
-MOST_ENTRIES = 200  # that are looked at one by one
+MAX_ENTRIES = 200  # that are looked at one by one
 
 _ENTRY = re.compile(r"( *)([A-Za-z0-9_.-]+):[ \t]+(\S.*)")
 _NO_PLAIN_TEXT = tuple("\"'{|>&*!#")  # a quote, mapping, block, anchor, alias, tag or comment
@@ -40,7 +40,7 @@ def load_frontmatter(text: str) -> tuple[Any, tuple[str, ...]]:
 def _with_blocks(text: str) -> tuple[str, tuple[str, ...]]:
     """Return the text with each plain value that is no YAML as a block, and the keys of these."""
     lines, out, keys = deque(text.split("\n")), list[str](), list[str]()
-    left = MOST_ENTRIES
+    left = MAX_ENTRIES
     while lines:
         match = _ENTRY.fullmatch(lines[0])
         if match is None or not left:

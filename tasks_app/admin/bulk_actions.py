@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 else:
     BaseAdmin = admin.ModelAdmin
 
-MOST_ROWS = 500  # of one request; each takes a transaction of its own
-MOST_IN_BULK = 20_000  # of one operation that the workers do
+MAX_ROWS = 500  # of one request; each takes a transaction of its own
+MAX_IN_BULK = 20_000  # of one operation that the workers do
 IN_BULK = "The workers do it one by one: all that match when you confirm, of those made by now."
 
 
@@ -83,8 +83,8 @@ class BulkActionAdmin(BaseAdmin):
         self, request: HttpRequest, action: Action, queryset: models.QuerySet[Any]
     ) -> HttpResponse:
         """Ask about the rows that were chosen on the list."""
-        rows = list(queryset[: MOST_ROWS + 1])
-        if len(rows) > MOST_ROWS:
+        rows = list(queryset[: MAX_ROWS + 1])
+        if len(rows) > MAX_ROWS:
             return self._ask_in_bulk(request, action, ReasonForm(), until=clock.now())
         if not rows:
             raise Http404
@@ -106,8 +106,8 @@ class BulkActionAdmin(BaseAdmin):
         until: datetime.datetime,
     ) -> HttpResponse:
         """Ask about all that match the list's filters, of those made by `until`."""
-        count = self._matching(request, until)[: MOST_IN_BULK + 1].count()
-        if not 0 < count <= MOST_IN_BULK:
+        count = self._matching(request, until)[: MAX_IN_BULK + 1].count()
+        if not 0 < count <= MAX_IN_BULK:
             return self._refuse_bulk(request, count)
         filters = request.GET.copy()
         filters.pop("p", None)
@@ -129,9 +129,9 @@ class BulkActionAdmin(BaseAdmin):
         form = ReasonForm(request.POST)
         if not form.is_valid():
             return self._ask_in_bulk(request, action, form, until=until)
-        found = self._matching(request, until).values_list("pk", flat=True)[: MOST_IN_BULK + 1]
+        found = self._matching(request, until).values_list("pk", flat=True)[: MAX_IN_BULK + 1]
         ids = list(found)
-        if not 0 < len(ids) <= MOST_IN_BULK:
+        if not 0 < len(ids) <= MAX_IN_BULK:
             return self._refuse_bulk(request, len(ids))
         operation = bulk.begin(
             action=action.name,
@@ -144,7 +144,7 @@ class BulkActionAdmin(BaseAdmin):
         return HttpResponseRedirect(page)
 
     def _refuse_bulk(self, request: HttpRequest, count: int) -> HttpResponse:
-        most = f"Choose at most {MOST_IN_BULK:,} {self.noun}s at a time."
+        most = f"Choose at most {MAX_IN_BULK:,} {self.noun}s at a time."
         self._warn(request, most if count else f"No {self.noun} matches any more.")
         return HttpResponseRedirect(self.address_of("changelist"))
 
@@ -183,8 +183,8 @@ class BulkActionAdmin(BaseAdmin):
         if posted and "until" in request.POST:
             return self._begin_in_bulk(request, action)
         ids = ids_in((request.POST if posted else request.GET).getlist(self.noun))
-        if len(ids) > MOST_ROWS:
-            self._warn(request, f"Choose at most {MOST_ROWS} {self.noun}s at a time.")
+        if len(ids) > MAX_ROWS:
+            self._warn(request, f"Choose at most {MAX_ROWS} {self.noun}s at a time.")
             return HttpResponseRedirect(self.address_of("changelist"))
         chosen: models.QuerySet[Any] = self.get_queryset(request).filter(pk__in=ids)
         rows = list(chosen.select_related(*self.columns_related).order_by("-created_at"))

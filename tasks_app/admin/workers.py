@@ -14,7 +14,7 @@ from tasks_app.admin.tasks import formatting
 from tasks_app.models import AgentTask, Worker
 from tasks_app.states import WorkerState
 
-MOST_HELD = 100  # tasks that are named on a worker's page
+MAX_HELD = 100  # tasks that are named on a worker's page
 _LIVING = (WorkerState.ALIVE.value, WorkerState.DRAINING.value)
 _COLOURS = {
     WorkerState.ALIVE: "COMPLETED",
@@ -60,4 +60,4 @@ class WorkerAdmin(RowActionsAdmin):
     def extra_context_for(self, row: Worker) -> dict[str, Any]:
         """The tasks that it holds now."""
         held = AgentTask.objects.filter(worker=row).select_related("project__tenant", "end_user")
-        return {"held": held.order_by("-created_at", "-id").defer("prompt", "report")[:MOST_HELD]}
+        return {"held": held.order_by("-created_at", "-id").defer("prompt", "report")[:MAX_HELD]}

@@ -19,8 +19,8 @@ from tasks_app.queries.task_list import TaskCursor, TaskFilter, decode_cursor
 from tasks_app.states import Status
 
 DEFAULT_SIZE = 20
-MOST_SIZE = 100
-MOST_PAIRS = 5  # of metadata in one search: each is a join
+MAX_SIZE = 100
+MAX_FILTER_PAIRS = 5  # of metadata in one search: each is a join
 MAX_SKILL = 64  # characters of a skill's name
 
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
@@ -52,7 +52,7 @@ def read_filter(request: Request) -> TaskFilter:
 
 def read_size(request: Request) -> int:
     """Return how many tasks a page has. Raises BadFields, status 400."""
-    return whole_number(request, "size", least=1, most=MOST_SIZE) or DEFAULT_SIZE
+    return whole_number(request, "size", least=1, most=MAX_SIZE) or DEFAULT_SIZE
 
 
 def read_cursor(request: Request) -> TaskCursor | None:
@@ -142,6 +142,6 @@ def _metadata(request: Request) -> dict[str, str]:
                 message = f"A key has 1 to {MAX_KEY} characters, a value at most {MAX_VALUE}."
                 raise _refused(name, message)
             wanted[match[1]] = str(text)
-    if len(wanted) > MOST_PAIRS:
-        raise _refused("metadata", f"Send at most {MOST_PAIRS} pairs.")
+    if len(wanted) > MAX_FILTER_PAIRS:
+        raise _refused("metadata", f"Send at most {MAX_FILTER_PAIRS} pairs.")
     return wanted

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from django.db import connection
 
 CHANNEL = "caylex_changes"
-MOST_IDS = 200  # in one message; PostgreSQL takes 8,000 bytes
+MAX_IDS = 200  # in one message; PostgreSQL takes 8,000 bytes
 
 
 def publish_changes(task_ids: Iterable[uuid.UUID]) -> None:
@@ -41,5 +41,5 @@ def parse_change_payload(payload: str) -> list[uuid.UUID]:
 
 
 def _slices(task_ids: Sequence[uuid.UUID]) -> Iterator[Sequence[uuid.UUID]]:
-    for start in range(0, len(task_ids), MOST_IDS):
-        yield task_ids[start : start + MOST_IDS]
+    for start in range(0, len(task_ids), MAX_IDS):
+        yield task_ids[start : start + MAX_IDS]

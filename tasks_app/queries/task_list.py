@@ -22,7 +22,7 @@ from tasks_app.models import AgentTask, TaskMetadata
 from tasks_app.queries.tasks import TaskSummary, find_summaries
 from tasks_app.states import Status
 
-MOST_COUNTED = 1_000  # tasks; a larger total is not told
+MAX_COUNTED = 1_000  # tasks; a larger total is not told
 _CURSOR = re.compile(r"[A-Za-z0-9_-]{32}")
 _EPOCH = datetime.datetime.fromtimestamp(0, tz=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
@@ -56,7 +56,7 @@ class TaskCursor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPage:
-    """A page of tasks; `total` is None beyond MOST_COUNTED, `next_cursor` at the end."""
+    """A page of tasks; `total` is None beyond MAX_COUNTED, `next_cursor` at the end."""
 
     tasks: Sequence[TaskSummary]
     total: int | None
@@ -87,18 +87,18 @@ def list_tasks(
 
     1. Read the ids alone, in the order of an index: of the tasks, or of the first metadata pair.
     2. Read the tasks of these ids.
-    3. Count up to MOST_COUNTED, in any order, unless this page holds them all.
+    3. Count up to MAX_COUNTED, in any order, unless this page holds them all.
     """
     rows, task = _matching(tenant_id=tenant_id, wanted=wanted)
     newest = _after(rows, after, task=task).order_by("-created_at", f"-{task}")
     found = list(newest.values_list(task, flat=True)[: size + 1])
     tasks = find_summaries(task_ids=found[:size])
     whole = after is None and len(found) <= size
-    counted = len(found) if whole else rows.order_by().values(task)[: MOST_COUNTED + 1].count()
+    counted = len(found) if whole else rows.order_by().values(task)[: MAX_COUNTED + 1].count()
     last = tasks[-1] if len(found) > size and tasks else None
     return TaskPage(
         tasks=tasks,
-        total=counted if counted <= MOST_COUNTED else None,
+        total=counted if counted <= MAX_COUNTED else None,
         next_cursor=None
         if last is None
         else TaskCursor(created_at=last.created_at, task_id=last.id),

@@ -21,7 +21,7 @@ LEASE = datetime.timedelta(seconds=60)  # well above what one try may take
 # Seconds before the next try, one for each that failed: ten tries within a day.
 WAITS = (5, 60, 300, 1_800, 7_200, 14_400, 18_000, 21_600, 21_600)
 JITTER = 0.1
-LONGEST_WAIT = 86_400.0  # that an address may ask for
+MAX_WAIT = 86_400.0  # that an address may ask for
 GONE = 410
 DISABLED = "The endpoint is disabled."
 
@@ -130,7 +130,7 @@ def record_outcome(
         mine.update(state=DeliveryState.FAILED, **seen)
     else:
         wait = WAITS[message.attempts] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
-        wait = max(wait, min(outcome.retry_after or 0.0, LONGEST_WAIT))
+        wait = max(wait, min(outcome.retry_after or 0.0, MAX_WAIT))
         mine.update(next_attempt_at=now + datetime.timedelta(seconds=wait), **seen)
 
 

@@ -17,8 +17,8 @@ from agent_runtime.errors import AddressRefused
 from agent_runtime.net.web_address import WebAddress
 
 MOST = 100  # messages under way at once in one process; each is a socket
-MOST_A_TENANT = 20
-MOST_AN_ORIGIN = 4  # of one tenant: a slow server does not hold up the tenant's other ones
+MAX_A_TENANT = 20
+MAX_AN_ORIGIN = 4  # of one tenant: a slow server does not hold up the tenant's other ones
 KEPT_FREE = 20  # of MOST, for tenants with nothing under way: one message each
 
 
@@ -59,7 +59,7 @@ def choose(waiting: Iterable[Waiting], *, under_way: Collection[Lane]) -> list[W
         tenant_id = each.lane.tenant_id
         if taken >= MOST:
             break
-        if of_tenant[tenant_id] >= MOST_A_TENANT or of_lane[each.lane] >= MOST_AN_ORIGIN:
+        if of_tenant[tenant_id] >= MAX_A_TENANT or of_lane[each.lane] >= MAX_AN_ORIGIN:
             continue
         if of_tenant[tenant_id] and taken >= MOST - KEPT_FREE:
             continue
@@ -88,10 +88,10 @@ def in_the_way(waiting: Iterable[Waiting], *, under_way: Collection[Lane]) -> li
 def full_tenants(under_way: Collection[Lane]) -> list[uuid.UUID]:
     """Return the tenants that get no further place now."""
     counted = Counter(lane.tenant_id for lane in under_way)
-    few = MOST_A_TENANT if len(under_way) < MOST - KEPT_FREE else 1
+    few = MAX_A_TENANT if len(under_way) < MOST - KEPT_FREE else 1
     return [tenant_id for tenant_id, count in counted.items() if count >= few]
 
 
 def full_lanes(under_way: Collection[Lane]) -> list[Lane]:
     """Return the lanes that get no further place now."""
-    return [lane for lane, count in Counter(under_way).items() if count >= MOST_AN_ORIGIN]
+    return [lane for lane, count in Counter(under_way).items() if count >= MAX_AN_ORIGIN]

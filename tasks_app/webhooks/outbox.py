@@ -18,7 +18,7 @@ EVENTS = {  # by the status that a task ended with
     Status.INCOMPLETE: "agent_task.incomplete",
     Status.FAILED: "agent_task.failed",
 }
-MOST_REPORT = 20_000  # characters that a row keeps; what is sent is cut to bytes
+MAX_REPORT = 20_000  # characters that a row keeps; what is sent is cut to bytes
 
 # A part of the journal's statement, behind its `committed`: the tasks as they stand after it.
 ENQUEUE_SQL = """
@@ -99,8 +99,8 @@ def _data(task: AgentTask) -> dict[str, Any]:
         "session_id": str(task.session_id),
         "status": str(task.status),
         "stop_reason": task.stop_reason,
-        "report": None if report is None else report[:MOST_REPORT],
-        "report_truncated": report is not None and len(report) > MOST_REPORT,
+        "report": None if report is None else report[:MAX_REPORT],
+        "report_truncated": report is not None and len(report) > MAX_REPORT,
         "error": task.error,
         "user_email": task.end_user.email,
         "metadata": task.metadata,

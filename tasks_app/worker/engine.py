@@ -50,7 +50,7 @@ POLL_SECONDS = 0.5  # seconds between looks at the rows when no doorbell rings
 RESERVE = 20  # for so many slots there is one more, for tenants that hold none here
 RECOVER_SECONDS = 10.0  # for how long after a lost connection the rows are asked what we hold
 TICK = 0.1  # seconds between measurements of the loop's lag
-MOST_LAG = 0.2  # seconds of lag above which nothing new is claimed
+MAX_LAG = 0.2  # seconds of lag above which nothing new is claimed
 CLOCK_WARNING = 1.0  # seconds between the database's clock and this machine's
 EXIT_CLEAN = 0
 EXIT_ABORTED = 71
@@ -194,7 +194,7 @@ class Engine:
             size = CLAIM_BATCH
             while await self._claim_batch(resources, worker_id, driver, size):
                 size = min(size * 2, MAX_CLAIM_BATCH)
-            pause = TICK if self._lag > MOST_LAG else POLL_SECONDS
+            pause = TICK if self._lag > MAX_LAG else POLL_SECONDS
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake_event.wait(), pause)
 
@@ -212,7 +212,7 @@ class Engine:
             None if held < open_to_all else {each.tenant_id for each in self._claims.values()}
         )
         limit = min(size, (open_to_all if exclude_tenants is None else capacity) - held)
-        refused = limit <= 0 or self._lag > MOST_LAG
+        refused = limit <= 0 or self._lag > MAX_LAG
         room = min(CLAIM_BATCH, max(1, capacity // CLAIM_BATCH))
         self._refill_at = open_to_all - room if refused or exclude_tenants is not None else 0
         if refused or self._draining.is_set():

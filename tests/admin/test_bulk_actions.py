@@ -311,7 +311,7 @@ def test_what_names_no_task_is_404(
 def test_more_than_the_most_of_one_request_are_refused_as_a_whole(
     operator: Client, acme: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks_app.admin.bulk_actions.MOST_ROWS", 2)
+    monkeypatch.setattr("tasks_app.admin.bulk_actions.MAX_ROWS", 2)
     tasks = [make_task(acme) for _ in range(3)]
     before = rows()
 

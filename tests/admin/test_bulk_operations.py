@@ -40,7 +40,7 @@ ACROSS = {"select_across": "1"}
 
 @pytest.fixture(autouse=True)
 def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks_app.admin.bulk_actions.MOST_ROWS", 2)
+    monkeypatch.setattr("tasks_app.admin.bulk_actions.MAX_ROWS", 2)
     monkeypatch.setattr("tasks_app.operations.bulk.BATCH_SIZE", 2)
 
 
@@ -285,7 +285,7 @@ def test_odd_answers_begin_nothing(
     past = {**answer, "until": "2020-01-01T00:00:00+00:00"}
     said = operator.post(where, past, secure=True)
     assert ("warning", "No task matches any more.") in told(said)
-    monkeypatch.setattr("tasks_app.admin.bulk_actions.MOST_IN_BULK", 2)
+    monkeypatch.setattr("tasks_app.admin.bulk_actions.MAX_IN_BULK", 2)
     said = choose(operator, "cancel_tasks", tasks[0], **ACROSS)
     assert ("warning", "Choose at most 2 tasks at a time.") in told(said)
     missing = f"/admin/tasks_app/bulkoperation/{uuid.uuid4()}/change/"

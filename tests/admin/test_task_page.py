@@ -22,7 +22,7 @@ from tests.api.test_poll import add_call, add_step, ended, make_task, running
 from tests.support.accounts import Account
 
 SECRET = "only-for-who-may-see-payloads"
-MOST_QUERIES = 20
+MAX_QUERIES = 20
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_list_and_page_stay_under_twenty_queries(reader: Client, acme: Account) 
             connection,
         ) as queries:
             shown(reader, path)
-        assert len(queries) < MOST_QUERIES, path
+        assert len(queries) < MAX_QUERIES, path
         assert len([each for each in queries if "accounts_staffscope" in each["sql"]]) == 1
         assert not [each for each in queries if "ILIKE" in each["sql"]]
 

@@ -11,7 +11,7 @@ import pytest
 
 from caylex_project.accounts.models import EndUser, Project
 from tasks_app.models import AgentTask, TaskMetadata
-from tasks_app.queries.task_list import MOST_COUNTED, TaskCursor, decode_cursor, encode_cursor
+from tasks_app.queries.task_list import MAX_COUNTED, TaskCursor, decode_cursor, encode_cursor
 from tests.api.test_poll import later, make_task, running
 from tests.support.accounts import SUBMIT, Account, Caller
 
@@ -266,8 +266,8 @@ def test_a_total_is_told_up_to_a_thousand(backend: Caller, acme: Account) -> Non
         "created_at": task.created_at,
         "next_attempt_at": task.created_at,
     }
-    AgentTask.objects.bulk_create(AgentTask(**same) for _ in range(MOST_COUNTED - 1))
-    assert read(backend, size=1)["meta"]["total"] == MOST_COUNTED
+    AgentTask.objects.bulk_create(AgentTask(**same) for _ in range(MAX_COUNTED - 1))
+    assert read(backend, size=1)["meta"]["total"] == MAX_COUNTED
     AgentTask.objects.create(**same)
     assert read(backend, size=1)["meta"]["total"] is None
 

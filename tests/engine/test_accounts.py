@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from agent_runtime.errors import ModelError, ModelRefused, ModelUnavailable
 from agent_runtime.messages import CallState, ModelAnswer, ToolResult, Usage
-from agent_runtime.report import MOST_NAMED, facts_of
+from agent_runtime.report import MAX_NAMED, facts_of
 from agent_runtime.testing import FakeTools, ScriptedModel, text_response, tool_call_response
 from tasks_app.failures import BROKE, FATAL
 from tasks_app.models import AgentTask, ToolCall
@@ -303,7 +303,7 @@ def test_the_account_of_a_task_that_is_given_up_reads_neither_arguments_nor_resu
 
 @pytest.mark.django_db
 def test_an_account_names_no_more_than_fifty_tools_of_a_kind() -> None:
-    calls = [(f"made_up_{number}", "failed") for number in range(MOST_NAMED + 7)]
+    calls = [(f"made_up_{number}", "failed") for number in range(MAX_NAMED + 7)]
     task = shaped({}, [{"calls": calls}])
     with transaction.atomic():
         end_failed(task, error="It broke.", now=timezone.now())

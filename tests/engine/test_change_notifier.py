@@ -11,7 +11,7 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from agent_runtime.messages import Usage
-from tasks_app.notifications.changes import CHANNEL, MOST_IDS, parse_change_payload, publish_changes
+from tasks_app.notifications.changes import CHANNEL, MAX_IDS, parse_change_payload, publish_changes
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.runs import retry
 from tasks_app.states import WorkerState
@@ -55,7 +55,7 @@ def test_ids_come_back_from_a_message_and_odd_ones_are_left_out() -> None:
 
 @pytest.mark.postgresql
 def test_many_ids_come_in_messages_that_fit(listener_events: ListenerEvents) -> None:
-    ids = {uuid.uuid4() for _ in range(MOST_IDS * 2 + 1)}
+    ids = {uuid.uuid4() for _ in range(MAX_IDS * 2 + 1)}
     with transaction.atomic():
         publish_changes(ids)
     got: list[uuid.UUID] = []

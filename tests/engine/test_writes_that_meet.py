@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from agent_runtime.llm.schema import read_completion
-from agent_runtime.llm.usage import MAX_TOKENS_COUNTED, MOST_COST
+from agent_runtime.llm.usage import MAX_COST, MAX_TOKENS_COUNTED
 from agent_runtime.messages import CallState, Usage
 from tasks_app.models import Step, ToolCall
 from tasks_app.operations.cancel import cancel
@@ -98,8 +98,8 @@ def test_ten_thousand_calls_in_one_answer_are_written() -> None:
 
 
 def test_the_dearest_call_that_the_wire_lets_through_fits_the_row() -> None:
-    usage = Usage(cost_usd=2 * MOST_COST, input_tokens=MAX_TOKENS_COUNTED)
+    usage = Usage(cost_usd=2 * MAX_COST, input_tokens=MAX_TOKENS_COUNTED)
     task, claim = claimed_task()
     assert write_entries([an_entry(task, claim, step=replace(a_step(), usage=usage))])
-    body = {"choices": [{"message": {"content": "Hi"}}], "usage": {"cost": MOST_COST * 1.01}}
+    body = {"choices": [{"message": {"content": "Hi"}}], "usage": {"cost": MAX_COST * 1.01}}
     assert read_completion(body, model="m", request_id="", salt="").usage.cost_usd is None

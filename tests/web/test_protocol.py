@@ -16,8 +16,8 @@ from tests.support.web_process import Answer, Web, answers, read_all, running_we
 GET = b"GET /api/none HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /api/none HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
-MOST_SENT = 40_000_000  # bytes; a server without limits takes them all
-MOST_KEPT = 20_000_000
+MAX_SENT = 40_000_000  # bytes; a server without limits takes them all
+MAX_KEPT = 20_000_000
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def flood(web: Web, start: bytes, again: bytes) -> tuple[bytes, int]:
     with web.connect() as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(start)
-            while sent < MOST_SENT and not select.select([connection], [], [], 0)[0]:
+            while sent < MAX_SENT and not select.select([connection], [], [], 0)[0]:
                 connection.sendall(piece)
                 sent += len(piece)
         connection.settimeout(5)
@@ -82,8 +82,8 @@ def test_what_has_no_end_is_ended_early_with_flat_memory(
     [answer] = answers(raw)
     assert (answer.status, json.loads(answer.body)["code"]) == (status, code)
     assert answer.headers["connection"] == "close"
-    assert sent < MOST_SENT
-    assert web.peak_memory - before < MOST_KEPT
+    assert sent < MAX_SENT
+    assert web.peak_memory - before < MAX_KEPT
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_requests_in_one_piece_are_answered_in_their_order_until_there_are_too_m
     assert few == [str(number) for number in range(12)]
     assert got == [str(number) for number in range(len(got))]
     assert 1 < len(got) < 100
-    assert web.peak_memory - before < MOST_KEPT
+    assert web.peak_memory - before < MAX_KEPT
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from tasks_app.webhooks import due
 from tasks_app.webhooks.deliveries import claim_messages
 from tasks_app.webhooks.fair import (
     KEPT_FREE,
+    MAX_A_TENANT,
+    MAX_AN_ORIGIN,
     MOST,
-    MOST_A_TENANT,
-    MOST_AN_ORIGIN,
     Lane,
     Waiting,
     choose,
@@ -126,13 +126,13 @@ def test_a_tenant_gets_its_share_and_no_more_however_much_waits() -> None:
     chosen = choose([*of_one, *of_two], under_way=())
 
     assert set(of_two) <= set(chosen)
-    assert len(chosen) == MOST_A_TENANT + 3
-    assert choose(of_one, under_way=lanes(one, MOST_A_TENANT)) == []
+    assert len(chosen) == MAX_A_TENANT + 3
+    assert choose(of_one, under_way=lanes(one, MAX_A_TENANT)) == []
 
 
 def test_the_last_places_are_for_tenants_with_nothing_under_way() -> None:
-    busy = [uuid.uuid4() for _ in range((MOST - KEPT_FREE) // MOST_A_TENANT)]
-    under_way = [lane for tenant in busy for lane in lanes(tenant, MOST_A_TENANT)]
+    busy = [uuid.uuid4() for _ in range((MOST - KEPT_FREE) // MAX_A_TENANT)]
+    under_way = [lane for tenant in busy for lane in lanes(tenant, MAX_A_TENANT)]
     newcomers = [uuid.uuid4() for _ in range(KEPT_FREE + 5)]
     rows = [each for tenant in newcomers for each in waiting(lanes(tenant, 9))]
 
@@ -160,7 +160,7 @@ def test_an_origin_that_one_tenant_fills_is_open_to_another() -> None:
 
     chosen = choose([*of_one, *of_two], under_way=[Lane(one, slow)] * 2)
 
-    assert set(chosen) == {*of_one[: MOST_AN_ORIGIN - 2], *of_two}
+    assert set(chosen) == {*of_one[: MAX_AN_ORIGIN - 2], *of_two}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -174,7 +174,7 @@ def test_one_origin_is_one_however_it_is_written_and_another_is_another() -> Non
 
     counted = Counter(message.lane.origin for message in claimed.messages)
     assert counted == {
-        "http://one.example:80": MOST_AN_ORIGIN,
+        "http://one.example:80": MAX_AN_ORIGIN,
         "http://one.example.test:80": 1,
         "https://one.example:443": 1,
         "http://one.example:8080": 1,

@@ -17,7 +17,7 @@ from tasks_app.models import WebhookDelivery
 from tasks_app.states import DeliveryState
 from tasks_app.webhooks.client import post
 from tasks_app.webhooks.deliveries import OutgoingMessage, claim_messages
-from tasks_app.webhooks.fair import MOST_AN_ORIGIN, Lane
+from tasks_app.webhooks.fair import MAX_AN_ORIGIN, Lane
 from tasks_app.webhooks.secrets import live_secrets, make_secret
 from tasks_app.worker.database import Database
 from tests.support.webhook_rows import a_delivery, more_deliveries
@@ -93,7 +93,7 @@ async def test_a_slow_address_does_not_hold_up_another_ones_message(
         async with asyncio.timeout(10):
             while (await database.run(stored, quick)).state != DeliveryState.DELIVERED:
                 await asyncio.sleep(0.02)
-        assert len(slow.got) == MOST_AN_ORIGIN
+        assert len(slow.got) == MAX_AN_ORIGIN
         await clocked.sender.close()
         released.set()
 

@@ -21,7 +21,7 @@ from caylex_project.accounts.models import AuditEntry
 from caylex_project.accounts.staff_scope import visible_projects
 from caylex_project.db.clock import clock
 
-MOST_ENTRIES = 20  # of the trail, on a row's page
+MAX_ENTRIES = 20  # of the trail, on a row's page
 
 
 class RowActionRejected(Exception):
@@ -191,4 +191,4 @@ def _trail(request: HttpRequest, row: Any) -> QuerySet[AuditEntry]:
     visible = visible_projects(request.user)
     if visible is not None:
         entries = entries.filter(Q(project_id=None) | Q(project_id__in=visible))
-    return entries.order_by("-at", "-id")[:MOST_ENTRIES]
+    return entries.order_by("-at", "-id")[:MAX_ENTRIES]

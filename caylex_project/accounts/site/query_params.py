@@ -30,7 +30,7 @@ from django.forms import Field, ModelMultipleChoiceField
 from django.http import HttpRequest, QueryDict
 
 KEPT_FILTERS = "_changelist_filters"  # the list's own query, on the pages that lead back to it
-MOST_SEARCHED = 200  # characters; each word of a search is one more condition
+MAX_SEARCHED = 200  # characters; each word of a search is one more condition
 _MOST_KEPT = 2_000  # characters
 _PAGE = re.compile(r"[1-9][0-9]{0,6}")
 _ORDER = re.compile(r"(-?[0-9]{1,2}(\.-?[0-9]{1,2}){0,9})?")
@@ -46,7 +46,7 @@ _OF_FORMS: Mapping[str, Takes] = {
 }
 _OF_LISTS: Mapping[str, Takes] = {
     **_OF_FORMS,
-    SEARCH_VAR: lambda value: len(value) <= MOST_SEARCHED,
+    SEARCH_VAR: lambda value: len(value) <= MAX_SEARCHED,
     PAGE_VAR: lambda value: _PAGE.fullmatch(value) is not None,
     ORDER_VAR: lambda value: _ORDER.fullmatch(value) is not None,
     ALL_VAR: _FLAGS.__contains__,

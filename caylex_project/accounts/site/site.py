@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
-from caylex_project.accounts.site.query_params import MOST_SEARCHED, ParameterRefused
+from caylex_project.accounts.site.query_params import MAX_SEARCHED, ParameterRefused
 from caylex_project.accounts.site.sign_in import SignInForm
 
 NUL_REFUSED = "The address holds a NUL character."
@@ -32,7 +32,7 @@ class DeclaredAutocomplete(AutocompleteJsonView):
         asking = site._registry.get(field.model)
         if asking is None or field.name not in asking.get_autocomplete_fields(request):
             raise PermissionDenied
-        if len(term) > MOST_SEARCHED:
+        if len(term) > MAX_SEARCHED:
             raise ParameterRefused.value_of("term")
         return term, owner, field, to_field
 

@@ -24,7 +24,7 @@ from caylex_project.accounts.models import Navigator
 from caylex_project.integrations.models import ServerInstance, ToolPermission
 from caylex_project.integrations.permissions import set_permissions
 
-MOST_CHANGES = 100  # that the trail names one by one
+MAX_CHANGES = 100  # that the trail names one by one
 _WORDS = {
     Permission.ALWAYS_EXECUTE: "Always execute",
     Permission.REQUIRE_APPROVAL: "Require approval",
@@ -129,7 +129,7 @@ def _permit(navigator: Navigator, answers: Mapping[str, Any]) -> ActionResult:
     }
     return ActionResult(
         sentence=f"Changed: {len(changed)}. Tasks that are taken up from now on go by it.",
-        details={"count": len(changed), "tools": dict(list(changed.items())[:MOST_CHANGES])},
+        details={"count": len(changed), "tools": dict(list(changed.items())[:MAX_CHANGES])},
     )
 
 

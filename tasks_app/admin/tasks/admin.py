@@ -33,7 +33,7 @@ from tasks_app.admin.tasks.search import HELP, search
 from tasks_app.models import AgentTask
 
 LINE = 120  # characters of a prompt in the list
-MOST_PAGES = 200
+MAX_PAGES = 200
 _NOT_IN_LIST = (
     *("prompt", "report", "limits", "metadata", "webhook", "required_skill", "opening_notes"),
     *("authentication_needed", "error", "project__instructions", "project__limits"),
@@ -46,12 +46,12 @@ class UncountedChangeList(CheckedList):
 
     def get_results(self, request: HttpRequest) -> None:
         """Read the page and one row more."""
-        page = min(self.page_num, MOST_PAGES)
+        page = min(self.page_num, MAX_PAGES)
         first = (page - 1) * self.list_per_page
         rows = list(self.queryset[first : first + self.list_per_page + 1])
         self.page_num = page
         self.result_list = rows[: self.list_per_page]
-        self.has_older = len(rows) > self.list_per_page and page < MOST_PAGES
+        self.has_older = len(rows) > self.list_per_page and page < MAX_PAGES
         self.result_count = first + len(rows)
         self.full_result_count = self.result_count
         self.show_full_result_count = False

@@ -19,7 +19,7 @@ from caylex_project.integrations.models import Server
 from tasks_app.models import ToolCall
 from tasks_app.states import Status, WorkerState
 
-MOST_CHOICES = 50
+MAX_CHOICES = 50
 OVERDUE = datetime.timedelta(minutes=5)
 WEEK = datetime.timedelta(days=7)
 _PERIODS = {
@@ -103,7 +103,7 @@ class ProjectFilter(Choice):
         visible = visible_projects(request.user)
         if visible is not None:
             projects = projects.filter(pk__in=visible)
-        return [(str(each.pk), str(each)) for each in projects[:MOST_CHOICES]]
+        return [(str(each.pk), str(each)) for each in projects[:MAX_CHOICES]]
 
 
 class ModelFilter(Choice):
@@ -129,7 +129,7 @@ class ServerFilter(Choice):
         visible = visible_projects(request.user)
         if visible is not None:
             servers = servers.filter(instances__project__in=visible)
-        names = servers.values_list("name", flat=True).distinct()[:MOST_CHOICES]
+        names = servers.values_list("name", flat=True).distinct()[:MAX_CHOICES]
         return [(name, name) for name in names]
 
     def chosen(self, tasks: QuerySet[Any], value: str) -> QuerySet[Any]:

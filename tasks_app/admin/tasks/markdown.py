@@ -11,7 +11,7 @@ from django.http.request import validate_host
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 
-MOST_CHARACTERS = 64_000  # what is beyond is in the source alone
+MAX_CHARACTERS = 64_000  # what is beyond is in the source alone
 _TAGS = {
     *("p", "h3", "ul", "ol", "li", "strong", "em", "code", "pre", "blockquote", "hr", "br", "a"),
     *("table", "thead", "tbody", "tr", "th", "td"),
@@ -28,7 +28,7 @@ def rendered(text: str) -> SafeString:
     A link to this service, or to wherever the page happens to be, keeps its text and loses its
     address. Its headings are all of one level, below that of the page's own.
     """
-    tokens = _parser.parse(text[:MOST_CHARACTERS])
+    tokens = _parser.parse(text[:MAX_CHARACTERS])
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = "h3"

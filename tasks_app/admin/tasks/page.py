@@ -24,9 +24,9 @@ from tasks_app.queries.status_line import StatusContext, describe_status, withou
 from tasks_app.queries.tasks import detail_of
 from tasks_app.states import Status, WorkerState
 
-MOST_AHEAD = 1000  # the count goes no further
-MOST_ENTRIES = 50
-MOST_RERUNS = 10
+MAX_AHEAD = 1000  # the count goes no further
+MAX_ENTRIES = 50
+MAX_RERUNS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ def now_context(request: HttpRequest, task: AgentTask, *, now: datetime.datetime
     reruns = task.reruns.order_by("-created_at").values_list("pk", flat=True)
     return {
         "task": task,
-        "reruns": list(reruns[:MOST_RERUNS]),
+        "reruns": list(reruns[:MAX_RERUNS]),
         "version": f"{task.sequence}-{task.status}",
         "ended": Status(task.status).terminal,
         "sentence": formatting.staff_status_text(detail if payloads else without_payload(detail)),
@@ -67,11 +67,11 @@ def journal_context(
         "payloads": payloads,
         "may_open": may_see_payloads(request) and not payloads,
         "report": _report(task) if payloads else "",
-        "deliveries": list(task.deliveries.order_by("-created_at", "-id")[:MOST_ENTRIES]),
+        "deliveries": list(task.deliveries.order_by("-created_at", "-id")[:MAX_ENTRIES]),
         "audit": list(
             AuditEntry.objects.filter(
                 object_type=task._meta.label_lower, object_id=str(task.pk)
-            ).order_by("-at", "-id")[:MOST_ENTRIES]
+            ).order_by("-at", "-id")[:MAX_ENTRIES]
         ),
     }
 
@@ -99,7 +99,7 @@ def status_context(task: AgentTask, *, now: datetime.datetime) -> StatusContext:
     return StatusContext(
         now=now,
         since=now,
-        ahead=before[:MOST_AHEAD].count(),
+        ahead=before[:MAX_AHEAD].count(),
         workers=living[:1].count(),
     )
 

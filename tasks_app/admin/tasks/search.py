@@ -13,7 +13,7 @@ from tasks_app.models import TaskMetadata
 
 HELP = "An id or its first characters, an e-mail address, or a metadata pair as key:value."
 _HEX = re.compile(r"[0-9a-f]{1,32}")
-MOST_USERS = 1000  # with one address, each in a project of its own
+MAX_USERS = 1000  # with one address, each in a project of its own
 
 
 def search(tasks: QuerySet[Any], text: str) -> QuerySet[Any]:
@@ -23,7 +23,7 @@ def search(tasks: QuerySet[Any], text: str) -> QuerySet[Any]:
         return tasks
     if "@" in text and ":" not in text:
         users = EndUser.objects.filter(email=text.lower())
-        return tasks.filter(end_user__in=list(users.values_list("pk", flat=True)[:MOST_USERS]))
+        return tasks.filter(end_user__in=list(users.values_list("pk", flat=True)[:MAX_USERS]))
     digits = text.lower().replace("-", "")
     if _HEX.fullmatch(digits):
         return tasks.filter(pk__range=id_range(digits))

@@ -18,7 +18,7 @@ from tasks_app.admin.tasks import formatting
 from tasks_app.models import AgentTask, Event, Step, ToolCall
 
 STEPS_A_PAGE = 50
-MOST_SHOWN = 32_000  # bytes of one payload; the whole is there to download
+MAX_SHOWN = 32_000  # bytes of one payload; the whole is there to download
 _ERRORS = [CallState.FAILED.value, CallState.UNKNOWN_OUTCOME.value]
 
 
@@ -224,9 +224,9 @@ def _payload(title: str, text: str, row: Step | ToolCall, part: str) -> Payload:
     name = "admin:tasks_app_agenttask_payload"
     return Payload(
         title=title,
-        text=raw[:MOST_SHOWN].decode(errors="ignore"),
+        text=raw[:MAX_SHOWN].decode(errors="ignore"),
         size=formatting.size(len(raw)),
-        cut=len(raw) > MOST_SHOWN,
+        cut=len(raw) > MAX_SHOWN,
         address=reverse(name, args=[part, row.pk]),
     )
 

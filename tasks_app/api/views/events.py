@@ -12,8 +12,8 @@ from tasks_app.api.views.base import VERSION_HEADER, APIBase, task_id_of, task_n
 from tasks_app.queries.events import read_events
 
 DEFAULT_LIMIT = 100
-MOST_EVENTS = 500  # in one page
-MOST_NUMBER = 2_147_483_647  # what the columns hold
+MAX_EVENTS = 500  # in one page
+MAX_NUMBER = 2_147_483_647  # what the columns hold
 
 
 class EventsView(APIBase):
@@ -23,8 +23,8 @@ class EventsView(APIBase):
     def get(self, request: Request, task_id: str) -> Response:
         """Show a page of events."""
         found = task_id_of(task_id)
-        after = whole_number(request, "starting_after", least=0, most=MOST_NUMBER)
-        limit = whole_number(request, "limit", least=1, most=MOST_EVENTS)
+        after = whole_number(request, "starting_after", least=0, most=MAX_NUMBER)
+        limit = whole_number(request, "limit", least=1, most=MAX_EVENTS)
         page = read_events(
             task_id=found,
             tenant_id=self.token.tenant_id,

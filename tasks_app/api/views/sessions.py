@@ -14,8 +14,8 @@ from tasks_app.queries.trace import read_trace
 from tasks_app.queries.transcript import TranscriptCursor, read_transcript
 
 DEFAULT_LIMIT = 50
-MOST_ON_A_PAGE = 100
-MOST_OFFSET = 1_000_000
+MAX_PAGE_SIZE = 100
+MAX_OFFSET = 1_000_000
 
 
 class TranscriptView(APIBase):
@@ -25,7 +25,7 @@ class TranscriptView(APIBase):
     def get(self, request: Request, task_id: str) -> Response:
         """Show a page of messages."""
         found = task_id_of(task_id)
-        limit = whole_number(request, "limit", least=1, most=MOST_ON_A_PAGE)
+        limit = whole_number(request, "limit", least=1, most=MAX_PAGE_SIZE)
         page = read_transcript(
             task_id=found,
             tenant_id=self.token.tenant_id,
@@ -43,8 +43,8 @@ class TraceView(APIBase):
     @describe_trace
     def get(self, request: Request, session_id: str) -> Response:
         """Show a page of tool calls, a group for each step."""
-        offset = whole_number(request, "offset", least=0, most=MOST_OFFSET) or 0
-        limit = whole_number(request, "limit", least=1, most=MOST_ON_A_PAGE) or DEFAULT_LIMIT
+        offset = whole_number(request, "offset", least=0, most=MAX_OFFSET) or 0
+        limit = whole_number(request, "limit", least=1, most=MAX_PAGE_SIZE) or DEFAULT_LIMIT
         found = uuid_of(session_id)
         page = None
         if found is not None:

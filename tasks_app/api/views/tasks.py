@@ -31,7 +31,7 @@ from tasks_app.operations.submit import create_task
 from tasks_app.operations.webhooks import check_webhook
 from tasks_app.queries.task_list import list_tasks
 
-MOST_WAIT = 60  # seconds
+MAX_WAIT = 60  # seconds
 PATH = "/agent-task"
 
 
@@ -73,7 +73,7 @@ class TaskView(APIBase):
     @describe_poll
     def get(self, request: Request, task_id: str) -> Response:
         """Show the task; 304 where the caller has seen it as it is."""
-        whole_number(request, "wait", least=0, most=MOST_WAIT)  # the layer before us waits
+        whole_number(request, "wait", least=0, most=MAX_WAIT)  # the layer before us waits
         task = self.find(task_id_of(task_id))
         return _conditional_response(request, TaskResponse.of(task), version=task.version)
 

@@ -20,7 +20,7 @@ BACKOFF_SECONDS = (
     300.0,
 )  # seconds before the attempts after the first; the last repeats
 JITTER = 0.2  # share by which a wait is longer or shorter, so that the waiting do not march
-LONGEST_WAIT = 900.0  # seconds; what a Retry-After may ask for at most
+MAX_WAIT = 900.0  # seconds; what a Retry-After may ask for at most
 
 
 def ended(outcome: Outcome, transcript: Transcript) -> Release:
@@ -73,7 +73,7 @@ def after_model_error(fault: ModelError, *, attempt: int, max_attempts: int) -> 
     return Release(
         status=Status.PENDING,
         event="waiting",
-        wait=min(max(planned, fault.retry_after or 0.0), LONGEST_WAIT),
+        wait=min(max(planned, fault.retry_after or 0.0), MAX_WAIT),
         reason=str(fault)[:500],
     )
 

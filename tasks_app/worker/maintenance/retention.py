@@ -16,7 +16,7 @@ from tasks_app.worker.maintenance.sweep import try_advisory_lock
 EVERY = 60.0  # seconds between looks, when there is nothing more to delete
 PAUSE = 1.0  # seconds between portions, when there is
 BATCH_SIZE = 200  # tasks of one transaction
-MOST_KEYS = 5_000  # idempotency keys of one transaction
+MAX_KEYS = 5_000  # idempotency keys of one transaction
 KEYS_LIVE = datetime.timedelta(hours=48)
 WORKERS_STAY = datetime.timedelta(days=7)
 BULK_STAYS = datetime.timedelta(days=7)
@@ -46,7 +46,7 @@ def delete_expired(*, days: int, now: datetime.datetime | None = None) -> bool:
         _delete_workers(moment - WORKERS_STAY)
         BulkOperation.objects.filter(completed_at__lt=moment - BULK_STAYS).delete()
         drop_old_uploads(now=moment)
-        return tasks == BATCH_SIZE or keys == MOST_KEYS
+        return tasks == BATCH_SIZE or keys == MAX_KEYS
 
 
 def _delete_tasks(before: datetime.datetime) -> int:
@@ -62,7 +62,7 @@ def _delete_tasks(before: datetime.datetime) -> int:
 
 def _delete_idempotency_keys(before: datetime.datetime) -> int:
     old = IdempotencyKey.objects.filter(created_at__lt=before).order_by("created_at")
-    ids = list(old.values_list("pk", flat=True)[:MOST_KEYS])
+    ids = list(old.values_list("pk", flat=True)[:MAX_KEYS])
     IdempotencyKey.objects.filter(pk__in=ids).delete()
     return len(ids)
 

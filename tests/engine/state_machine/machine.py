@@ -40,8 +40,8 @@ from tests.support.factories import NavigatorFactory, WorkerFactory
 BEGIN = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 LEASE = datetime.timedelta(seconds=30)
 SLICE = 3
-MOST_TASKS = 5
-MOST_WORKERS = 3
+MAX_TASKS = 5
+MAX_WORKERS = 3
 HANDS = 3  # that one group of writes is made of at most
 
 # What happens, and how often beside the others.
@@ -128,13 +128,13 @@ class EngineMachine(RuleBasedStateMachine):
             self.frozen.remove(self.dice.choice(sorted(self.frozen)))
 
     def start_worker(self) -> None:
-        if self.count(*LIVING) < MOST_WORKERS:
+        if self.count(*LIVING) < MAX_WORKERS:
             WorkerFactory.create(started_at=self.now, lease_until=self.now + LEASE)
 
     # What callers do.
 
     def submit(self) -> None:
-        if len(self.rows.tasks) >= MOST_TASKS:
+        if len(self.rows.tasks) >= MAX_TASKS:
             return
         made = submit.submit(
             navigator=self.dice.choice(self.navigators),

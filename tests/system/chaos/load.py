@@ -18,7 +18,7 @@ from tasks_app.states import TERMINAL
 from tests.system.chaos.rows import insist
 from tests.system.chaos.scenario import Script
 
-MOST_OPEN = 120  # tasks that have not ended; above that the load waits
+MAX_OPEN = 120  # tasks that have not ended; above that the load waits
 BURST = 40  # tasks after which there is a lull, so that workers fall idle
 LULL = 6.0  # seconds
 
@@ -55,7 +55,7 @@ class Load(threading.Thread):
         lulls = len(self._scripts) // BURST * LULL
         pause = max(0.0, self._seconds - lulls) / len(self._scripts)
         for number, script in enumerate(self._scripts):
-            while insist(_open_tasks) >= MOST_OPEN and not self._enough.is_set():
+            while insist(_open_tasks) >= MAX_OPEN and not self._enough.is_set():
                 time.sleep(0.2)
             if self._enough.is_set():
                 return

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 MODEL = "chaos/script"
-MOST_TURNS = 12
+MAX_TURNS = 12
 BIG = 40_000  # characters of a big result
 
 # Tools of the ledger, and whether a call of them may be sent twice.
@@ -120,7 +120,7 @@ def script_of(*, seed: int, number: int) -> Script:
     """Return the script of a task."""
     dice = random.Random(f"{seed}/{number}")
     name = name_of(number)
-    turns = [_turn(dice, name, turn) for turn in range(1, dice.randint(1, MOST_TURNS) + 1)]
+    turns = [_turn(dice, name, turn) for turn in range(1, dice.randint(1, MAX_TURNS) + 1)]
     ending = dice.choices(list(Ending), weights=[70, 15, 10, 5])[0]
     last = turns[-1]
     troubles = (Trouble.UNPAID,) if ending is Ending.REFUSED else last.troubles

@@ -34,7 +34,7 @@ from tasks_app.worker.maintenance.sweep import sweep
 from tests.support.engine_rows import a_driver, a_worker, claim_all, take
 from tests.system.failpoints.switch import Failpoints, Killed
 
-MOST_LIVES = 6
+MAX_LIVES = 6
 DIRECTED_TURN = 3  # in which something happens beside the script
 PROMPT = "Do it."
 
@@ -75,7 +75,7 @@ class Play:
     async def perform(self) -> AgentTask:
         """Submit the task and let workers live until it has ended; return it."""
         task = await self._submit()
-        for _ in range(MOST_LIVES):
+        for _ in range(MAX_LIVES):
             try:
                 await self._live()
             except Killed:

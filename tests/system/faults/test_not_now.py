@@ -32,7 +32,7 @@ LOCKED = 25.0  # seconds: two and a half leases
 # A request has to be answered within five seconds; this machine may be slow.
 PATIENCE = 12.0
 # What docs/operations.md allows for: a web process and three worker processes.
-MOST_SESSIONS = 9 + 8 * 3
+MAX_SESSIONS = 9 + 8 * 3
 TABLE = "tasks_app_agenttask"
 
 
@@ -144,7 +144,7 @@ def test_a_lock_longer_than_the_lease_costs_no_process_and_no_connection(
                 callers.submit(backend.get, f"{SUBMIT}/{ids[0]}")
                 most = max(most, sessions(holder))
                 time.sleep(0.5)
-            assert most <= MOST_SESSIONS
+            assert most <= MAX_SESSIONS
             assert cluster.children() == before, cluster.log
         assert_nothing_lost(stage, cluster, before, ids)
 

@@ -17,7 +17,7 @@ from tests.system.faults.harness import Stage, settled, task_of, writing
 pytestmark = pytest.mark.timeout(180)
 
 TASKS = 10
-MOST_DELAY = 3.0  # seconds that a deploy may cost a task beyond the turn that it was in
+MAX_DELAY = 3.0  # seconds that a deploy may cost a task beyond the turn that it was in
 
 
 def holding(_: Recorded) -> Reply:
@@ -165,7 +165,7 @@ def test_a_rolling_deploy_repeats_no_turn_doubles_no_effect_and_delays_none_for_
                 settled(fourth)
                 stage.wait(ids, third, fourth)
                 assert third.stop() == fourth.stop() == 0, third.log + fourth.log
-    assert 0 < max(delays()) < MOST_DELAY
+    assert 0 < max(delays()) < MAX_DELAY
     assert not Event.objects.filter(kind="taken_over").exists()
     assert AgentTask.objects.filter(pk=newer, status="PENDING", epoch=0).exists()
     stage.check_turns_asked_once()

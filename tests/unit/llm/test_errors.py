@@ -9,7 +9,7 @@ import pytest
 
 from agent_runtime.errors import ModelError, ModelRefused, ModelUnavailable
 from agent_runtime.llm.errors import (
-    LONGEST_DETAIL,
+    MAX_DETAIL,
     ProviderTextScrubber,
     classify_status,
     detail_of_error,
@@ -130,4 +130,4 @@ def test_an_excerpt_holds_no_key_in_any_form() -> None:
 def test_an_excerpt_is_one_short_clean_line() -> None:
     text = ProviderTextScrubber.of(secrets=[""]).excerpt("a\n\n b\x00\x1b " + "x" * 1_000)
     assert text.startswith("a b xxx")
-    assert len(text) == LONGEST_DETAIL
+    assert len(text) == MAX_DETAIL
