@@ -17,7 +17,7 @@ PRODUCTION := DEBUG=0 DATABASE_URL=sqlite:// ALLOWED_HOSTS=tasks.example.com \
   SECRET_KEY=only-for-checks-$$(head -c 40 /dev/urandom | base64 -w 0) \
   CAYLEX_CREDENTIAL_KEYS=$$(head -c 32 /dev/urandom | base64 -w 0)
 
-.PHONY: help install install-dev install-peers demo run test test-postgresql test-sqlite \
+.PHONY: help install install-dev install-peers demo run test test-unit test-postgresql test-sqlite \
   test-postgresql-processes test-sqlite-processes check \
   lint types layers settings chaos chaos-minute bench browser pictures lock clean
 
@@ -25,6 +25,7 @@ help:
 	@echo "make demo [ONCE=1]   the whole service with a task, on this machine"
 	@echo "make run [PORT=8000] web and workers, for development, until either of them ends"
 	@echo "make test            the whole suite, on PostgreSQL and on SQLite"
+	@echo "make test-unit       the tests that need no database and no process of the service"
 	@echo "make check           the suite and every static gate"
 	@echo "make chaos           ten minutes of faults under load [DATABASE= SECONDS= SEED= WITHOUT=]"
 	@echo "make browser         the admin in chromium, where /usr/bin/chromium is"
@@ -75,8 +76,12 @@ test: install-dev
 PYTEST := $(if $(wildcard $(PEERS)/.installed),CAYLEX_PEERS=$(CURDIR)/$(PEERS)) $(PY) -m pytest -rs
 PROCESSES := tests/system
 # What needs no database has run on PostgreSQL, and the stories in a browser have their own target.
-NO_DATABASE := tests/demo tests/unit tests/test_docs.py tests/test_house_style.py
+UNIT := tests/unit tests/test_docs.py tests/test_house_style.py
+NO_DATABASE := tests/demo $(UNIT)
 but = $(addprefix --ignore=,$(1) tests/browser)
+
+test-unit: install-dev
+	CAYLEX_TEST_DATABASE=sqlite $(PYTEST) $(UNIT)
 
 test-postgresql: install-dev
 	CAYLEX_TEST_DATABASE=postgresql $(PYTEST) $(call but,$(PROCESSES))

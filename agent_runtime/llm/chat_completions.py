@@ -75,7 +75,7 @@ class ChatCompletionsModel:
         self._known: dict[str, Adaptation] = {}  # by model: what holds for all its requests
 
     def __repr__(self) -> str:
-        return f"OpenRouter({self._url.host!r})"
+        return f"ChatCompletionsModel({self._url.host!r})"
 
     async def complete(self, request: ModelRequest) -> ModelAnswer:
         """Return one whole answer, within `request.timeout` seconds for all tries.

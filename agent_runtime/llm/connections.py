@@ -20,7 +20,7 @@ from httpx_aiohttp import AiohttpTransport
 from agent_runtime.net.tls import tls_context
 
 STALE_CONNECTIONS = 3  # kept ones that turn out to be closed, in a row
-HUNG_UP = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+DISCONNECT_ERRORS = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 _on_kept_connection: ContextVar[bool] = ContextVar("on_kept_connection", default=False)
 
 
@@ -42,7 +42,9 @@ class Connections:
             try:
                 return await self._transport().handle_async_request(request)
             except httpx.HTTPError as error:
-                if not (_on_kept_connection.get() and isinstance(error.__cause__, HUNG_UP)):
+                if not (
+                    _on_kept_connection.get() and isinstance(error.__cause__, DISCONNECT_ERRORS)
+                ):
                     raise
         return await self._transport().handle_async_request(request)
 

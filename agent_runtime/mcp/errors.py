@@ -130,7 +130,7 @@ class NoResponse(Exception):
         self.detail = detail
 
 
-class Refused(Exception):
+class ResponseRejected(Exception):
     """The answer is not one that we take."""
 
     def __init__(self, fault: ToolServerFailure, detail: str = "") -> None:

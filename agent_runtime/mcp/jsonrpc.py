@@ -16,7 +16,7 @@ from typing import Any
 
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from agent_runtime.mcp.errors import Refused, ServerError, ToolServerFailure
+from agent_runtime.mcp.errors import ResponseRejected, ServerError, ToolServerFailure
 from agent_runtime.mcp.json_budget import CHEAP, TooHeavy, load
 from agent_runtime.text import clean, clean_text
 
@@ -79,13 +79,13 @@ class Answer:
 
 
 def read(message: bytes) -> Any:
-    """Return a message's JSON. Raises Refused when it is none, or too heavy."""
+    """Return a message's JSON. Raises ResponseRejected when it is none, or too heavy."""
     try:
         return load(message)
     except TooHeavy:
-        raise Refused(ToolServerFailure.TOO_LARGE) from None
+        raise ResponseRejected(ToolServerFailure.TOO_LARGE) from None
     except ValueError:
-        raise Refused(ToolServerFailure.MALFORMED) from None
+        raise ResponseRejected(ToolServerFailure.MALFORMED) from None
 
 
 def answer_in(found: Any, asked: Envelope) -> Answer | None:
@@ -151,7 +151,10 @@ def words_of(body: bytes) -> str:
 
 
 def for_sdk(asked: Envelope, answer: Answer) -> bytes:
-    """Return an answer as the SDK takes it. Raises Refused for a version that nobody speaks."""
+    """Return an answer as the SDK takes it.
+
+    Raises ResponseRejected for a version that nobody speaks.
+    """
     body: dict[str, Any] = {"jsonrpc": "2.0", "id": asked.request_id}
     if answer.error is not None:
         code = SERVER_ERROR_CODE if answer.error.code is None else answer.error.code
@@ -205,5 +208,5 @@ def _agreed(version: Any) -> str:
     if version == FIRST_DRAFT:
         return HANDSHAKE_PROTOCOL_VERSIONS[0]
     if version not in HANDSHAKE_PROTOCOL_VERSIONS:
-        raise Refused(ToolServerFailure.VERSION, version)
+        raise ResponseRejected(ToolServerFailure.VERSION, version)
     return version

@@ -9,7 +9,7 @@ from enum import Enum
 import httpcore2
 import httpx2
 
-from agent_runtime.mcp.errors import Exchange, Refused, ToolServerFailure
+from agent_runtime.mcp.errors import Exchange, ResponseRejected, ToolServerFailure
 from agent_runtime.mcp.jsonrpc import Answer, Envelope, answer_in, read, words_of
 from agent_runtime.mcp.refusals import (
     MAX_REFUSAL_BYTES,
@@ -46,10 +46,10 @@ class Form(Enum):
 
 
 def check_head(request: httpx2.Request, status: int, headers: httpx2.Headers) -> None:
-    """Refuse what the status line and the headers already tell. Raises Refused."""
+    """Refuse what the status line and the headers already tell. Raises ResponseRejected."""
     encodings = headers.get("content-encoding", "").lower().split(",")
     if any(each.strip() in ENCODINGS for each in encodings):
-        raise Refused(ToolServerFailure.ENCODED)
+        raise ResponseRejected(ToolServerFailure.ENCODED)
     if 300 <= status < 400:
         _check_redirect(request, status, headers)
 
@@ -59,10 +59,10 @@ def _check_redirect(request: httpx2.Request, status: int, headers: httpx2.Header
     try:
         target = request.url.join(headers["location"])
     except (KeyError, httpx2.InvalidURL):
-        raise Refused(ToolServerFailure.REDIRECT) from None
+        raise ResponseRejected(ToolServerFailure.REDIRECT) from None
     stays = origin(target) == origin(request.url) and not target.userinfo
     if status not in (307, 308) or not stays:
-        raise Refused(ToolServerFailure.REDIRECT, address(target))
+        raise ResponseRejected(ToolServerFailure.REDIRECT, address(target))
 
 
 def origin(url: httpx2.URL) -> tuple[str, str, int | None]:
@@ -73,7 +73,7 @@ def origin(url: httpx2.URL) -> tuple[str, str, int | None]:
 class Body:
     """A body that is looked into before it is read whole, or as a stream.
 
-    Raises Refused at the first byte too many.
+    Raises ResponseRejected at the first byte too many.
     """
 
     def __init__(self, response: httpcore2.Response) -> None:
@@ -99,7 +99,7 @@ class Body:
         """Return the whole body."""
         while await self._more():
             if len(self._seen) > MAX_ANSWER_BYTES:
-                raise Refused(ToolServerFailure.TOO_LARGE)
+                raise ResponseRejected(ToolServerFailure.TOO_LARGE)
         return bytes(self._seen)
 
     async def stream(self) -> AsyncGenerator[bytes]:
@@ -128,11 +128,14 @@ class Body:
 def read_answer(
     body: bytes, form: Form, asked: Envelope, exchange: Exchange, headers: httpx2.Headers
 ) -> Answer:
-    """Return the answer of a whole body, whatever its status. Raises Refused where it is none."""
+    """Return the answer of a whole body, whatever its status.
+
+    Raises ResponseRejected where it is none.
+    """
     answer = _answer(body, form, asked)
     if exchange.status < 400:
         if answer is None:
-            raise Refused(ToolServerFailure.MALFORMED)
+            raise ResponseRejected(ToolServerFailure.MALFORMED)
         if answer.error is not None:
             check_session(answer.error.message, answer, asked, exchange)
         return answer
@@ -140,22 +143,22 @@ def read_answer(
     if len(body) <= MAX_REFUSAL_BYTES and (answer is None or answer.error is not None):
         check_session(words, answer, asked, exchange)
     if exchange.status == 404 and exchange.in_session:
-        raise Refused(ToolServerFailure.SESSION_GONE)
+        raise ResponseRejected(ToolServerFailure.SESSION_GONE)
     if exchange.status in FAULTS:
         why = challenge(headers.get_list("www-authenticate"))
-        raise Refused(FAULTS[exchange.status], why or words)
+        raise ResponseRejected(FAULTS[exchange.status], why or words)
     if answer is not None:
         return answer
     if exchange.status >= 500:
-        raise Refused(ToolServerFailure.SERVER_ERROR)
-    raise Refused(ToolServerFailure.REJECTED, words)
+        raise ResponseRejected(ToolServerFailure.SERVER_ERROR)
+    raise ResponseRejected(ToolServerFailure.REJECTED, words)
 
 
 def _answer(body: bytes, form: Form, asked: Envelope) -> Answer | None:
     if form is Form.JSON:
         try:
             return answer_in(read(body), asked)
-        except Refused as refusal:
+        except ResponseRejected as refusal:
             if refusal.fault is ToolServerFailure.TOO_LARGE:
                 raise
             return None
@@ -166,7 +169,7 @@ def _answer(body: bytes, form: Form, asked: Envelope) -> Answer | None:
 
 
 def check_session(words: str, answer: Answer | None, asked: Envelope, exchange: Exchange) -> None:
-    """Raise Refused for a refusal that says something of the session.
+    """Raise ResponseRejected for a refusal that says something of the session.
 
     A server that gives out no ids may want to be greeted all the same.
     """
@@ -179,6 +182,6 @@ def check_session(words: str, answer: Answer | None, asked: Envelope, exchange: 
         own_id=answer is not None and answer.own_id,
     )
     if found is SessionWord.UNGREETED or (found is SessionWord.LOST and exchange.in_session):
-        raise Refused(ToolServerFailure.SESSION_GONE)
+        raise ResponseRejected(ToolServerFailure.SESSION_GONE)
     if found is SessionWord.MENTIONED and exchange.in_session and exchange.status != 404:
-        raise Refused(ToolServerFailure.SESSION_UNCLEAR, words)
+        raise ResponseRejected(ToolServerFailure.SESSION_UNCLEAR, words)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from agent_runtime.mcp.errors import Refused, ToolServerFailure
+from agent_runtime.mcp.errors import ResponseRejected, ToolServerFailure
 from agent_runtime.mcp.jsonrpc import read
 
 EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r")
@@ -29,10 +29,13 @@ class Event:
     retry: bytes = b""
 
     def json(self) -> Any:
-        """Return the JSON of its data, None for other data. Raises Refused when too heavy."""
+        """Return the JSON of its data, None for other data.
+
+        Raises ResponseRejected when it is too heavy.
+        """
         try:
             return read(self.data)
-        except Refused as refusal:
+        except ResponseRejected as refusal:
             if refusal.fault is ToolServerFailure.TOO_LARGE:
                 raise
             return None

@@ -10,7 +10,7 @@ from typing import NoReturn
 import httpcore2
 import httpx2
 
-from agent_runtime.mcp.errors import Exchange, Refused, ToolServerFailure
+from agent_runtime.mcp.errors import Exchange, ResponseRejected, ToolServerFailure
 from agent_runtime.mcp.jsonrpc import Envelope, answer_in, asked_by_server, for_sdk
 from agent_runtime.mcp.response_checks import BYTE_ORDER_MARK, MAX_ANSWER_BYTES, Body, check_session
 from agent_runtime.mcp.sse import EVENT_END, Event, parse_event
@@ -78,7 +78,7 @@ class EventStream(httpx2.AsyncByteStream):
         async with turn(size=len(block)):
             try:
                 return self._of_use(event)
-            except Refused as refusal:
+            except ResponseRejected as refusal:
                 self._refuse(refusal.fault, refusal.detail)
 
     def _of_use(self, event: Event) -> bytes:

@@ -21,7 +21,7 @@ from mcp.shared.inbound import MCP_METHOD_HEADER, mcp_param_headers
 
 from agent_runtime.errors import AddressRefused, CredentialNeeded
 from agent_runtime.mcp.access import ServerAccess
-from agent_runtime.mcp.errors import Exchange, Refused, ToolServerFailure
+from agent_runtime.mcp.errors import Exchange, ResponseRejected, ToolServerFailure
 from agent_runtime.mcp.handshake import ask_older, begins_with_endpoint, until_answered
 from agent_runtime.mcp.jsonrpc import Envelope, for_sdk
 from agent_runtime.mcp.response_checks import Body, Form, check_head, origin, read_answer
@@ -45,7 +45,7 @@ JSON = ("content-type", "application/json")
 EVENTS = ("content-type", "text/event-stream")
 
 NETWORK = (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError)
-FAULTS = (*NETWORK, Refused, AddressRefused, TimeoutError)
+FAULTS = (*NETWORK, ResponseRejected, AddressRefused, TimeoutError)
 
 HeaderMaps = Mapping[str, Mapping[tuple[str, ...], str]]
 
@@ -183,7 +183,7 @@ class CappedTransport(httpx2.AsyncBaseTransport):
         self, request: httpx2.Request, asked: Envelope, exchange: Exchange
     ) -> httpcore2.Request:
         if origin(request.url) != origin(self._template):
-            raise Refused(ToolServerFailure.REDIRECT)
+            raise ResponseRejected(ToolServerFailure.REDIRECT)
         address = self._address
         ours = request.url == self._template
         headers = httpx2.Headers(request.headers)
@@ -221,7 +221,7 @@ class CappedTransport(httpx2.AsyncBaseTransport):
         response: httpcore2.Response,
         deadline: float,
     ) -> httpx2.Response | None:
-        """Return the answer as the SDK takes it. Raises Refused where it is none."""
+        """Return the answer as the SDK takes it. Raises ResponseRejected where it is none."""
         exchange.status = response.status
         headers = httpx2.Headers(response.headers)
         kept = [(name, headers[name]) for name in KEPT_HEADERS if name in headers]
@@ -268,7 +268,7 @@ class CappedTransport(httpx2.AsyncBaseTransport):
 def _fault_of(error: Exception, *, sent: bool) -> tuple[ToolServerFailure, str]:
     """Return what an exception means for the request, and what the server said of it."""
     match error:
-        case Refused():
+        case ResponseRejected():
             return error.fault, error.detail
         case AddressRefused():
             return ToolServerFailure.ADDRESS, ""

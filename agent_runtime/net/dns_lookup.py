@@ -12,9 +12,9 @@ import threading
 from concurrent.futures import Future
 
 SECONDS = 2.0  # that a caller waits
-MOST = 4  # look-ups at once in one process; more are not begun
+MAX_CONCURRENT = 4  # look-ups at once in one process; more are not begun
 
-_places = threading.BoundedSemaphore(MOST)
+_places = threading.BoundedSemaphore(MAX_CONCURRENT)
 
 
 class NotLookedUp(Exception):

@@ -44,7 +44,7 @@ SPECIAL: tuple[Network, ...] = tuple(map(ipaddress.ip_network, (
 
 # Where clouds hand out credentials. Refused even when a permitted network holds them; some
 # of them (168.63.129.16) are global by number.
-METADATA = frozenset(
+METADATA_ADDRESSES = frozenset(
     ipaddress.ip_address(each)
     for each in (
         "169.254.169.254",
@@ -63,7 +63,7 @@ METADATA = frozenset(
     )
 )
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_METADATA_IPV4 = frozenset(each.packed for each in METADATA if each.version == 4)
+_METADATA_IPV4 = frozenset(each.packed for each in METADATA_ADDRESSES if each.version == 4)
 
 
 def is_public(address: Address) -> bool:
@@ -78,7 +78,7 @@ def is_metadata(address: Address) -> bool:
     Teredo (its bits inverted), ISATAP, and NAT64 with any prefix (RFC 6052: at five places, four of
     them around the byte in the middle). So every place is looked at, whatever the prefix.
     """
-    if address in METADATA:
+    if address in METADATA_ADDRESSES:
         return True
     if isinstance(address, IPv4Address):
         return False

@@ -16,10 +16,10 @@ from typing import NamedTuple
 from agent_runtime.errors import AddressRefused
 from agent_runtime.net.web_address import WebAddress
 
-MOST = 100  # messages under way at once in one process; each is a socket
+MAX_CONCURRENT = 100  # messages under way at once in one process; each is a socket
 MAX_A_TENANT = 20
 MAX_AN_ORIGIN = 4  # of one tenant: a slow server does not hold up the tenant's other ones
-KEPT_FREE = 20  # of MOST, for tenants with nothing under way: one message each
+KEPT_FREE = 20  # of MAX_CONCURRENT, for tenants with nothing under way: one message each
 
 
 class Lane(NamedTuple):
@@ -57,11 +57,11 @@ def choose(waiting: Iterable[Waiting], *, under_way: Collection[Lane]) -> list[W
     chosen: list[Waiting] = []
     for each in _in_turn(waiting, of_tenant):
         tenant_id = each.lane.tenant_id
-        if taken >= MOST:
+        if taken >= MAX_CONCURRENT:
             break
         if of_tenant[tenant_id] >= MAX_A_TENANT or of_lane[each.lane] >= MAX_AN_ORIGIN:
             continue
-        if of_tenant[tenant_id] and taken >= MOST - KEPT_FREE:
+        if of_tenant[tenant_id] and taken >= MAX_CONCURRENT - KEPT_FREE:
             continue
         of_tenant[tenant_id] += 1
         of_lane[each.lane] += 1
@@ -88,7 +88,7 @@ def in_the_way(waiting: Iterable[Waiting], *, under_way: Collection[Lane]) -> li
 def full_tenants(under_way: Collection[Lane]) -> list[uuid.UUID]:
     """Return the tenants that get no further place now."""
     counted = Counter(lane.tenant_id for lane in under_way)
-    few = MAX_A_TENANT if len(under_way) < MOST - KEPT_FREE else 1
+    few = MAX_A_TENANT if len(under_way) < MAX_CONCURRENT - KEPT_FREE else 1
     return [tenant_id for tenant_id, count in counted.items() if count >= few]
 
 

@@ -19,7 +19,7 @@ from tasks_app.webhooks.deliveries import (
     claim_messages,
     record_outcome,
 )
-from tasks_app.webhooks.fair import MOST, Lane
+from tasks_app.webhooks.fair import MAX_CONCURRENT, Lane
 
 LOOK_EVERY = 1.0  # seconds between looks at the rows
 LOOK_AGAIN = 0.05  # seconds, while there was something
@@ -64,7 +64,7 @@ class Sender:
     async def claim_and_send(self) -> int:
         """Claim what there is room for and begin to send it; return how many."""
         self._again = False
-        if len(self._under_way) >= MOST:
+        if len(self._under_way) >= MAX_CONCURRENT:
             return 0
         lanes = list(self._under_way.values())
         claimed = await self._run_unit(claim_messages, under_way=lanes, now=self._clock())

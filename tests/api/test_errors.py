@@ -167,7 +167,7 @@ def test_an_unforeseen_exception_says_nothing_to_the_caller_and_shows_no_local_v
         canary = "-".join(["local", "canary"])  # what a careless traceback would show
         raise RuntimeError("insides" if canary else "")
 
-    monkeypatch.setattr("tasks_app.api.views.tasks.submit_checked", broken)
+    monkeypatch.setattr("tasks_app.api.views.tasks.create_task", broken)
 
     answer = backend.submit(prompt="prompt-canary")
 

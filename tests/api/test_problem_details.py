@@ -95,7 +95,7 @@ def test_a_bad_host_and_an_unforeseen_exception_come_so(
     def broken(**_: Any) -> Any:
         raise RuntimeError("insides")
 
-    monkeypatch.setattr("tasks_app.api.views.tasks.submit_checked", broken)
+    monkeypatch.setattr("tasks_app.api.views.tasks.create_task", broken)
     answer = backend.post(json.dumps(backend.account.body()), headers=ASKED)
     title = "Internal Server Error"
     assert_details(answer, status=500, code="internal_error", title=title, path=SUBMIT)

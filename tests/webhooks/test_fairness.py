@@ -22,7 +22,7 @@ from tasks_app.webhooks.fair import (
     KEPT_FREE,
     MAX_A_TENANT,
     MAX_AN_ORIGIN,
-    MOST,
+    MAX_CONCURRENT,
     Lane,
     Waiting,
     choose,
@@ -131,7 +131,7 @@ def test_a_tenant_gets_its_share_and_no_more_however_much_waits() -> None:
 
 
 def test_the_last_places_are_for_tenants_with_nothing_under_way() -> None:
-    busy = [uuid.uuid4() for _ in range((MOST - KEPT_FREE) // MAX_A_TENANT)]
+    busy = [uuid.uuid4() for _ in range((MAX_CONCURRENT - KEPT_FREE) // MAX_A_TENANT)]
     under_way = [lane for tenant in busy for lane in lanes(tenant, MAX_A_TENANT)]
     newcomers = [uuid.uuid4() for _ in range(KEPT_FREE + 5)]
     rows = [each for tenant in newcomers for each in waiting(lanes(tenant, 9))]
@@ -139,7 +139,7 @@ def test_the_last_places_are_for_tenants_with_nothing_under_way() -> None:
     chosen = choose([*waiting(lanes(busy[0], 9)), *rows], under_way=under_way[:-1])
 
     served = Counter(each.lane.tenant_id for each in rows if each in chosen)
-    assert len(chosen) == MOST - len(under_way) + 1
+    assert len(chosen) == MAX_CONCURRENT - len(under_way) + 1
     assert set(served.values()) == {1}
     assert set(served) <= set(newcomers)
 

@@ -244,7 +244,7 @@ def test_an_address_that_cannot_be_used_is_refused_at_once(base_url: str) -> Non
 
 def test_the_key_is_in_no_repr_and_a_broken_one_is_refused() -> None:
     model = ChatCompletionsModel(base_url="http://host/v1", api_key=KEY, stall_seconds=5)
-    assert repr(model) == "OpenRouter('host')"
+    assert repr(model) == "ChatCompletionsModel('host')"
     with pytest.raises(ValueError, match="OPENROUTER_API_KEY") as caught:
         ChatCompletionsModel(base_url="http://host/v1", api_key="sk-\nsecret", stall_seconds=5)
     assert "secret" not in str(caught.value)

@@ -248,12 +248,12 @@ def test_look_ups_that_never_end_hold_a_caller_for_a_moment_and_later_ones_not_a
             "The name slow-11.example could not be looked up in time; it is at each use."
         )
         assert len(set(warnings)) == 12
-        assert len(under_way) <= lookup.MOST
+        assert len(under_way) <= lookup.MAX_CONCURRENT
         assert GUARD.check_url("https://8.8.8.8/") is None
     finally:
         ended.set()
     for _ in range(1_000):
-        if lookup._places._value == lookup.MOST:
+        if lookup._places._value == lookup.MAX_CONCURRENT:
             break
         time.sleep(0.01)
     monkeypatch.setattr(socket, "getaddrinfo", answers("8.8.8.8"))
