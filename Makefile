@@ -6,8 +6,11 @@ UV_VERSION := 0.13.9
 SYNC := $(UV) pip sync --quiet --python $(PY)
 COMPILE := $(UV) pip compile --quiet --no-emit-index-url --generate-hashes --python-version 3.11 pyproject.toml
 PEERS := var/peers
-NODE_PEERS := @modelcontextprotocol/server-everything@2026.8.31 typescript@5.9.3 @types/node@20.19.43 \
-  openapi-typescript@7.13.0 openapi-fetch@0.17.0
+NODE_PEERS := @modelcontextprotocol/server-everything@2026.8.31 \
+  @modelcontextprotocol/server-filesystem@2026.8.31 @modelcontextprotocol/server-memory@2026.8.31 \
+  supergateway@4.0.0 typescript@5.9.3 @types/node@20.19.43 openapi-typescript@7.13.0 openapi-fetch@0.17.0
+# Folders with a Python environment each, since no two of them take the same version of mcp.
+PYTHON_PEERS := mcp mcp-1.9 fastmcp
 
 # What was compiled once is not compiled anew by each of hundreds of processes.
 unexport PYTHONDONTWRITEBYTECODE
@@ -53,12 +56,22 @@ install-dev: .venv/.dev
 
 install-peers: $(PEERS)/.installed
 
-$(PEERS)/.installed: requirements/peers.txt | .venv/bin/uv
-	@mkdir -p $(PEERS)
+$(PEERS)/.installed: $(PEERS)/venv/.installed $(PYTHON_PEERS:%=$(PEERS)/%/.installed)
 	@npm install --prefix $(PEERS) --silent --no-audit --no-fund --ignore-scripts $(NODE_PEERS)
-	@$(UV) venv --quiet --clear --python $(PY) $(PEERS)/venv
-	@$(UV) pip install --quiet --no-deps --python $(PEERS)/venv/bin/python -r requirements/peers.txt
 	@touch $@
+
+define install-peer
+@mkdir -p $(PEERS)
+@$(UV) venv --quiet --clear --python $(PY) $(@D)
+@$(UV) pip install --quiet --no-deps --python $(@D)/bin/python -r $<
+@touch $@
+endef
+
+$(PEERS)/venv/.installed: requirements/peers.txt | .venv/bin/uv
+	$(install-peer)
+
+$(PYTHON_PEERS:%=$(PEERS)/%/.installed): $(PEERS)/%/.installed: requirements/peers-%.txt | .venv/bin/uv
+	$(install-peer)
 
 demo: install
 	@$(PY) -m demo.run $(if $(ONCE),--once)

@@ -2,9 +2,9 @@
 
 A secret is found, whatever the case of its letters:
 
-- as it is, and with invisible characters (zero width, soft hyphen) between its own;
+- as it is, and with invisible characters (control, zero width, soft hyphen) between its own;
 - percent-encoded, every character or only those that have to be;
-- with the escapes of JSON and HTML: `\\u0041`, `\\x41`, `&#65;`, up to two levels deep;
+- with the escapes of JSON and HTML: `\\u0041`, `\\x41`, `&#65;`, up to four levels deep;
 - in base64 and base64url at any alignment, also wrapped into lines as MIME does it;
 - in hexadecimal, also in groups with white space between them.
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import bisect
+import functools
 import html
 import json
 import re
@@ -24,17 +25,20 @@ from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
 MIN_SECRET = 4  # characters; a shorter one could not be told from ordinary words
-LEVELS = 2  # of escapes within escapes
+LEVELS = 4  # of escapes within escapes: JSON in a text of JSON, which is a text of our JSON
 
 _INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
 )
+# One character class in front, so that the search leaps over what can be no escape.
 _ESCAPE = re.compile(
-    r"%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f])+"
-    r"|\\u[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2}"
-    r"|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\[\"'\\/bfnrt]"
-    r"|&#[0-9]{1,7};|&#[xX][0-9A-Fa-f]{1,6};|&(?:amp|lt|gt|quot|apos);"
+    r"[%\\&](?:"
+    r"(?<=%)(?:[0-7][0-9A-Fa-f]|[89A-Fa-f][0-9A-Fa-f](?:%[89A-Fa-f][0-9A-Fa-f])*)"
+    r"|(?<=\\)(?:u[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2}"
+    r"|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[\"'\\/bfnrt])"
+    r"|(?<=&)(?:#[0-9]{1,7};|#[xX][0-9A-Fa-f]{1,6};|(?:amp|lt|gt|quot|apos);))"
 )
 _SPACE = re.compile(r"\s+")
 _ONE_LETTER = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -80,16 +84,17 @@ class Redactor:
         """Say whether any view of the text holds a secret, at the speed of plain searches."""
         if not self._plain:
             return False
-        visible = text if text.isascii() else _INVISIBLE.sub("", text)
+        visible = _INVISIBLE.sub("", text)
         folded = _fold(visible)
         if any(form in folded for form in self._plain):
             return True
         decoded = visible
         for _ in range(LEVELS):
-            if "%" in decoded or "\\" in decoded or "&" in decoded:
-                decoded = _ESCAPE.sub(_decode, decoded)
-        if decoded is not visible:
-            folded = _fold(decoded)
+            encoded, decoded = decoded, _ESCAPE.sub(_decode, decoded)
+            if decoded == encoded:
+                break
+        if decoded != visible:
+            folded = _fold(_INVISIBLE.sub("", decoded))
             if any(form in folded for form in self._raw):
                 return True
         packed = "".join(folded.split())
@@ -101,6 +106,7 @@ class Redactor:
         yield from view.find(self._plain)
         for _ in range(LEVELS):
             view = view.replace(_ESCAPE, _decode)
+        view = view.replace(_INVISIBLE, lambda _: "")
         yield from view.find(self._raw)
         yield from view.replace(_SPACE, lambda _: "").find(self._packed)
 
@@ -173,7 +179,11 @@ def _fold(text: str) -> str:
 
 
 def _decode(match: re.Match[str]) -> str:
-    escape = match[0]
+    return _decoded(match[0])
+
+
+@functools.lru_cache(maxsize=2_048)
+def _decoded(escape: str) -> str:
     if escape[0] == "%":
         return unquote(escape)
     if escape[0] == "&":

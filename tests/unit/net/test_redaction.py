@@ -26,6 +26,12 @@ def wrapped(text: str, width: int = 16, end: str = "\r\n") -> str:
     return end.join(text[at : at + width] for at in range(0, len(text), width))
 
 
+def in_json(text: str, *, levels: int) -> str:
+    for _ in range(levels):
+        text = json.dumps(text)[1:-1]
+    return text
+
+
 ENCODED = {
     "raw": SECRET,
     "upper case": SECRET.upper(),
@@ -44,6 +50,10 @@ ENCODED = {
     "HTML": html.escape(SECRET),
     "HTML numbers": "".join(f"&#{ord(each)};" for each in SECRET),
     "HTML hex numbers": "".join(f"&#x{ord(each):x};" for each in SECRET),
+    "uXXXX with escaped zero width spaces": "\\u200b".join(SECRET),
+    "escaped control characters": "\\u0000".join(SECRET),
+    "control characters": "\x00".join(SECRET),
+    "JSON four levels deep": in_json(SECRET, levels=4),
     "zero width space": "\u200b".join(SECRET),
     "byte order marks and soft hyphens": "\ufeff\u00ad".join(SECRET),
     "hex": SECRET.encode().hex(),
