@@ -68,5 +68,5 @@ def _id(due: DueTask, scope: str) -> uuid.UUID:
 
 
 def _limit(due: DueTask, scope: str) -> int | None:
-    cap: int | None = getattr(due, f"{scope}_limit")
+    cap: int | None = getattr(due, f"{scope}_cap")
     return cap
