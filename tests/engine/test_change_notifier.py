@@ -190,7 +190,7 @@ MakeNotifier = Callable[[Publisher], ChangeNotifier]
 @pytest.fixture
 def make_notifier(monkeypatch: pytest.MonkeyPatch) -> MakeNotifier:
     """Make a teller that speaks on any database and does not pause after a failure."""
-    monkeypatch.setattr(module, "AWAY", 0.0)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
 
     def make(published: Publisher) -> ChangeNotifier:
         made = ChangeNotifier(publish=published)

@@ -142,7 +142,7 @@ def beat_until_fenced(**values: object) -> str:
     settings: dict[str, object] = {
         "lease_seconds": 0.2,
         "every": 0.01,
-        "loop_turned": lambda: float("inf"),
+        "last_tick": lambda: float("inf"),
         "held": lambda: 0,
         "fenced": why.append,
         **values,
@@ -162,7 +162,7 @@ def test_a_heartbeat_is_silent_while_the_loop_does_not_turn_and_fences_in_time()
     worker = a_worker()
     before = worker.lease_until
     assert (
-        beat_until_fenced(worker_id=worker.id, loop_turned=lambda: 0.0)
+        beat_until_fenced(worker_id=worker.id, last_tick=lambda: 0.0)
         == "it could not renew its lease"
     )
     worker.refresh_from_db()

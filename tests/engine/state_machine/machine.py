@@ -261,7 +261,7 @@ class EngineMachine(RuleBasedStateMachine):
         many = self.dice.randint(1, 3)
         self.write(owners, [owner.results(now=self.now, many=many) for owner in owners])
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         owners = self.some_hands()
         way = self.dice.choice([*WAYS_OUT])
         self.write(owners, [owner.release(way, now=self.now) for owner in owners])
