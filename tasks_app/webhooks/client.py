@@ -11,9 +11,9 @@ import httpcore2
 from standardwebhooks import Webhook
 
 from agent_runtime.errors import AddressRefused
+from agent_runtime.mcp.transport import tls_context
 from agent_runtime.net.address_guard import AddressGuard, GuardedBackend
 from agent_runtime.net.connection_errors import Stage
-from agent_runtime.net.tls import tls_context
 from caylex_project import VERSION
 from tasks_app.webhooks.deliveries import DeliveryResult, OutgoingMessage
 

@@ -45,9 +45,10 @@ def test_it_ends_with_code_1_and_starts_nothing(empty: str) -> None:
     assert done.stdout == ""
 
 
-@pytest.mark.postgresql
 def test_a_database_that_is_away_is_waited_for(tmp_path: Path) -> None:
-    missing = f"postgresql://u@127.0.0.1:1/none?host={tmp_path}"
+    missing = f"sqlite:///{tmp_path / 'missing' / 'none.sqlite3'}"
+    if connection.vendor == "postgresql":
+        missing = f"postgresql://u@127.0.0.1:1/none?host={tmp_path}"
     with running_cluster(database=missing) as cluster:
         cluster.wait_for("Small cluster 1 started")
         assert cluster.process.poll() is None

@@ -12,6 +12,7 @@ import pytest
 
 from agent_runtime.errors import ModelUnavailable
 from agent_runtime.llm.chat_completions import ChatCompletionsModel
+from agent_runtime.mcp import transport
 from agent_runtime.messages import user_message
 from agent_runtime.net.tls import tls_context
 from agent_runtime.ports import ModelRequest
@@ -90,6 +91,10 @@ def test_equal_settings_share_one_context(tmp_path: Path) -> None:
 def test_certificates_and_names_are_always_checked(environ: dict[str, str]) -> None:
     context = tls_context(environ)
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+def test_the_tools_have_the_same_context() -> None:
+    assert transport.tls_context() is tls_context()
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
