@@ -8,6 +8,7 @@ from agent_runtime.messages import Tool
 
 LOAD_SKILL = "load_skill"
 READ_SKILL_FILE = "read_skill_file"
+READ_RESULT = "read_result"
 SUBMIT_REPORT = "submit_report"
 
 
@@ -35,6 +36,37 @@ read_skill_file = Tool(
         id=_ID,
         path={"type": "string", "description": "The file's path inside the skill's folder."},
     ),
+    repeatable=True,
+)
+read_result = Tool(
+    name=READ_RESULT,
+    description=(
+        "Read on in a tool result of this task that was cut or is no longer shown. Returns a page "
+        "of 20,000 characters from `offset` on. With `find`, returns five places of that text with "
+        "their offsets; without a handle it searches all results of the task."
+    ),
+    schema={
+        "type": "object",
+        "properties": {
+            "handle": {
+                "type": "string",
+                "description": "The result's handle, as in r1-12-0.",
+                "maxLength": 40,
+            },
+            "offset": {
+                "type": "integer",
+                "description": "Characters to skip; 0 unless given.",
+                "minimum": 0,
+            },
+            "find": {
+                "type": "string",
+                "description": "A plain text to look for, in any case of letters.",
+                "minLength": 1,
+                "maxLength": 1000,
+            },
+        },
+        "additionalProperties": False,
+    },
     repeatable=True,
 )
 submit_report = Tool(

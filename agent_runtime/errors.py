@@ -6,6 +6,7 @@ AgentRuntimeError
 │   └── ModelRefused        final at once: a person has to change something
 │       └── ContextTooLong  the request does not fit the model's context window
 ├── CredentialNeeded        a tool server wants one that we do not have, or refused ours
+├── RenewalFailed           an access token has ended and could not be renewed just now
 └── AddressRefused          an address that we may not connect to (see `net`)
 
 A tool server that is away or broken is no fault: the agent goes on without it. A tool that answers
@@ -52,6 +53,10 @@ class ContextTooLong(ModelRefused):
 
 class CredentialNeeded(AgentRuntimeError):
     """The server wants a credential that is absent, does not open, or was refused."""
+
+
+class RenewalFailed(AgentRuntimeError):
+    """An access token has ended and its authorization server did not renew it; it may later."""
 
 
 class AddressRefused(AgentRuntimeError):

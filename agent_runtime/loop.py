@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent_runtime.builtin_tools import SUBMIT_REPORT
+from agent_runtime.context.context import Verdict
+from agent_runtime.context.marks import Mark
 from agent_runtime.finish import Finish
 from agent_runtime.limits import MAX_CONTINUATIONS, NUDGE_AT_REPEATS, STOP_AT_REPEATS
 from agent_runtime.messages import Call, CallState, Turn
@@ -27,10 +29,23 @@ ODD_END = "the model's provider ended the answer with an unknown reason, {word!r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskModel:
-    """Ask the model, after saying `notes`. With `closing` set: without tools, for the report."""
+    """Ask the model, after saying `notes`. With `closing` set: without tools, for the report.
+
+    `mark` says what of the transcript it is sent; `caller_notes` are the indexes of the notes
+    that are the caller's own words.
+    """
 
     notes: tuple[str, ...] = ()
     closing: StopReason | None = None
+    mark: Mark | None = field(default=None, compare=False)
+    caller_notes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summarise:
+    """Ask the model for a summary of what the context cannot keep; no step comes of it."""
+
+    mark: Mark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +55,7 @@ class RunCalls:
     calls: tuple[Call, ...]
 
 
-Action = AskModel | RunCalls | Outcome
+Action = AskModel | RunCalls | Summarise | Outcome
 
 
 def next_action(transcript: Transcript, *, now: float) -> Action:
@@ -56,7 +71,7 @@ def next_action(transcript: Transcript, *, now: float) -> Action:
     """
     turn = transcript.turn
     if turn is None:
-        return _ask(transcript, tuple(transcript.opening_notes), now)
+        return _open(transcript, now)
     if turn.open_calls:
         return RunCalls(calls=tuple(turn.open_calls))
     if turn.closing:
@@ -68,10 +83,38 @@ def next_action(transcript: Transcript, *, now: float) -> Action:
     return _after_words(transcript, turn, now)
 
 
-def _ask(transcript: Transcript, notes: tuple[str, ...], now: float) -> AskModel | Outcome:
-    """Ask the model, or for the closing report: limits are checked before they are overspent."""
+def _open(transcript: Transcript, now: float) -> Action:
+    """Begin the run, unless what must always stay leaves no room to work in."""
+    notes = tuple(transcript.opening_notes)
+    if transcript.context.pinned_is_too_long(notes):
+        return Outcome(completed=False, reason=StopReason.CONTEXT_FULL)
+    return _ask(transcript, notes, now)
+
+
+def _ask(
+    transcript: Transcript, notes: tuple[str, ...], now: float
+) -> AskModel | Summarise | Outcome:
+    """Ask the model, or for the closing report: limits are checked before they are overspent.
+
+    A context that is too full is summarised first.
+    """
     reached = _reached(transcript, now)
-    return AskModel(notes=notes) if reached is None else _close(transcript, reached)
+    if reached is not None:
+        return _close(transcript, reached)
+    plan = transcript.context.plan(notes)
+    match plan.verdict:
+        case Verdict.SUMMARISE:
+            return Summarise(mark=plan.mark)
+        case Verdict.CIRCLE:
+            return _close(transcript, StopReason.LOOP_DETECTED)
+        case Verdict.FULL:
+            return Outcome(completed=False, reason=StopReason.CONTEXT_FULL)
+        case Verdict.FITS:
+            return AskModel(notes=notes, mark=plan.mark, caller_notes=_caller_notes(transcript))
+
+
+def _caller_notes(transcript: Transcript) -> tuple[int, ...]:
+    return tuple(transcript.caller_notes) if transcript.turn is None else ()
 
 
 def _reached(transcript: Transcript, now: float) -> StopReason | None:
@@ -96,7 +139,13 @@ def _close(transcript: Transcript, reason: StopReason) -> AskModel | Outcome:
     if _cost_is_unknown(transcript):
         return Outcome(completed=False, reason=StopReason.MAX_COST, detail=NO_COST)
     untold = transcript.opening_notes if transcript.turn is None else ()
-    return AskModel(notes=(*untold, closing_note(DESCRIPTIONS[reason])), closing=reason)
+    notes = (*untold, closing_note(DESCRIPTIONS[reason]))
+    return AskModel(
+        notes=notes,
+        closing=reason,
+        mark=transcript.context.plan(notes, closing=True).mark,
+        caller_notes=_caller_notes(transcript),
+    )
 
 
 def _cost_is_unknown(transcript: Transcript) -> bool:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from agent_runtime.adaptation import NOTHING, Adaptation
+from agent_runtime.context.marks import Mark
 from agent_runtime.echo import echo
 from agent_runtime.finish import Finish, finish_of
 from agent_runtime.outcome import StopReason
@@ -179,10 +180,17 @@ class CallState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResult:
-    """What a tool call came to, as text for the model."""
+    """What a tool call came to, as text for the model.
+
+    `whole` is the whole text where `text` was cut to fit the context; `size` counts the
+    characters of the whole. `complete` is False where even that was cut before it was kept.
+    """
 
     text: str
     state: CallState = CallState.SUCCEEDED
+    whole: str | None = None
+    size: int = 0
+    complete: bool = True
 
     @property
     def failed(self) -> bool:
@@ -207,6 +215,7 @@ class Call:
     state: CallState
     result: ToolResult | None = None
     refused: bool = False
+    at: str = ""  # when its result was kept, UTC, to the second
 
     @property
     def to_server(self) -> bool:
@@ -233,6 +242,8 @@ class Turn:
     answer: ModelAnswer
     calls: list[Call]
     closing: StopReason | None = None  # set when this was the last, tool-less call for the report
+    mark: Mark | None = None  # how the context of its request was made
+    caller_notes: Sequence[int] = ()  # indexes of the notes that are the caller's own words
 
     @property
     def open_calls(self) -> list[Call]:

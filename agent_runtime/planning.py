@@ -10,12 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from agent_runtime.arguments import parse_arguments
 from agent_runtime.builtin_tools import LOAD_SKILL, SUBMIT_REPORT
+from agent_runtime.context.words import already_done
 from agent_runtime.finish import Finish
 from agent_runtime.limits import MAX_PARALLEL_CALLS
 from agent_runtime.messages import Call, CallState, ModelAnswer, Tool, ToolRequest, ToolResult
 from agent_runtime.prompt import CUT_CALL, skill_instruction
-from agent_runtime.text import clean
 from agent_runtime.transcript import Transcript
 
 
@@ -71,6 +72,8 @@ def plan_calls(
             _refuse(call, CallState.FAILED, problem)
         elif request.name == SUBMIT_REPORT:
             call.end(ToolResult(text="The report was accepted."))
+        elif (earlier := transcript.context.effect_out_of_sight(call)) is not None:
+            _refuse(call, CallState.FAILED, already_done(earlier))
         elif tool is not None and tool.server:
             budget -= 1
             if budget < 0:
@@ -89,20 +92,6 @@ def _budget(transcript: Transcript) -> int:
 def _refuse(call: Call, state: CallState, text: str) -> None:
     call.refused = True
     call.end(ToolResult(text=text, state=state))
-
-
-def parse_arguments(text: str) -> Mapping[str, Any] | None:
-    """Return the object that the model wrote, or None where it is none.
-
-    Nothing, `null` and the empty list stand for no arguments.
-    """
-    try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        return None
-    if value is None or value == []:
-        return {}
-    return clean(value) if isinstance(value, dict) else None
 
 
 def _is_cut(request: ToolRequest, answer: ModelAnswer, arguments: object) -> bool:

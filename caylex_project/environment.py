@@ -39,6 +39,7 @@ OF_OTHER_PROGRAMS = frozenset(
 NOT_REPEATED = frozenset({"DATABASE_URL", "OPENROUTER_BASE_URL"})
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
+ContextTokens = Annotated[dict[str, int], NoDecode]
 
 
 class Environment(BaseSettings):
@@ -55,6 +56,8 @@ class Environment(BaseSettings):
     debug: bool = False
     allowed_hosts: CommaList = ()
     csrf_trusted_origins: CommaList = ()
+    email_url: SecretStr = SecretStr("")
+    email_from: str = "caylex@localhost"
     caylex_public_url: str = ""
 
     openrouter_api_key: SecretStr = SecretStr("")
@@ -81,6 +84,8 @@ class Environment(BaseSettings):
     caylex_model_timeout_seconds: float = Field(default=300, gt=0, le=31_536_000)
     caylex_model_stall_seconds: float = Field(default=60, gt=0, le=31_536_000)
     caylex_direct_tools: int = Field(default=40, ge=1)
+    caylex_context_tokens: ContextTokens = {}  # by model; "" stands for all others
+    caylex_result_bytes: int = Field(default=2_000_000, ge=20_000, le=50_000_000)
 
     caylex_retention_days: int = Field(default=90, ge=0, le=36_500)  # 0: tasks are kept for ever
     caylex_sign_in_attempts: int = Field(default=5, ge=1, le=100)
@@ -103,6 +108,11 @@ class Environment(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("caylex_context_tokens", mode="before")
+    @classmethod
+    def _by_model(cls, value: object) -> object:
+        return setting_values.tokens_by_model(value) if isinstance(value, str) else value
 
     @field_validator("database_url")
     @classmethod
@@ -197,6 +207,11 @@ class Environment(BaseSettings):
         if self.on_sqlite:
             return 1
         return self.caylex_workers or os.cpu_count() or 1
+
+    def context_tokens(self, model: str) -> int | None:
+        """Return the context window that is set for a model; None where none is."""
+        by_model = self.caylex_context_tokens
+        return by_model.get(model, by_model.get(""))
 
     @property
     def credential_keys(self) -> tuple[bytes, ...]:

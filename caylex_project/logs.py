@@ -111,3 +111,12 @@ def logging_settings(*, json_lines: bool) -> dict[str, Any]:
             "uvicorn.access": {"handlers": [], "level": "CRITICAL", "propagate": False},
         },
     }
+
+
+# Addresses whose last part is a secret: the token of an auth link.
+_SECRET_PATH = re.compile(r"(?P<kept>/connect)/(?!l/).*", re.DOTALL)
+
+
+def loggable_path(path: str) -> str:
+    """Return the path of a request as a log line may hold it."""
+    return _SECRET_PATH.sub(r"\g<kept>/***", path) if path.startswith("/connect/") else path

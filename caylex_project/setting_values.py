@@ -16,6 +16,8 @@ SQLITE_IN_VAR = "sqlite://"  # stands for the file in `var/`
 OF_DJANGO = frozenset({"isolation_level", "server_side_binding", "assume_role", "pool"})
 SHORTEST_SECRET = 32  # characters
 FEWEST_DIFFERENT = 8
+FEWEST_TOKENS = 2_000  # of a model's context window
+MAX_TOKENS = 100_000_000
 
 _FORMS = "Use postgresql://user:password@host/name, sqlite:///path, or sqlite:// for a file in var/"
 _HOST = re.compile(r"\*|\.?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?|\[[0-9A-Fa-f:.]+\]")
@@ -55,6 +57,20 @@ def _check_options(options: Mapping[str, Any], *, scheme: str) -> None:
             make_conninfo(**{name: options[name]})
         except ProgrammingError:
             raise ValueError(f"has a parameter that PostgreSQL does not know: {name}") from None
+
+
+def tokens_by_model(text: str) -> dict[str, int]:
+    """Return the windows in `128000` or `model=200000, other/model=32000`; "" is any model."""
+    found: dict[str, int] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        model, _, number = part.rpartition("=")
+        if not number.strip().isdecimal() or not (FEWEST_TOKENS <= int(number) <= MAX_TOKENS):
+            raise ValueError(
+                f"must be a number of tokens from {FEWEST_TOKENS:,} to {MAX_TOKENS:,}, or pairs "
+                "as in model=200000,other/model=32000"
+            )
+        found[model.strip()] = int(number)
+    return found
 
 
 def check_host(host: str) -> str:

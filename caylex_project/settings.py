@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from environ import Env
 
 from caylex_project import VERSION
 from caylex_project.db import options
@@ -29,6 +30,7 @@ IN_WORKER = IN_COMMAND and sys.argv[1:2] == ["qcluster"]
 
 INSTALLED_APPS = [
     "caylex_project.control",
+    "caylex_project.connect",
     "tasks_app",  # before django_q: its qcluster command is the one that runs
     "skills_app",
     "caylex_project.integrations",
@@ -200,6 +202,13 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "tasks_app.api.openapi.plain.with_shared_errors",
     ],
 }
+
+# Mail is sent for one purpose: the code that proves an address on the page of an auth link.
+# Without an address to send by, a code would have to go to the log, which is for DEBUG alone.
+SENDS_MAIL = DEBUG or ENVIRONMENT.email_url.get_secret_value() != ""
+vars().update(Env.email_url_config(ENVIRONMENT.email_url.get_secret_value() or "consolemail://"))
+DEFAULT_FROM_EMAIL = ENVIRONMENT.email_from
+EMAIL_TIMEOUT = 10  # seconds
 
 LANGUAGE_CODE = "en-us"
 FORMAT_MODULE_PATH = "caylex_project.formats"

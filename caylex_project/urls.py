@@ -10,6 +10,7 @@ urlpatterns = [
     path("admin/second-factor/", admin.site.admin_view(second_factor), name="second_factor"),
     path("admin/", admin.site.urls),
     path("api/", include("tasks_app.api.urls")),
+    path("", include("caylex_project.connect.urls")),
     path("healthz", views.healthz),
     path("readyz", views.readyz),
     path("metrics", views.metrics),

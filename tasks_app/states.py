@@ -20,6 +20,13 @@ class Status(models.TextChoices):
         return self in TERMINAL
 
 
+class OnAuthentication(models.TextChoices):
+    """What a run does that lacks a server which its user must connect; the words of the wire."""
+
+    CONTINUE = "continue"  # it works without the server and says so
+    WAIT = "wait"  # it waits for the connection before its first step
+
+
 PRIORITIES = range(10)  # of a task; the higher goes first within its project
 
 TERMINAL = (Status.COMPLETED, Status.INCOMPLETE, Status.FAILED)

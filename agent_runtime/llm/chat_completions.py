@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ import httpx
 import stamina
 
 from agent_runtime.adaptation import Adaptation
+from agent_runtime.context.window import Window
 from agent_runtime.errors import ModelError, ModelUnavailable
 from agent_runtime.llm import errors, providers
 from agent_runtime.llm.asked import Asked, Refusal, in_own_words
@@ -27,6 +29,7 @@ from agent_runtime.llm.connections import (
     headers_of,
     sentence_of,
 )
+from agent_runtime.llm.listing import windows_in
 from agent_runtime.llm.request_body import RequestBodies
 from agent_runtime.llm.response import parse, read_answer, read_some
 from agent_runtime.llm.schema import error_in, read_completion
@@ -40,6 +43,8 @@ MAX_LESSONS = 8  # refusals of one request that teach something, before it is gi
 MAX_SLEEP = 5.0  # seconds; a longer wait is for the caller to plan, not to sleep through
 CONNECT_SECONDS = 15.0
 MAX_ERROR_BYTES = 64_000
+MAX_LISTING_BYTES = 8_000_000
+LISTING_SECONDS = 30.0
 PLAIN_ENCODINGS = frozenset(("", "identity", "none", "utf-8", "utf8"))  # some name a charset here
 COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x9c", b"\x78\x01", b"\x78\xda")
 
@@ -65,6 +70,9 @@ class ChatCompletionsModel:
         title: str = "",
     ) -> None:
         self._url = address_of(base_url)
+        self._models = self._url.copy_with(
+            raw_path=self._url.raw_path.removesuffix(b"/chat/completions") + b"/models"
+        )
         if self._url.scheme == "https":
             tls_context()  # fails now rather than with the first task
         self._headers = headers_of(api_key=api_key, referer=referer, title=title)
@@ -95,6 +103,25 @@ class ChatCompletionsModel:
                 return await self._ask_again(request, first)
         except TimeoutError:
             sentence = f"The model did not answer within {request.timeout:g} seconds."
+            raise ModelUnavailable(sentence) from None
+
+    async def windows(self) -> Mapping[str, Window]:
+        """Return the context windows by model that the provider's list of models tells.
+
+        A server without such a list tells none. Raises ModelUnavailable.
+        """
+        request = httpx.Request(
+            "GET", self._models, headers=self._headers, extensions={"timeout": self._timeouts}
+        )
+        try:
+            async with asyncio.timeout(LISTING_SECONDS):
+                response = await self._connections.send(request)
+                try:
+                    return await _listed(response)
+                finally:
+                    await response.aclose()
+        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            sentence = sentence_of(error, stall_seconds=self._timeouts["read"])
             raise ModelUnavailable(sentence) from None
 
     async def close(self) -> None:
@@ -229,6 +256,20 @@ class ChatCompletionsModel:
             words=words,
         )
         return Refusal(fault, status=status, words=words)
+
+
+async def _listed(response: httpx.Response) -> Mapping[str, Window]:
+    """Read a list of models; anything else is one without windows."""
+    if response.status_code >= 500 or response.status_code == 429:
+        raise ModelUnavailable(f"The list of models was not given (HTTP {response.status_code}).")
+    if response.status_code != 200 or _encoding(response) not in PLAIN_ENCODINGS:
+        return {}
+    async with contextlib.aclosing(chunks_of(response)) as chunks:
+        received = await read_some(chunks, most=MAX_LISTING_BYTES)
+    try:
+        return windows_in(parse(received))
+    except (ValueError, RecursionError):
+        return {}
 
 
 def _encoding(response: httpx.Response) -> str:

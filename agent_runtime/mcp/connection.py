@@ -16,6 +16,7 @@ from agent_runtime.mcp.catalogue import Catalogue, ListedTool, list_catalogue
 from agent_runtime.mcp.errors import (
     AWAY,
     RETRYABLE,
+    UNCONNECTED,
     Answered,
     Exchange,
     NoResponse,
@@ -155,7 +156,7 @@ class Connection:
             self._retire()
             return self._failure(NoResponse(ToolServerFailure.DEADLINE), sending)
         except NoResponse as error:
-            if error.fault is ToolServerFailure.CREDENTIAL:
+            if error.fault in UNCONNECTED:
                 self._note(error)
             return self._failure(error, sending)
         except Answered as answered:

@@ -19,6 +19,8 @@ class ToolServerFailure(StrEnum):
     MALFORMED = "garbled"  # not the protocol
     REDIRECT = "redirect"  # to another address
     CREDENTIAL = "credential"  # 401
+    ENDED = "ended"  # the access token has ended for good; the user has to connect again
+    RENEWAL = "renewal"  # the access token has ended and could not be renewed just now
     FORBIDDEN = "forbidden"  # 403
     BUSY = "busy"  # 408, 425, 429, 503: not carried out
     SERVER_ERROR = "server error"  # another 5xx
@@ -39,6 +41,8 @@ DESCRIPTIONS = {
     ToolServerFailure.MALFORMED: "its answer did not follow the protocol",
     ToolServerFailure.REDIRECT: "it redirects to another address",
     ToolServerFailure.CREDENTIAL: "it did not accept the credential",
+    ToolServerFailure.ENDED: "it has to be connected again",
+    ToolServerFailure.RENEWAL: "its access token could not be renewed just now",
     ToolServerFailure.FORBIDDEN: "it forbids this (403)",
     ToolServerFailure.BUSY: "it is too busy",
     ToolServerFailure.SERVER_ERROR: "it failed with a server error",
@@ -59,6 +63,8 @@ NOT_EXECUTED = frozenset(
         ToolServerFailure.UNREACHABLE,
         ToolServerFailure.REDIRECT,
         ToolServerFailure.CREDENTIAL,
+        ToolServerFailure.ENDED,
+        ToolServerFailure.RENEWAL,
         ToolServerFailure.FORBIDDEN,
         ToolServerFailure.BUSY,
         ToolServerFailure.REJECTED,
@@ -80,7 +86,14 @@ RETRYABLE = frozenset(
 )
 
 # A server that is away when a run starts may be back later in it.
-AWAY = RETRYABLE | {ToolServerFailure.DEADLINE, ToolServerFailure.SESSION_GONE}
+AWAY = RETRYABLE | {
+    ToolServerFailure.DEADLINE,
+    ToolServerFailure.SESSION_GONE,
+    ToolServerFailure.RENEWAL,
+}
+
+# Only the user can help, or an administrator, by connecting the server again.
+UNCONNECTED = frozenset({ToolServerFailure.CREDENTIAL, ToolServerFailure.ENDED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,11 @@ class McpTools:
         call_timeout: float,
         catalogues: CatalogueCache,
     ) -> None:
-        scrubber = Scrubber(secrets=[s for access in accesses for s in _secrets(access)])
+        self._bearers = [each.bearer for each in accesses if each.bearer is not None]
+        scrubber = Scrubber(
+            secrets=[s for access in accesses for s in _secrets(access)],
+            renewed=lambda: [token for each in self._bearers for token in each.seen],
+        )
         self._connections: dict[str, Connection] = {}
         for access in accesses:
             self._connections.setdefault(
@@ -104,7 +108,10 @@ class McpTools:
 
     async def close(self) -> None:
         """End all sessions. Never raises."""
-        await asyncio.gather(*(each.close() for each in self._connections.values()))
+        await asyncio.gather(
+            *(each.close() for each in self._connections.values()),
+            *(each.close() for each in self._bearers),
+        )
 
 
 def _offer(name: str, connection: Connection, listed: ListedTool) -> Tool:

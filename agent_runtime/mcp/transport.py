@@ -19,7 +19,7 @@ import httpcore2
 import httpx2
 from mcp.shared.inbound import MCP_METHOD_HEADER, mcp_param_headers
 
-from agent_runtime.errors import AddressRefused, CredentialNeeded
+from agent_runtime.errors import AddressRefused, CredentialNeeded, RenewalFailed
 from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.mcp.errors import Exchange, ResponseRejected, ToolServerFailure
 from agent_runtime.mcp.handshake import ask_older, begins_with_endpoint, until_answered
@@ -38,6 +38,7 @@ CONNECT_SECONDS = 5.0
 NOTICE_SECONDS = 3.0  # for a notification or the session's end, which nobody waits for
 KEEPALIVE_SECONDS = 2.0  # below the usual 5 of servers: a reused connection is rarely closing
 MAX_CONNECTIONS = 10
+UNAUTHORIZED = 401
 
 ERROR_RESPONSE_CODE = -32603  # JSON-RPC: internal error
 KEPT_HEADERS = ("mcp-session-id", "location", "set-cookie")
@@ -45,7 +46,7 @@ JSON = ("content-type", "application/json")
 EVENTS = ("content-type", "text/event-stream")
 
 NETWORK = (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError)
-FAULTS = (*NETWORK, ResponseRejected, AddressRefused, TimeoutError)
+FAULTS = (*NETWORK, ResponseRejected, AddressRefused, CredentialNeeded, RenewalFailed, TimeoutError)
 
 HeaderMaps = Mapping[str, Mapping[tuple[str, ...], str]]
 
@@ -79,6 +80,7 @@ class CappedTransport(httpx2.AsyncBaseTransport):
 
     def __init__(self, *, access: ServerAccess, guard: AddressGuard, time_limit: float) -> None:
         self._headers = _sendable(access.headers)
+        self._bearer = access.bearer
         self._template = httpx2.URL(access.url)
         self._address = address_of(access)
         self._time_limit = time_limit
@@ -166,9 +168,7 @@ class CappedTransport(httpx2.AsyncBaseTransport):
         deadline = asyncio.get_running_loop().time() + limit
         try:
             async with asyncio.timeout_at(deadline):
-                response = await self._pool.handle_async_request(
-                    self._outgoing(request, asked, exchange)
-                )
+                response = await self._send(request, asked, exchange)
                 return await self._checked(request, asked, exchange, response, deadline)
         except FAULTS as error:
             fault, detail = _fault_of(error, sent=exchange.sent)
@@ -178,6 +178,40 @@ class CappedTransport(httpx2.AsyncBaseTransport):
             if isinstance(error, httpcore2.LocalProtocolError):  # it cannot even be written
                 exchange.sent = resuming
         return None
+
+    async def _send(
+        self, request: httpx2.Request, asked: Envelope, exchange: Exchange
+    ) -> httpcore2.Response:
+        """Send one request with its credential; after a 401 once more, with a newer token.
+
+        A request that is answered with 401 was not carried out.
+        """
+        if self._bearer is None:
+            return await self._pool.handle_async_request(self._outgoing(request, asked, exchange))
+        token = await self._bearer.token()
+        response = await self._send_token(token, request, asked, exchange)
+        if response.status != UNAUTHORIZED:
+            return response
+        try:
+            newer = await self._bearer.token(refused=token)
+        except (CredentialNeeded, RenewalFailed):
+            exchange.status = response.status
+            await response.aclose()
+            raise
+        if newer == token:
+            return response
+        await response.aclose()
+        return await self._send_token(newer, request, asked, exchange)
+
+    async def _send_token(
+        self, token: str, request: httpx2.Request, asked: Envelope, exchange: Exchange
+    ) -> httpcore2.Response:
+        exchange.sent = False
+        outgoing = self._outgoing(request, asked, exchange)
+        authorization = (b"authorization", b"Bearer " + token.encode("latin-1"))
+        others = [each for each in outgoing.headers if each[0].lower() != authorization[0]]
+        outgoing.headers = [*others, authorization]
+        return await self._pool.handle_async_request(outgoing)
 
     def _outgoing(
         self, request: httpx2.Request, asked: Envelope, exchange: Exchange
@@ -272,6 +306,10 @@ def _fault_of(error: Exception, *, sent: bool) -> tuple[ToolServerFailure, str]:
             return error.fault, error.detail
         case AddressRefused():
             return ToolServerFailure.ADDRESS, ""
+        case CredentialNeeded():
+            return ToolServerFailure.ENDED, str(error)
+        case RenewalFailed():
+            return ToolServerFailure.RENEWAL, str(error)
         case TimeoutError():
             return ToolServerFailure.DEADLINE if sent else ToolServerFailure.UNREACHABLE, ""
         case httpcore2.LocalProtocolError():

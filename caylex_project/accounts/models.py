@@ -88,6 +88,12 @@ class Project(models.Model):
     limits: models.JSONField[Any, Any] = models.JSONField(
         default=dict, blank=True, help_text="Caps for the tasks of this project."
     )
+    prove_address = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="A visitor of an auth link has to prove the address by a code that is mailed, "
+        "even where the link is bound to one address.",
+    )
     paused = models.BooleanField(default=False, help_text="Nothing of it is claimed.")
     disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)

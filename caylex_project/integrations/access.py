@@ -12,24 +12,34 @@ from django.db.models import Q
 
 from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.messages import Permission
+from agent_runtime.oauth.discovery import is_for
 from caylex_project.accounts.models import EndUser, Navigator, Project
+from caylex_project.integrations.bearer import CredentialBearer, in_a_thread
 from caylex_project.integrations.credentials import CredentialRefused, check_value, value_of
 from caylex_project.integrations.models import (
     AuthKind,
     AuthLevel,
     Credential,
+    CredentialState,
     ServerInstance,
     ToolPermission,
 )
+from caylex_project.integrations.oauth_tokens import tokens_of
+from caylex_project.integrations.renewal import InThread
 
 
 def accesses_for(
-    *, project: Project, navigator: Navigator, end_user: EndUser
+    *,
+    project: Project,
+    navigator: Navigator,
+    end_user: EndUser,
+    in_thread: InThread = in_a_thread,
 ) -> list[ServerAccess]:
     """Return one access for each server that is connected and paused nowhere, by name.
 
     Three queries, however many servers there are. A credential that is absent, does not open
-    or cannot be sent is a `problem` with `needs_credential`; it never raises.
+    or cannot be sent is a `problem` with `needs_credential`; it never raises. `in_thread` is
+    where OAuth tokens are renewed later: it runs what uses the database.
     """
     instances = (
         ServerInstance.objects.filter(project=project, paused=False, server__paused=False)
@@ -53,6 +63,7 @@ def accesses_for(
             end_user=end_user,
             credential=credentials.get((instance.pk, _owner(instance, end_user))),
             permissions=permissions.get(instance.pk, {}),
+            in_thread=in_thread,
         )
         for instance in instances
     ]
@@ -64,7 +75,9 @@ def access_of(*, instance: ServerInstance, end_user: EndUser | None) -> ServerAc
     `end_user` is whose credential it is; None where the project has one for everybody.
     """
     rows = Credential.objects.filter(instance=instance, end_user=_owner(instance, end_user))
-    return _access(instance, end_user=end_user, credential=rows.first(), permissions={})
+    return _access(
+        instance, end_user=end_user, credential=rows.first(), permissions={}, in_thread=in_a_thread
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +88,12 @@ class _Placed:
     query: Mapping[str, str] = field(default_factory=dict)
     path: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
+    bearer: CredentialBearer | None = None
+
+
+def version_of(credential: Credential | None) -> str:
+    """Return a text that changes whenever a credential is stored again; empty without one."""
+    return "" if credential is None else f"{credential.pk} {credential.version}"
 
 
 def _owner(instance: ServerInstance, end_user: EndUser | None) -> uuid.UUID | None:
@@ -87,11 +106,12 @@ def _access(
     end_user: EndUser | None,
     credential: Credential | None,
     permissions: Mapping[str, Permission],
+    in_thread: InThread,
 ) -> ServerAccess:
-    placed = _place(instance, credential)
+    placed = _place(instance, credential, in_thread)
     problem = ""
     if placed is None:
-        problem = _problem(instance, end_user)
+        problem = _problem(instance, end_user, credential)
         placed = _Placed()
     server = instance.server
     return ServerAccess(
@@ -101,25 +121,34 @@ def _access(
         query=placed.query,
         path=placed.path,
         secrets=placed.secrets,
+        bearer=placed.bearer,
         permissions=permissions,
         repeatable=frozenset(server.repeatable_tools),
         problem=problem,
         needs_credential=bool(problem),
         catalogue_key=_catalogue_key(instance, credential),
+        personal=instance.auth_level == AuthLevel.USER,
+        credential_version=version_of(credential),
     )
 
 
-def _place(instance: ServerInstance, credential: Credential | None) -> _Placed | None:
+def _place(
+    instance: ServerInstance, credential: Credential | None, in_thread: InThread
+) -> _Placed | None:
     """Return the credential where its kind puts it, or None where it cannot be sent."""
     server = instance.server
     kind = AuthKind(server.auth_kind)
     if kind is AuthKind.NONE:
         return _Placed()
-    value = None if credential is None else value_of(credential)
+    if credential is None or credential.is_oauth != (kind is AuthKind.OAUTH2):
+        return None  # the server's kind may have changed since
+    if kind is AuthKind.OAUTH2:
+        return _place_tokens(server.url, credential, in_thread)
+    value = value_of(credential)
     if value is None:
         return None
     try:
-        check_value(value, auth_kind=kind)  # the server's kind may have changed since
+        check_value(value, auth_kind=kind)
     except CredentialRefused:
         return None
     secrets = (value,)
@@ -133,10 +162,24 @@ def _place(instance: ServerInstance, credential: Credential | None) -> _Placed |
     return _Placed(path={server.auth_name: value}, secrets=secrets)
 
 
-def _problem(instance: ServerInstance, end_user: EndUser | None) -> str:
+def _place_tokens(url: str, credential: Credential, in_thread: InThread) -> _Placed | None:
+    """Return the access token; None where it has ended for good, or is for another address."""
+    tokens = tokens_of(credential) if credential.state == CredentialState.VALID else None
+    if tokens is None or not is_for(credential.resource, url):
+        return None
+    return _Placed(bearer=CredentialBearer(row=credential, tokens=tokens, in_thread=in_thread))
+
+
+def _problem(
+    instance: ServerInstance, end_user: EndUser | None, credential: Credential | None
+) -> str:
+    name = instance.server.name
+    who = "An administrator"
     if end_user is not None and instance.auth_level == AuthLevel.USER:
-        return f"{end_user.email} must connect {instance.server.name} first."
-    return f"An administrator must connect {instance.server.name} first."
+        who = end_user.email
+    if credential is not None and credential.state == CredentialState.REFUSED:
+        return f"{who} must connect {name} again: {credential.state_reason}."
+    return f"{who} must connect {name} first."
 
 
 def _catalogue_key(instance: ServerInstance, credential: Credential | None) -> str:

@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from caylex_project.accounts.models import EndUser
-from caylex_project.integrations.models import AuthKind, AuthLevel, Credential, ServerInstance
+from caylex_project.integrations.models import (
+    AuthKind,
+    AuthLevel,
+    Credential,
+    CredentialState,
+    ServerInstance,
+)
 from caylex_project.integrations.sealing import DoesNotOpen, open_sealed, seal
 
 MIN_LENGTH = 8  # characters; shorter ones could not be told from ordinary words when scrubbed
 MAX_LENGTH = 4096
+
+
+# The columns of OAuth tokens in a row that holds a value.
+NO_TOKENS: dict[str, Any] = {
+    "state": CredentialState.VALID,
+    "state_reason": "",
+    "client": None,
+    "issuer": "",
+    "resource": "",
+    "token_endpoint": "",
+    "revocation_endpoint": "",
+    "scopes": [],
+    "expires_at": None,
+    "refresh_id": None,
+    "refresh_until": None,
+}
 
 
 class CredentialRefused(ValueError):
@@ -47,9 +70,12 @@ def store_credential(
         end_user=end_user,
         defaults={"id": made_id, "sealed": seal(value, row_id=made_id)},
     )
-    if not made and value_of(row) != value:
+    if not made and (row.is_oauth or value_of(row) != value):
+        for name, cleared in NO_TOKENS.items():
+            setattr(row, name, cleared)
         row.sealed = seal(value, row_id=row.id)
-        row.save(update_fields=["sealed", "updated_at"])
+        row.version += 1
+        row.save(update_fields=["sealed", "updated_at", "version", *NO_TOKENS])
     return row
 
 
@@ -71,6 +97,8 @@ def _check_owner(*, instance: ServerInstance, end_user: EndUser | None) -> None:
     name = instance.server.name
     if instance.server.auth_kind == AuthKind.NONE:
         raise CredentialRefused(f"The server {name} takes no credential.")
+    if instance.server.auth_kind == AuthKind.OAUTH2:
+        raise CredentialRefused(f"The server {name} takes OAuth tokens, not a value: send a link.")
     if instance.auth_level == AuthLevel.USER:
         if end_user is None:
             raise CredentialRefused(f"Each user of {name} has a credential: say whose it is.")

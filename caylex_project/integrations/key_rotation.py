@@ -49,7 +49,7 @@ def _rotate_rows(model: type[models.Model], outcome: Rotation, batch: int) -> No
     after: uuid.UUID | None = None
     while True:
         with transaction.atomic():
-            rows = model._default_manager.select_for_update().order_by("pk")
+            rows = model._default_manager.select_for_update().exclude(sealed=b"").order_by("pk")
             if after is not None:
                 rows = rows.filter(pk__gt=after)
             found = list(rows[:batch])

@@ -9,7 +9,9 @@ from django.conf import settings
 from agent_runtime.errors import AddressRefused
 from agent_runtime.net.address_guard import AddressGuard
 
-WebhookEvent = Literal["agent_task.completed", "agent_task.incomplete", "agent_task.failed"]
+EndedEvent = Literal["agent_task.completed", "agent_task.incomplete", "agent_task.failed"]
+NeededEvent = Literal["agent_task.authentication_needed"]
+WebhookEvent = Literal[EndedEvent, NeededEvent]  # the latter is told only to who names it
 
 
 class WebhookRefused(Exception):

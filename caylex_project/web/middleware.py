@@ -11,6 +11,7 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponseBadRequest, HttpResponseBase, JsonResponse
 from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-untyped]
 
+from caylex_project.logs import loggable_path
 from caylex_project.web.http_problem import (
     HOST_NOT_ALLOWED,
     JSON,
@@ -55,7 +56,7 @@ class RequestIdMiddleware:
             logger.info(
                 "request",
                 method=request.method,
-                path=request.path,
+                path=loggable_path(request.path),
                 status=response.status_code,
                 milliseconds=round((time.perf_counter() - started) * 1000, 1),
             )

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from caylex_project.logs import loggable_path
 from caylex_project.web.connection import CONNECTION
 from caylex_project.web.forwarded import TrustedProxies
 from caylex_project.web.http_problem import (
@@ -254,9 +255,8 @@ async def answer(
     body = json.dumps(
         shape.body(status=status, detail=words.detail, code=words.code, request_id=request_id)
     ).encode()
-    logger.info(
-        "request", request_id=request_id, method=scope["method"], path=scope["path"], status=status
-    )
+    path = loggable_path(scope["path"])
+    logger.info("request", request_id=request_id, method=scope["method"], path=path, status=status)
     ours = headers_of_problem(shape, request_id=request_id, length=len(body))
     await send({"type": "http.response.start", "status": status, "headers": [*ours, *headers]})
     await send({"type": "http.response.body", "body": body, "more_body": more})

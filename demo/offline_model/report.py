@@ -13,7 +13,7 @@ NOTICE = (
     "[Written by the offline model: a fixed policy, not a language model. Every figure is "
     "computed from what the tools returned.]"
 )
-BUILT_IN = ("load_skill", "read_skill_file", "submit_report")
+BUILT_IN = ("load_skill", "read_skill_file", "read_result", "submit_report")
 TITLES = ("subject", "title", "summary", "name", "headline")
 DATES = ("created_at", "created", "date", "opened_at", "time", "timestamp", "day")
 _CHANGES = (

@@ -63,7 +63,10 @@ class ToolCall(models.Model):
     state = models.CharField(
         max_length=20, choices=[(each.value, each.value) for each in CallState]
     )
-    result = models.TextField(null=True, blank=True)
+    result = models.TextField(null=True, blank=True, help_text="What the model gets.")
+    result_size = models.PositiveIntegerField(
+        null=True, help_text="Characters of the whole result, where the model got it cut."
+    )
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
     started_sequence = models.PositiveIntegerField(null=True)

@@ -11,13 +11,23 @@ from django.db.models import F, Q
 from agent_runtime.outcome import StopReason
 from caylex_project.accounts.models import EndUser, Navigator, Project, Tenant
 from tasks_app.models.workers import Worker
-from tasks_app.states import TERMINAL, Status
+from tasks_app.states import TERMINAL, OnAuthentication, Status
 
 _ended = Q(status__in=[status.value for status in TERMINAL])
 _reported = Q(status__in=[Status.COMPLETED.value, Status.INCOMPLETE.value])
 _failed = Q(status=Status.FAILED.value)
 
-SCHEMA = 1  # of the rows of a task: a worker leaves alone what is newer than it understands
+# Of the rows of a task: a worker leaves alone what is newer than it understands.
+FIRST_SCHEMA = 1
+LONG_CONTEXT = 2  # it has a summary, or results that the model no longer sees
+SCHEMA = LONG_CONTEXT
+
+# The tasks that wait for their user to connect a server: `AgentTask.awaits_connection` in SQL.
+AWAITS_CONNECTION = Q(
+    status=Status.PENDING.value,
+    connection_wait_until__isnull=False,
+    next_attempt_at=F("connection_wait_until"),
+)
 
 
 class AgentTask(models.Model):
@@ -50,7 +60,7 @@ class AgentTask(models.Model):
     rerun_of = models.ForeignKey(
         "self", on_delete=models.SET_NULL, related_name="reruns", null=True, blank=True
     )
-    schema_version = models.PositiveSmallIntegerField(default=SCHEMA)
+    schema_version = models.PositiveSmallIntegerField(default=FIRST_SCHEMA)
 
     # Who may write: the worker that holds the task, and the number of its ownership.
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
@@ -69,15 +79,30 @@ class AgentTask(models.Model):
     waiting_reason = models.CharField(
         max_length=500, blank=True, help_text="Why the last attempt failed, while it waits."
     )
+    on_authentication = models.CharField(
+        max_length=10,
+        choices=OnAuthentication,
+        default=OnAuthentication.CONTINUE,
+        help_text="What a run does that lacks what its user must connect.",
+    )
+    connection_wait_until = models.DateTimeField(
+        null=True, editable=False, help_text="Until when the run waits for a connection at most."
+    )
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     cancel_reason = models.CharField(max_length=500, blank=True)
     opening_notes: models.JSONField[Any, Any] = models.JSONField(
         default=list, help_text="What the current run's first step says to the model."
     )
+    caller_notes: models.JSONField[Any, Any] = models.JSONField(
+        null=True, blank=True, help_text="Indexes of those notes that are the caller's own words."
+    )
 
     # What it came to so far. `sequence` numbers every change that a stream tells of.
     sequence = models.PositiveIntegerField(default=0)
     steps_completed = models.PositiveIntegerField(default=0)
+    summaries_made = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Calls of the model for a summary."
+    )
     tool_calls_made = models.PositiveIntegerField(default=0)
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
@@ -166,6 +191,11 @@ class AgentTask(models.Model):
                 condition=Q(status=Status.PENDING.value),
             ),
             models.Index(
+                fields=["end_user"],
+                name="task_awaits_connection",
+                condition=Q(status=Status.PENDING.value, connection_wait_until__isnull=False),
+            ),
+            models.Index(
                 fields=["crashes", "next_attempt_at"],
                 name="task_quarantine",
                 condition=Q(status=Status.PENDING.value, crashes__gte=2),
@@ -210,6 +240,15 @@ class AgentTask(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @property
+    def awaits_connection(self) -> bool:
+        """True while it waits for its user to connect a server."""
+        return (
+            self.status == Status.PENDING
+            and self.connection_wait_until is not None
+            and self.next_attempt_at == self.connection_wait_until
+        )
 
 
 class TaskMetadata(models.Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
@@ -24,7 +25,7 @@ from tasks_app.operations.locked import get_task, locked_task
 from tasks_app.operations.pending import check_pending
 from tasks_app.operations.submit import Submission, Submitted, create_task
 from tasks_app.operations.webhooks import TaskWebhook, check_webhook
-from tasks_app.states import Status, check_transition
+from tasks_app.states import OnAuthentication, Status, check_transition
 
 _FRESH_RUN: dict[str, Any] = {  # what a run starts with, whatever the last one left
     "status": Status.PENDING,
@@ -37,6 +38,8 @@ _FRESH_RUN: dict[str, Any] = {  # what a run starts with, whatever the last one 
     "report": None,
     "final_report_produced": None,
     "error": None,
+    "authentication_needed": [],
+    "connection_wait_until": None,
     "started_at": None,
     "completed_at": None,
 }
@@ -104,7 +107,8 @@ def continue_task(
             f"{_why_it_ended(task)} Now there is a further instruction, which follows. Build on "
             "what was done, do not repeat it, and end with a full report."
         )
-        _begin_run(task, kind="continued", notes=[note, message], limits=limits, now=now)
+        notes, words = [note, message], [message]
+        _begin_run(task, kind="continued", notes=notes, words=words, limits=limits, now=now)
 
 
 def check_rerun(*, task_id: uuid.UUID, tenant_id: uuid.UUID | None) -> str | None:
@@ -150,6 +154,7 @@ def _submission_of(task: AgentTask) -> Submission:
         model=task.model,
         metadata=task.metadata,
         priority=task.priority,
+        on_authentication=OnAuthentication(task.on_authentication),
         webhook=_webhook_of(task),
         limits=next_limits(last=task.limits, asked=NONE_ASKED),
         rerun_of=task.id,
@@ -157,20 +162,33 @@ def _submission_of(task: AgentTask) -> Submission:
 
 
 def _begin_run(
-    task: AgentTask, *, kind: str, notes: list[str], limits: RunLimits, now: datetime.datetime
+    task: AgentTask,
+    *,
+    kind: str,
+    notes: list[str],
+    words: Sequence[str] = (),
+    limits: RunLimits,
+    now: datetime.datetime,
 ) -> None:
-    """Queue the next run; `notes` are what its first step says to the model."""
+    """Queue the next run.
+
+    `notes` are what its first step says to the model; those in `words` are the caller's own.
+    """
     check_transition(Status(task.status), Status.PENDING)
     check_enabled(project=task.project, end_user=task.end_user)
     check_pending(project=task.project, end_user_id=task.end_user_id)
     run_number = task.run_number + 1
     asked = next_limits(last=task.limits, asked=limits)
+    untold = [note for note in _undelivered_notes(task) if note not in notes]
+    own = {*words, *(task.opening_notes[index] for index in task.caller_notes or ())}
+    opening = [*untold, *notes]
     AgentTask.objects.filter(pk=task.pk).update(
         **_FRESH_RUN,
         run_number=run_number,
         sequence=task.sequence + 1,
         next_attempt_at=now,
-        opening_notes=[*(note for note in _undelivered_notes(task) if note not in notes), *notes],
+        opening_notes=opening,
+        caller_notes=[index for index, note in enumerate(opening) if note in own],
         limits=limits_as_json(resolve_limits(project=task.project.limits, asked=asked)),
     )
     Event.objects.create(

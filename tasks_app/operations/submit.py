@@ -22,7 +22,7 @@ from tasks_app.operations.limits import NONE_ASKED, limits_as_json, resolve_limi
 from tasks_app.operations.metadata import index_metadata
 from tasks_app.operations.pending import check_pending
 from tasks_app.operations.webhooks import TaskWebhook, check_webhook
-from tasks_app.states import Status
+from tasks_app.states import OnAuthentication, Status
 
 MAX_REFUSED_ID = 200  # characters of a refused model id that the warning repeats
 
@@ -44,6 +44,7 @@ class Submission:
     rerun_of: uuid.UUID | None = None
     webhook: TaskWebhook | None = None
     priority: int = 0
+    on_authentication: OnAuthentication = OnAuthentication.CONTINUE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +108,7 @@ def create_task(
             prompt=submission.prompt,
             model=model,
             priority=submission.priority,
+            on_authentication=submission.on_authentication,
             required_skill=required,
             skill_slug="" if skill is None else skill.slug,
             metadata=dict(submission.metadata),

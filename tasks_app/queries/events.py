@@ -20,7 +20,15 @@ from tasks_app.states import Status
 CREATED = 0  # the number of the first event: no row has it but the task itself
 _PREFIX = "agent_task."
 # What of an event's data is for callers; which worker holds a task is not.
-PUBLIC_FIELDS = ("status", "stop_reason", "reason", "run_number")
+PUBLIC_FIELDS = (
+    "status",
+    "stop_reason",
+    "reason",
+    "run_number",
+    "tokens_before",
+    "tokens_after",
+    "servers",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

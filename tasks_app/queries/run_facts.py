@@ -11,6 +11,7 @@ from collections import Counter
 from django.db.models import QuerySet
 
 from agent_runtime.builtin_tools import LOAD_SKILL
+from agent_runtime.context.context import Context
 from agent_runtime.limits import Spent
 from agent_runtime.messages import CallState, text_of
 from agent_runtime.report import Facts, facts_of
@@ -64,7 +65,7 @@ def _last_words(task: AgentTask, run: QuerySet[Step]) -> str:
     if not words_only:
         last = run.order_by("-index").values_list("response", flat=True).first()
         return "" if last is None else text_of(last)
-    transcript = Transcript(messages=[], limits=limits_of(task), started=0.0)
+    transcript = Transcript(context=Context(head=[]), limits=limits_of(task), started=0.0)
     for step in words_only:
         transcript.add(turn_of(step))
     return facts_of(transcript).last_words

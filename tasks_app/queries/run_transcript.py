@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from agent_runtime.adaptation import Adaptation
+from agent_runtime.arguments import parse_arguments
+from agent_runtime.context.context import Context
+from agent_runtime.context.marks import Mark, Summary
+from agent_runtime.context.places import Place
 from agent_runtime.limits import Limits
 from agent_runtime.messages import (
     Call,
@@ -22,40 +26,88 @@ from agent_runtime.messages import (
     text_of,
 )
 from agent_runtime.outcome import StopReason
-from agent_runtime.planning import parse_arguments
 from agent_runtime.prompt import task_message
-from agent_runtime.transcript import RequiredSkill, Transcript
-from tasks_app.models import AgentTask, Step, ToolCall
+from agent_runtime.transcript import ReplacedStep, RequiredSkill, Transcript
+from tasks_app.models import AgentTask, ContextSummary, Step, ToolCall
+from tasks_app.queries.history import History, to_the_second
 
 Kept = TypeVar("Kept", Limits, Usage)
 
 
-def steps_of(task: AgentTask) -> list[Step]:
-    """Return the steps of all runs in their order, with their tool calls."""
-    return list(task.steps.order_by("run_number", "index").prefetch_related("tool_calls"))
-
-
-def transcript_of(task: AgentTask, steps: Sequence[Step], *, system: str) -> Transcript:
+def transcript_of(task: AgentTask, history: History, *, system: str) -> Transcript:
     """Return the transcript as it stood after the last commit."""
     skill = task.required_skill
     required = RequiredSkill(id=skill["id"], name=skill["name"]) if skill else None
     transcript = Transcript(
-        messages=[system_message(system), task_message(task.prompt, required)],
+        context=Context(
+            head=[system_message(system), task_message(task.prompt, required)], model=task.model
+        ),
         limits=limits_of(task),
         started=(task.started_at or task.created_at).timestamp(),
         skill=required,
         opening_notes=task.opening_notes,
+        caller_notes=task.caller_notes or (),
     )
-    run_number = 1
-    for step in steps:
-        if step.run_number != run_number:
-            transcript.new_run()
-            run_number = step.run_number
-        transcript.offered = step.request.get("tools", transcript.offered)
-        transcript.add(turn_of(step))
-    if task.run_number != run_number:
-        transcript.new_run()
+    for row in _in_order(history):
+        if row.run_number != transcript.run_number:
+            transcript.new_run(row.run_number)
+        if isinstance(row, ContextSummary):
+            _add_summary(transcript, row)
+        else:
+            _add_step(transcript, row, history)
+    if task.run_number != transcript.run_number:
+        transcript.new_run(task.run_number)
     return transcript
+
+
+def _in_order(history: History) -> list[Step | ContextSummary]:
+    rows: list[Step | ContextSummary] = [*history.steps, *history.summaries]
+    return sorted(rows, key=_order) if history.summaries else rows
+
+
+def _order(row: Step | ContextSummary) -> tuple[int, int, int]:
+    if isinstance(row, ContextSummary):
+        return row.run_number, row.after_step, row.number
+    return row.run_number, row.index, 0
+
+
+def _add_step(transcript: Transcript, step: Step, history: History) -> None:
+    transcript.offered = step.request.get("tools", transcript.offered)
+    if (step.run_number, step.index) > history.through:
+        transcript.add(turn_of(step))
+        return
+    transcript.add_replaced(
+        ReplacedStep(
+            index=step.index,
+            mark=_mark(step),
+            usage=usage_of(step.usage),
+            facts=history.facts.get(step.pk, ()),
+            cut_text=history.cut_texts.get(step.pk),
+        )
+    )
+
+
+def _add_summary(transcript: Transcript, row: ContextSummary) -> None:
+    transcript.context.apply(Mark.from_json(row.mark))
+    usage = None if row.usage is None else usage_of(row.usage)
+    if not row.text or usage is None:
+        transcript.summary_failed(usage)
+        return
+    transcript.summarise(
+        Summary(
+            through=Place(row.through_run, row.through_step, 0),
+            made_after=transcript.context.last,
+            text=row.text,
+            ledger=row.ledger,
+            pinned=tuple(row.pinned),
+        ),
+        usage,
+    )
+
+
+def _mark(step: Step) -> Mark | None:
+    kept = step.request.get("context")
+    return Mark.from_json(kept) if kept else None
 
 
 def limits_of(task: AgentTask) -> Limits:
@@ -93,6 +145,8 @@ def turn_of(step: Step) -> Turn:
         ),
         calls=[_call(call, ids) for call in calls],
         closing=StopReason(closing) if closing else None,
+        mark=_mark(step),
+        caller_notes=step.request.get("caller_notes", ()),
     )
 
 
@@ -126,6 +180,13 @@ def _call(row: ToolCall, ids: Mapping[int, str]) -> Call:
         arguments=parse_arguments(row.arguments),
         tool=tool,
         state=state,
-        result=None if row.result is None else ToolResult(text=row.result, state=state),
+        result=_result(row, state),
         refused=row.refused,
+        at=to_the_second(row.completed_at),
     )
+
+
+def _result(row: ToolCall, state: CallState) -> ToolResult | None:
+    if row.result is None:
+        return None
+    return ToolResult(text=row.result, state=state, size=row.result_size or 0)

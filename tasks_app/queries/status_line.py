@@ -23,6 +23,7 @@ class Code(StrEnum):
     RESUMING = "resuming"  # handed back, or retried; goes on from its last step
     TAKEN_OVER = "taken_over"  # its worker died; goes on from its last step
     WAITING_TO_RETRY = "waiting_to_retry"  # the world failed; due again at next_attempt_at
+    AWAITS_CONNECTION = "awaits_connection"  # its user has to connect something first
     STOPPING = "stopping"  # runs, and was asked to stop
     THINKING = "thinking"  # the model was asked
     CALLING = "calling"  # a tool call is on the wire
@@ -53,6 +54,7 @@ _SENTENCES: Mapping[Code, str] = {
     Code.RESUMING: "Waiting for a worker to go on after step {steps}.",
     Code.TAKEN_OVER: "Its worker stopped; waiting for another to go on after step {steps}.",
     Code.WAITING_TO_RETRY: "Waiting to try step {step} again after attempt {attempt}: {reason}",
+    Code.AWAITS_CONNECTION: "Waiting for {user} to connect {servers}.",
     Code.STOPPING: "Stopping, as asked.",
     Code.THINKING: "Step {step}: waiting for the model's answer.",
     Code.CALLING: "Step {step}: waiting for {call}.",
@@ -113,7 +115,7 @@ def without_payload(detail: StatusDetail) -> StatusDetail:
 
 
 def _waiting(detail: StatusDetail, task: TaskDetail, context: StatusContext) -> StatusDetail:
-    if detail.code is Code.PAUSED:
+    if detail.code in (Code.PAUSED, Code.AWAITS_CONNECTION):
         return detail
     left = (task.next_attempt_at - context.now).total_seconds()
     if left <= 0 and not context.workers:
@@ -144,16 +146,21 @@ def _alone(task: TaskDetail) -> StatusDetail:
         case Status.INCOMPLETE:
             why = DESCRIPTIONS[task.stop_reason or StopReason.NO_FINAL_REPORT]
             if task.authentication_needed and task.stop_reason is not StopReason.CANCELLED:
-                servers = ", ".join(task.authentication_needed)
-                who = {"why": why, "user": task.user_email, "servers": servers}
-                return StatusDetail(code=Code.NEEDS_CONNECTION, parameters=who)
+                parameters = {"why": why, **_who_connects(task)}
+                return StatusDetail(code=Code.NEEDS_CONNECTION, parameters=parameters)
             return StatusDetail(code=Code.INCOMPLETE, parameters={"why": why})
     return StatusDetail(code=Code.FAILED, parameters={"error": task.error or ""})
+
+
+def _who_connects(task: TaskDetail) -> dict[str, str]:
+    return {"user": task.user_email, "servers": ", ".join(task.authentication_needed)}
 
 
 def _pending(task: TaskDetail) -> StatusDetail:
     if task.suspended:
         return StatusDetail(code=Code.PAUSED, parameters={"what": task.suspended})
+    if task.awaits_connection:
+        return StatusDetail(code=Code.AWAITS_CONNECTION, parameters=_who_connects(task))
     if task.attempt:
         reason = task.waiting_reason or "it did not succeed."
         return StatusDetail(

@@ -37,6 +37,7 @@ class TaskSummary:
     error: str | None
     cancel_requested_at: datetime.datetime | None
     steps_completed: int
+    summaries_made: int
     tool_calls_made: int
     input_tokens: int
     output_tokens: int
@@ -65,6 +66,8 @@ class TaskDetail(TaskSummary):
     waiting_reason: str
     next_attempt_at: datetime.datetime
     authentication_needed: tuple[str, ...]
+    run_number: int
+    awaits_connection: bool = False
     calling: str | None = None
     suspended: str = ""
     version: str = ""
@@ -81,6 +84,7 @@ _SHORT = [
     "error",
     "cancel_requested_at",
     "steps_completed",
+    "summaries_made",
     "tool_calls_made",
     "input_tokens",
     "output_tokens",
@@ -94,15 +98,16 @@ _SHORT = [
 _LONG = [
     *("limits", "rerun_of_id"),
     *("report", "final_report_produced"),
-    *("attempt", "crashes", "waiting_reason", "next_attempt_at"),
+    *("attempt", "crashes", "waiting_reason", "next_attempt_at", "run_number"),
 ]
 _READ = ["status", "stop_reason", "user_email"]  # and shown as something else
 _DETAIL_COLUMNS = [*_SHORT, *_LONG, "status", "stop_reason", "authentication_needed", "sequence"]
+_JUDGED = ["connection_wait_until"]  # read, and shown as something else
 _TASK = CompiledQuery(
     lambda task, tenant: (
         AgentTask.objects.filter(id=task, tenant_id=tenant)
         .select_related("end_user")
-        .only(*_DETAIL_COLUMNS, "end_user__email", "end_user__disabled_at")
+        .only(*_DETAIL_COLUMNS, *_JUDGED, "end_user__email", "end_user__disabled_at")
     ),
     task=uuid.UUID,
     tenant=uuid.UUID,
@@ -144,6 +149,7 @@ def detail_of(task: AgentTask) -> TaskDetail:
     running = task.status == Status.RUNNING
     return _detail(
         {**row, "user_email": task.end_user.email},
+        awaits_connection=task.awaits_connection,
         calling=_calling(task.pk, task.sequence) if running else None,
         suspended=_suspended_by(task) if task.status == Status.PENDING else "",
     )
@@ -179,11 +185,14 @@ def _calling(task_id: uuid.UUID, sequence: int) -> str | None:
     return None
 
 
-def _detail(row: dict[str, Any], *, calling: str | None, suspended: str) -> TaskDetail:
+def _detail(
+    row: dict[str, Any], *, awaits_connection: bool, calling: str | None, suspended: str
+) -> TaskDetail:
     return TaskDetail(
         **_short(row),
         **{name: row[name] for name in _LONG},
         authentication_needed=tuple(row["authentication_needed"]),
+        awaits_connection=awaits_connection,
         calling=calling,
         suspended=suspended,
         version=version_of(

@@ -18,10 +18,11 @@ from itertools import islice
 
 from django.db.models import Exists, OuterRef
 
+from agent_runtime.context.words import summary_text
 from agent_runtime.messages import CallState, text_of
 from agent_runtime.prompt import skill_instruction
 from agent_runtime.transcript import RequiredSkill
-from tasks_app.models import AgentTask, Event, Step, ToolCall
+from tasks_app.models import AgentTask, ContextSummary, Event, Step, ToolCall
 from tasks_app.states import Status
 
 _OPEN = [each.value for each in CallState if not each.ended]
@@ -36,6 +37,7 @@ class MessageType(StrEnum):
     ASSISTANT_MESSAGE = "assistant_message"  # the model, without asking for a tool
     TOOL_CALLS = "tool_calls"  # the model, asking for tools: the trace shows which
     TOOL_RESULT = "tool_result"  # what one of them came to
+    SUMMARY = "summary"  # what the model reads in place of the steps before, and of their calls
 
 
 _ROLES = {
@@ -44,6 +46,7 @@ _ROLES = {
     MessageType.ASSISTANT_MESSAGE: "assistant",
     MessageType.TOOL_CALLS: "assistant",
     MessageType.TOOL_RESULT: "tool",
+    MessageType.SUMMARY: "user",
 }
 
 
@@ -126,7 +129,7 @@ def _iter_messages(
     """Yield messages from `place` on, each with its step and its number there."""
     if place.step == 0:
         yield from _from(0, place.skipped, _opening(task))
-    steps = (
+    steps = list(
         Step.objects.filter(task=task, sequence__gte=place.step)
         .annotate(is_open=Exists(ToolCall.objects.filter(step=OuterRef("pk"), state__in=_OPEN)))
         .order_by("sequence")[: limit + 1]
@@ -134,11 +137,31 @@ def _iter_messages(
     ended = [step for step in steps if not step.is_open]
     results = _results(ended, most=place.skipped + limit + 1)
     continued = _continued_runs(task) if any(step.request["notes"] for step in steps) else set()
-    for step in steps:
-        by_user = step.index == 1 and step.run_number in continued
-        skipped = place.skipped if step.sequence == place.step else 0
-        messages = [*_notes(step, by_user=by_user), _answer(step), *results[step.pk]]
-        yield from _from(step.sequence, skipped, messages)
+    rows: list[Step | ContextSummary] = [*steps]
+    if task.summaries_made:
+        rows = sorted([*steps, *_summaries(task, place, limit=limit)], key=lambda row: row.sequence)
+    for row in rows:
+        if isinstance(row, ContextSummary):
+            messages = [_summary(task, row)]
+        else:
+            by_user = row.index == 1 and row.run_number in continued
+            messages = [*_notes(row, by_user=by_user), _answer(row), *results[row.pk]]
+        skipped = place.skipped if row.sequence == place.step else 0
+        yield from _from(row.sequence, skipped, messages)
+
+
+def _summaries(task: AgentTask, place: TranscriptCursor, *, limit: int) -> list[ContextSummary]:
+    made = ContextSummary.objects.filter(task=task, sequence__gte=place.step).exclude(text="")
+    return list(made.order_by("sequence")[: limit + 1])
+
+
+def _summary(task: AgentTask, row: ContextSummary) -> TranscriptMessage:
+    return TranscriptMessage(
+        id=uuid.uuid5(task.id, f"summary {row.number}"),
+        type=MessageType.SUMMARY,
+        text=summary_text(text=row.text, ledger=row.ledger),
+        at=row.completed_at,
+    )
 
 
 def _from(

@@ -2,12 +2,14 @@
 
 Told are the task's own webhook and the project's enabled endpoints that want the event. The
 task's own takes the place of an endpoint with the same address. The journal's statement for
-PostgreSQL says the same in SQL (`ENQUEUE_SQL`); one test holds the two together.
+PostgreSQL says the same in SQL (`ENQUEUE_SQL`); one test holds the two together. That a user has to
+connect something is told to those alone who name that event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import datetime
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tasks_app.models import AgentTask, WebhookDelivery, WebhookEndpoint
@@ -18,6 +20,7 @@ EVENTS = {  # by the status that a task ended with
     Status.INCOMPLETE: "agent_task.incomplete",
     Status.FAILED: "agent_task.failed",
 }
+AUTHENTICATION_NEEDED = "agent_task.authentication_needed"
 MAX_REPORT = 20_000  # characters that a row keeps; what is sent is cut to bytes
 
 # A part of the journal's statement, behind its `committed`: the tasks as they stand after it.
@@ -60,9 +63,25 @@ def enqueue_deliveries(task: AgentTask) -> None:
         for endpoint, url, events in _listeners(task)
         if not events or event in events
     ]
-    if not told:
-        return
-    data = _data(task)
+    _write(task, told, event=event, data=_data(task), now=task.completed_at)
+
+
+def tell_authentication_needed(task: AgentTask, *, now: datetime.datetime) -> None:
+    """Write the outbox rows that say which servers a task's user has to connect."""
+    event = AUTHENTICATION_NEEDED
+    told = [(endpoint, url) for endpoint, url, events in _listeners(task) if event in events]
+    data = {**_data(task), "stop_reason": None, "authentication_needed": task.authentication_needed}
+    _write(task, told, event=event, data=data, now=now)
+
+
+def _write(
+    task: AgentTask,
+    told: Sequence[tuple[WebhookEndpoint | None, str]],
+    *,
+    event: str,
+    data: dict[str, Any],
+    now: datetime.datetime,
+) -> None:
     WebhookDelivery.objects.bulk_create(
         WebhookDelivery(
             task=task,
@@ -71,8 +90,8 @@ def enqueue_deliveries(task: AgentTask) -> None:
             url=url,
             event=event,
             data=data,
-            next_attempt_at=task.completed_at,
-            created_at=task.completed_at,
+            next_attempt_at=now,
+            created_at=now,
         )
         for endpoint, url in told
     )

@@ -19,6 +19,7 @@ import structlog
 import uvloop
 from django.db import DatabaseError
 
+from agent_runtime.errors import ModelError
 from caylex_project.db.clock import clock
 from tasks_app.notifications.task_log import log_start
 from tasks_app.operations.bulk import process_bulk_batch
@@ -50,6 +51,7 @@ POLL_SECONDS = 0.5  # seconds between looks at the rows when no doorbell rings
 RESERVE = 20  # for so many slots there is one more, for tenants that hold none here
 RECOVER_SECONDS = 10.0  # for how long after a lost connection the rows are asked what we hold
 TICK = 0.1  # seconds between measurements of the loop's lag
+WINDOWS_EVERY = 3600.0  # seconds between looks at whether the provider was asked today
 MAX_LAG = 0.2  # seconds of lag above which nothing new is claimed
 CLOCK_WARNING = 1.0  # seconds between the database's clock and this machine's
 EXIT_CLEAN = 0
@@ -164,6 +166,7 @@ class Engine:
             self._tick(),
             self._sweep(resources),
             _delete_expired(resources),
+            _ask_windows(resources),
             self._poll_control_state(resources, worker_id),
             sender.run(self._draining),
             batches.run_batches(process_bulk_batch, resources.database.run, self._draining),
@@ -384,6 +387,20 @@ async def _delete_expired(resources: Resources) -> None:
             log.warning("retention.database_away")
         except DatabaseError:  # one row that cannot be deleted must not end every worker
             log.exception("retention.refused")
+
+
+async def _ask_windows(resources: Resources) -> None:
+    """Learn the context windows of the models, beside the work."""
+    while True:
+        try:
+            await resources.ask_windows()
+        except DatabaseAway:
+            log.warning("windows.database_away")
+        except ModelError as fault:
+            log.info("windows.not_told", why=str(fault))
+        except DatabaseError:  # as another worker wrote the same rows just now
+            log.warning("windows.refused")
+        await asyncio.sleep(WINDOWS_EVERY)
 
 
 def _exit_if_failed(task: asyncio.Task[None]) -> None:

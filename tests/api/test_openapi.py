@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from schemathesis.generation import GenerationMode
 
 from caylex_project import VERSION
-from tasks_app.api.openapi.webhooks import WebhookMessage
+from tasks_app.api.openapi.webhooks import ConnectionMessage, WebhookMessage
 from tasks_app.api.requests.changes import (
     CancelRequest,
     ContinueRequest,
@@ -186,15 +186,23 @@ def test_every_answer_and_request_has_an_example_that_fits(description: dict[str
                     assert shown == value
 
 
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("agentTaskEnded", WebhookMessage),
+        ("agentTaskAuthenticationNeeded", ConnectionMessage),
+    ],
+)
 def test_the_message_to_a_webhook_is_described_with_its_headers_and_an_example(
-    description: dict[str, Any],
+    description: dict[str, Any], name: str, model: type[BaseModel]
 ) -> None:
-    [sent] = [each["post"] for each in description["webhooks"].values()]
+    sent = description["webhooks"][name]["post"]
+    assert len(description["webhooks"]) == 2
     assert {each["name"] for each in sent["parameters"]} == {
         *("webhook-id", "webhook-timestamp", "webhook-signature")
     }
     [example] = _examples(sent["requestBody"])
-    read = WebhookMessage.model_validate_json(json.dumps(example))
+    read = model.model_validate_json(json.dumps(example))
     assert read.model_dump(mode="json", exclude_unset=True) == example
     assert set(sent["responses"]) == {"2XX", "410", "default"}
 

@@ -23,8 +23,9 @@ from tasks_app.models import AgentTask, ToolCall
 from tasks_app.operations import runs
 from tasks_app.operations.cancel import cancel
 from tasks_app.operations.terminate import end_failed
+from tasks_app.queries.history import history_of
 from tasks_app.queries.run_facts import facts_of_rows
-from tasks_app.queries.run_transcript import steps_of, transcript_of
+from tasks_app.queries.run_transcript import transcript_of
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claiming.claim import Claim
 from tasks_app.worker.claiming.quarantine import FATAL_AT
@@ -273,7 +274,7 @@ def shaped(task_values: dict[str, Any], steps: list[dict[str, Any]]) -> AgentTas
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_rows_say_what_the_transcript_says(shape: str) -> None:
     task = shaped(*SHAPES[shape])
-    transcript = transcript_of(task, steps_of(task), system="")
+    transcript = transcript_of(task, history_of(task), system="")
 
     of_rows, of_memory = facts_of_rows(task), facts_of(transcript)
 

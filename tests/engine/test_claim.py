@@ -9,7 +9,7 @@ from django.db import connection
 from django.utils import timezone
 
 from caylex_project.accounts.models import Tenant
-from tasks_app.models import Event
+from tasks_app.models import SCHEMA, Event
 from tasks_app.states import Status, WorkerState
 from tasks_app.worker.claiming.claim import LeaseLost, claim_due
 from tests.support.engine_rows import a_task, a_worker, claim_all
@@ -63,7 +63,7 @@ def test_the_first_start_stays_the_start_when_a_task_is_claimed_again() -> None:
 
 
 def test_a_task_of_a_newer_release_is_left_to_newer_workers() -> None:
-    newer, older = a_task(schema_version=2), a_task(schema_version=1)
+    newer, older = a_task(schema_version=SCHEMA + 1), a_task(schema_version=1)
     assert [claim.task_id for claim in claim_all(a_worker())] == [older.id]
     newer.refresh_from_db()
     assert newer.status == Status.PENDING

@@ -9,7 +9,8 @@ from agent_runtime.messages import ModelAnswer, Usage
 from agent_runtime.testing import FakeTools, ScriptedModel, text_response, tool_call_response
 from tasks_app.models import AgentTask
 from tasks_app.operations.runs import continue_task
-from tasks_app.queries.run_transcript import steps_of, transcript_of
+from tasks_app.queries.history import history_of
+from tasks_app.queries.run_transcript import transcript_of
 from tasks_app.worker.database import Database
 from tests.support.engine_rows import LIMITS, a_worker, claim_all, claimed_task, drive
 
@@ -21,7 +22,7 @@ def costing(answer: ModelAnswer, cost: float | None) -> ModelAnswer:
 
 def spent_by_the_rows(task: AgentTask) -> Spent:
     task.refresh_from_db()
-    return transcript_of(task, steps_of(task), system="").spent
+    return transcript_of(task, history_of(task), system="").spent
 
 
 async def test_the_limit_on_cost_ends_a_run_with_its_report(database: Database) -> None:

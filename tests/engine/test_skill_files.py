@@ -13,6 +13,7 @@ from tasks_app.worker.database import Database
 from tasks_app.worker.execution.toolbox import Toolbox
 from tasks_app.worker.resources import _read_skill
 from tests.skills.test_upload import GOOD, packed
+from tests.support.engine_rows import no_results
 from tests.support.factories import ProjectFactory
 
 PICTURE = b"\x89PNG\xffpicture-canary"
@@ -47,7 +48,9 @@ async def test_the_agent_is_told_what_is_kept_aside_and_no_byte_of_it_reaches_it
     async def read_skill(skill_id: str, path: str | None) -> SkillText | None:
         return await database.run(_read_skill, revision, path)
 
-    toolbox = Toolbox(servers=FakeTools(), read_skill=read_skill, has_skills=True)
+    toolbox = Toolbox(
+        servers=FakeTools(), read_skill=read_skill, read_result=no_results, has_skills=True
+    )
 
     loaded = await answer(toolbox, load_skill)
     picture = await answer(toolbox, read_skill_file, path="assets/logo.png")

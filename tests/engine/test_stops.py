@@ -24,7 +24,7 @@ from tasks_app.worker.execution.control import ControlState, read_control_snapsh
 from tasks_app.worker.execution.toolbox import Toolbox
 from tasks_app.worker.resources import USER_DISABLED
 from tests.engine.test_engine import StartEngine, eventually, start, status_of  # noqa: F401
-from tests.support.engine_rows import a_task, a_worker
+from tests.support.engine_rows import a_task, a_worker, no_results
 from tests.support.factories import ServerInstanceFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -129,7 +129,11 @@ async def test_a_call_to_a_paused_server_is_not_sent(
     tools = FakeTools({"search": lambda _: "one ticket"})
     paused = {"fake"}
     toolbox = Toolbox(
-        servers=tools, read_skill=read_skill, has_skills=False, is_paused=paused.__contains__
+        servers=tools,
+        read_skill=read_skill,
+        read_result=no_results,
+        has_skills=False,
+        is_paused=paused.__contains__,
     )
     await toolbox.open()
     offered = next(each for each in toolbox.offered if each.server)

@@ -85,19 +85,24 @@ SERVER = "servers: [{name: a, url: 'http://a.example/', auth: {%s}}]"
             "timezone: not a time zone that this machine knows; use an IANA name.",
         ),
         (
-            SERVER % "kind: oauth2",
-            (
-                "servers[0].auth.kind: oauth2 is not supported yet; use one of none, bearer, "
-                "header, query, path."
-            ),
+            SERVER % "kind: bearer, issuer: https://id.example",
+            "servers[0].auth: issuer is for kind oauth2.",
+        ),
+        (
+            SERVER % "kind: oauth2, client_id: abc",
+            "servers[0].auth: client_id needs the issuer at which it is registered.",
+        ),
+        (
+            SERVER % "kind: oauth2, client_secret_env: X",
+            "servers[0].auth: client_secret_env needs a client_id.",
         ),
         (
             SERVER % "kind: basic",
-            "servers[0].auth.kind: must be one of none, bearer, header, query, path.",
+            "servers[0].auth.kind: must be one of none, bearer, header, query, path, oauth2.",
         ),
         (
             SERVER % "kind: {a: b}",
-            "servers[0].auth.kind: must be one of none, bearer, header, query, path.",
+            "servers[0].auth.kind: must be one of none, bearer, header, query, path, oauth2.",
         ),
         (SERVER % "level: tenant", "servers[0].auth.level: must be one of project, user."),
         (

@@ -28,7 +28,14 @@ from caylex_project.control.provisioning.apply import Provisioned
 from caylex_project.control.provisioning.apply import provision as apply_document
 from caylex_project.control.provisioning.document import parse_document
 from caylex_project.integrations.access import accesses_for
-from caylex_project.integrations.models import Credential, Server, ServerInstance, ToolPermission
+from caylex_project.integrations.models import (
+    Credential,
+    OAuthClient,
+    Server,
+    ServerInstance,
+    ToolPermission,
+)
+from caylex_project.integrations.sealing import open_sealed
 from skills_app.models import Skill, SkillBlob, SkillRevision
 from tests.skills.test_skill_md import skill
 
@@ -474,3 +481,38 @@ def test_four_that_provision_at_once_make_one_pair_of_secrets(tmp_path: Path) ->
     assert sum(each.platform_access_token is not None for each in made) == 1
     assert sum(each.caylex_api_key is not None for each in made) == 1
     assert (PlatformToken.objects.count(), NavigatorKey.objects.count()) == (1, 1)
+
+
+OAUTH = """
+tenant: acme
+project: support
+servers:
+  - name: tracker
+    url: https://tracker.example.com/mcp
+    auth: {kind: oauth2, level: user, issuer: https://id.example.com, scopes: [read],
+           client_id: caylex, client_secret_env: TRACKER_SECRET}
+  - {name: crm, url: https://crm.example.com/mcp, auth: {kind: oauth2, level: user}}
+"""
+
+
+def test_oauth_servers_need_no_more_than_their_kind_and_may_name_a_client(
+    provision: Provision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKER_SECRET", SECRET)
+    provision(OAUTH)
+    provision(OAUTH)
+    tracker = Server.objects.get(name="tracker")
+    assert (tracker.auth_kind, tracker.oauth_issuer) == ("oauth2", "https://id.example.com")
+    assert tracker.oauth_scopes == ["read"]
+    client = OAuthClient.objects.get()
+    assert (client.server, client.client_id, client.kind) == (tracker, "caylex", "registered")
+    assert open_sealed(client.sealed, row_id=client.pk) == SECRET
+    assert SECRET not in str(everything())
+
+
+def test_a_client_secret_that_the_environment_lacks_makes_nothing(
+    provision: Provision, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CommandError, match=r"servers\[0\].auth.client_secret_env"):
+        provision(OAUTH)
+    assert not Server.objects.exists()

@@ -33,12 +33,14 @@ def a_task(**fields: Any) -> TaskDetail:
         "report": None,
         "final_report_produced": None,
         "error": None,
+        "run_number": 1,
         "attempt": 0,
         "waiting_reason": "",
         "next_attempt_at": NOON,
         "cancel_requested_at": None,
         "authentication_needed": (),
         "steps_completed": 0,
+        "summaries_made": 0,
         "tool_calls_made": 0,
         "input_tokens": 0,
         "output_tokens": 0,
@@ -57,6 +59,11 @@ def a_task(**fields: Any) -> TaskDetail:
     ("fields", "code", "line"),
     [
         ({}, Code.QUEUED, "Waiting for a worker."),
+        (
+            {"awaits_connection": True, "authentication_needed": ("crm", "mail"), "attempt": 1},
+            Code.AWAITS_CONNECTION,
+            "Waiting for jane@example.com to connect crm, mail.",
+        ),
         (
             {"started_at": NOON, "steps_completed": 3},
             Code.RESUMING,

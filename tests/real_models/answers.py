@@ -68,9 +68,9 @@ CUT_CALLS = {
         requests=1,
         **incomplete(
             f"{ACCOUNT}the agent could not finish: the model's provider ended the answer by a "
-            "filter or its policy (content_filter). No tool call succeeded. Tool calls that "
-            f"failed: fake__append.{NOTE}the model's provider ended the answer by a filter or "
-            "its policy (content_filter)."
+            f"filter or its policy (content_filter). No tool call succeeded. Tool calls that "
+            f"failed: fake__append.{NOTE}the model's provider ended the answer by a filter or its "
+            "policy (content_filter)."
         ),
     ),
     "a call with a fault for its end is asked for again": Case(

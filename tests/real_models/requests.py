@@ -238,9 +238,10 @@ REFUSED_TOOLS = {
         tools=[tool(NESTED), tool(EMPTY, name="fake__read")],
         body={
             "1.tools.1.function.name": "fake__read",
+            "1.tools.2.function.name": "read_result",
             "1.messages.-1": {"role": "user", "content": NOTE_APPEND},
         },
-        absent=["1.tools.2"],
+        absent=["1.tools.3"],
     ),
     "OpenAI: a tool by its name": Case(
         answers=[
@@ -255,9 +256,10 @@ REFUSED_TOOLS = {
         tools=[tool(EMPTY), tool(EMPTY, name="fake__read")],
         body={
             "1.tools.1.function.name": "fake__read",
+            "1.tools.2.function.name": "read_result",
             "1.messages.-1": {"role": "user", "content": NOTE_APPEND},
         },
-        absent=["1.tools.2"],
+        absent=["1.tools.3"],
     ),
     "Anthropic: a tool by its place": Case(
         answers=[
@@ -271,8 +273,8 @@ REFUSED_TOOLS = {
         ],
         requests=2,
         tools=[tool(EMPTY), tool(EMPTY, name="fake__read")],
-        body={"1.tools.1.function.name": "fake__read"},
-        absent=["1.tools.2"],
+        body={"1.tools.1.function.name": "fake__read", "1.tools.2.function.name": "read_result"},
+        absent=["1.tools.3"],
     ),
     "Gemini: a tool by its place, in a list": Case(
         answers=[
@@ -288,9 +290,10 @@ REFUSED_TOOLS = {
         tools=[tool(EMPTY), tool(EMPTY, name="fake__read")],
         body={
             "1.tools.1.function.name": "fake__append",
+            "1.tools.2.function.name": "read_result",
             "1.messages.-1": {"role": "user", "content": NOTE_READ},
         },
-        absent=["1.tools.2"],
+        absent=["1.tools.3"],
     ),
     "Mistral: a tool by its place, in a path": Case(
         answers=[
@@ -304,8 +307,8 @@ REFUSED_TOOLS = {
         ],
         requests=2,
         tools=[tool(EMPTY), tool(EMPTY, name="fake__read")],
-        body={"1.tools.1.function.name": "fake__append"},
-        absent=["1.tools.2"],
+        body={"1.tools.1.function.name": "fake__append", "1.tools.2.function.name": "read_result"},
+        absent=["1.tools.3"],
     ),
     "a keyword first, and then the tool": Case(
         answers=[
@@ -318,6 +321,7 @@ REFUSED_TOOLS = {
         body={
             "1.tools.1.function.name": "fake__append",
             "2.tools.1.function.name": "fake__read",
+            "2.tools.2.function.name": "read_result",
             "2.messages.-1.content": NOTE_APPEND,
         },
     ),
@@ -338,10 +342,11 @@ REFUSED_TOOLS = {
         tools=[tool(EMPTY), tool(EMPTY, name="fake__read")],
         body={
             "2.tools.1.function.name": "fake__read",
+            "2.tools.2.function.name": "read_result",
             "2.messages.2.content": NOTE_APPEND,
             "2.messages.-1.role": "tool",
         },
-        absent=["2.tools.2", "2.messages.5"],
+        absent=["2.tools.3", "2.messages.5"],
     ),
     "a built-in tool is never left out": Case(
         answers=[refused("Invalid schema for function 'submit_report': no.")],

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import datetime
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.utils import timezone
 
+from agent_runtime.messages import CallState, ToolResult
 from agent_runtime.ports import Model
 from agent_runtime.testing import FakeTools
 from skills_app.operations import SkillText
@@ -21,6 +23,8 @@ from tasks_app.worker.execution.active_task import ActiveTask
 from tasks_app.worker.execution.driver import Driver
 from tasks_app.worker.execution.rebuild import load_task, pinned_system_prompt
 from tasks_app.worker.execution.toolbox import Toolbox
+from tasks_app.worker.execution.whole_results import read_result
+from tasks_app.worker.execution.windows import Windows, keep_learned
 from tasks_app.worker.journal.journal import Journal
 from tests.support.factories import AgentTaskFactory
 
@@ -81,28 +85,61 @@ def claimed_task(**values: Any) -> tuple[AgentTask, Claim]:
     return task, claim
 
 
-async def take(database: Database, claim: Claim, tools: FakeTools, journal: Journal) -> ActiveTask:
+async def no_results(arguments: Mapping[str, Any]) -> ToolResult:
+    """Answer `read_result` where nothing was kept."""
+    return ToolResult(text="There is none.", state=CallState.FAILED)
+
+
+async def take(
+    database: Database,
+    claim: Claim,
+    tools: FakeTools,
+    journal: Journal,
+    windows: Windows | None = None,
+    skill: str = "body of {id}",
+) -> ActiveTask:
     """Read a claimed task and put it into an owner's hands."""
     record = await database.run(load_task, claim)
 
     async def read_skill(skill_id: str, path: str | None) -> SkillText | None:
-        return SkillText(f"body of {skill_id}") if skill_id in record.revisions else None
+        return SkillText(skill.format(id=skill_id)) if skill_id in record.revisions else None
 
-    toolbox = Toolbox(servers=tools, read_skill=read_skill, has_skills=bool(record.revisions))
+    async def answer_read_result(arguments: Mapping[str, Any]) -> ToolResult:
+        return await database.run(read_result, claim.task_id, arguments)
+
+    toolbox = Toolbox(
+        servers=tools,
+        read_skill=read_skill,
+        read_result=answer_read_result,
+        has_skills=bool(record.revisions),
+    )
     await toolbox.open()
     system = pinned_system_prompt(record, tools.servers)
-    return ActiveTask(
+    windows = windows or Windows()
+    windows.note(record.windows, now=timezone.now())
+
+    async def learn(model: str, tokens: int) -> None:
+        now = timezone.now()
+        rows = await database.run(keep_learned, model=model, tokens=tokens, now=now)
+        windows.note(rows, now=now)
+
+    held = ActiveTask(
         claim=claim,
         project_id=record.task.project_id,
         model=record.task.model,
         run_number=record.task.run_number,
-        transcript=transcript_of(record.task, record.steps, system=system),
+        transcript=transcript_of(record.task, record.history, system=system),
         toolbox=toolbox,
         journal=journal,
         sequence=record.task.sequence,
         attempt=record.task.attempt,
         pinned={"system": system, "revisions": dict(record.revisions)},
+        windows=windows,
+        learn=learn,
+        summaries=record.task.summaries_made,
     )
+    held.transcript.context.tools_size = toolbox.size
+    return held
 
 
 def a_driver(model: Model, *, max_attempts: int = 5) -> Driver:
@@ -120,8 +157,9 @@ async def drive(
     *,
     driver: Driver | None = None,
     journal: Journal | None = None,
+    windows: Windows | None = None,
 ) -> None:
     """Drive a claimed task until it is let go."""
     journal = journal or Journal(database)
-    held = await take(database, claim, tools, journal)
+    held = await take(database, claim, tools, journal, windows)
     await (driver or a_driver(model)).drive(held)

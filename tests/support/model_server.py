@@ -148,12 +148,15 @@ def completion(message: Mapping[str, Any], **other: Any) -> dict[str, Any]:
 
 
 class ScriptedModel:
-    """The server. `requests` holds what arrived, in order; `hung_up` is set when a client left
+    """The server. `models` answers who asks for the list of models, and is in no other list.
+
+    `requests` holds what arrived, in order; `hung_up` is set when a client left
     before its answer was whole. When the script is used up, the answer is 599.
     """
 
     def __init__(self, *, answer: Callable[[Recorded], Reply] | None = None) -> None:
         self.requests: list[Recorded] = []
+        self.models = plain({"error": {"message": "no list of models"}}, status=404)
         self.hung_up = threading.Event()
         self._answer = answer
         self._script: list[Reply] = []
@@ -201,6 +204,9 @@ class ScriptedModel:
         with contextlib.suppress(*over):
             while True:
                 request = await _read_request(reader, number)
+                if request.path.endswith("/models"):
+                    await self._reply(self.models, reader, writer)
+                    continue
                 self.requests.append(request)
                 async with self._arrived:
                     self._arrived.notify_all()

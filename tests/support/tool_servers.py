@@ -23,9 +23,16 @@ ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[str]:
+async def serving(app: ASGIApp, *, lifespan: bool = True) -> AsyncIterator[str]:
     """Serve an ASGI application on loopback; yields its `/mcp` address."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none")
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        ws="none",
+        lifespan="auto" if lifespan else "off",
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:

@@ -23,6 +23,7 @@ from caylex_project.control.provisioning.document import (
 )
 from caylex_project.integrations.credentials import CredentialRefused, store_credential
 from caylex_project.integrations.models import Server, ServerInstance, ToolPermission
+from caylex_project.integrations.oauth_tokens import enter_client
 from caylex_project.integrations.permissions import set_permissions
 from caylex_project.integrations.server_validation import ServerRefused, check_server
 from caylex_project.integrations.webhook_validation import WebhookRefused, check_webhook_url
@@ -82,13 +83,14 @@ def provision(
     skills, skipped = _read_skills(document, folder, mistakes, warnings)
     warnings += _check_servers(document, mistakes) + _check_webhooks(document, mistakes)
     values = _read_values(document, folder, environ, mistakes)
+    clients = _read_clients(document, environ, mistakes)
     if mistakes:
         raise ProvisionRefused(mistakes)
     with transaction.atomic():
         made = _accounts(document)
         made.warnings += warnings
         made.skipped = skipped
-        instances = {each.name: _server(made, each) for each in document.servers}
+        instances = {each.name: _server(made, each, clients) for each in document.servers}
         _credentials(made, document, instances, values)
         made.skills = [store_skill(project=made.project, parsed=each).skill for each in skills]
         _secrets(made, rotate_keys=rotate_keys, now=now)
@@ -182,6 +184,21 @@ def _read_value(part: CredentialPart, folder: Path, environ: Mapping[str, str]) 
         raise ValueError("value_file: not a text in UTF-8.") from None
 
 
+def _read_clients(
+    document: Document, environ: Mapping[str, str], mistakes: list[str]
+) -> dict[str, str]:
+    """Return the secrets of OAuth clients by server; empty for a client without one."""
+    secrets = {}
+    for index, each in enumerate(document.servers):
+        variable = each.auth.client_secret_env
+        if variable is not None and not environ.get(variable):
+            where = f"servers[{index}].auth.client_secret_env"
+            mistakes.append(f"{where}: the environment has no such variable.")
+        elif each.auth.client_id:
+            secrets[each.name] = environ[variable] if variable is not None else ""
+    return secrets
+
+
 def _accounts(document: Document) -> Provisioned:
     tenant, _ = Tenant.objects.get_or_create(name=document.tenant)
     tenant = Tenant.objects.select_for_update().get(pk=tenant.pk)
@@ -202,13 +219,15 @@ def _accounts(document: Document) -> Provisioned:
     return Provisioned(tenant=tenant, project=project, navigator=navigator)
 
 
-def _server(made: Provisioned, part: ServerPart) -> ServerInstance:
+def _server(made: Provisioned, part: ServerPart, clients: Mapping[str, str]) -> ServerInstance:
     named = part.model_fields_set
     values: dict[str, object] = {
         "url": part.url,
         "auth_kind": part.auth.kind,
         "auth_name": part.auth.name,
         "auth_prefix": part.auth.prefix,
+        "oauth_issuer": part.auth.issuer,
+        "oauth_scopes": part.auth.scopes,
     }
     if "repeatable" in named:
         values["repeatable_tools"] = sorted(set(part.repeatable))
@@ -218,6 +237,13 @@ def _server(made: Provisioned, part: ServerPart) -> ServerInstance:
         project=made.project,
         defaults={"auth_level": part.auth.level},
     )
+    if part.name in clients:
+        enter_client(
+            server=server,
+            issuer=part.auth.issuer,
+            client_id=part.auth.client_id,
+            secret=clients[part.name],
+        )
     if "tools" in named:
         _permissions(made.navigator, instance, part)
     made.servers.append(server)

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from agent_runtime.messages import Permission
+from agent_runtime.oauth.discovery import MAX_SCOPES
 from caylex_project.accounts.end_users import normalise_email
 from caylex_project.accounts.limits import ProjectLimits
 from caylex_project.integrations.models import AuthKind, AuthLevel
@@ -65,6 +66,9 @@ class _Part(BaseModel):
     )
 
 
+_OF_OAUTH = ("issuer", "scopes", "client_id", "client_secret_env")
+
+
 class Auth(_Part):
     """How a server wants its credential, and whose it is."""
 
@@ -72,13 +76,26 @@ class Auth(_Part):
     level: AuthLevel = AuthLevel.PROJECT
     name: str = ""
     prefix: str = ""
+    issuer: str = Field(default="", max_length=500)
+    scopes: list[str] = Field(default_factory=list, max_length=MAX_SCOPES)
+    client_id: str = Field(default="", max_length=2000)
+    client_secret_env: str | None = None
 
     @field_validator("kind", mode="before")
     @classmethod
     def _is_known(cls, value: object) -> AuthKind:
-        if value == "oauth2":
-            raise ValueError(f"oauth2 is not supported yet; use one of {_listed(AuthKind)}")
         return AuthKind(_member(AuthKind, value))
+
+    @model_validator(mode="after")
+    def _is_about_oauth(self) -> Auth:
+        named = [each for each in _OF_OAUTH if getattr(self, each)]
+        if named and self.kind is not AuthKind.OAUTH2:
+            raise ValueError(f"{named[0]} is for kind oauth2")
+        if self.client_id and not self.issuer:
+            raise ValueError("client_id needs the issuer at which it is registered")
+        if self.client_secret_env and not self.client_id:
+            raise ValueError("client_secret_env needs a client_id")
+        return self
 
     @field_validator("level", mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from django.utils.html import format_html
 from caylex_project.accounts.site.query_params import CheckedList
 from caylex_project.db.clock import clock
 from tasks_app.admin.action_forms import CANCEL, OF_TASKS, RETRY
+from tasks_app.admin.auth_link import give_link, offers_link
 from tasks_app.admin.base import LivePageAdmin
 from tasks_app.admin.bulk_actions import BulkActionAdmin
 from tasks_app.admin.tasks import formatting, fragments
@@ -117,7 +118,11 @@ class AgentTaskAdmin(BulkActionAdmin, LivePageAdmin):
             for each in self.operations
             if may and task.status in each.applies_in
         ]
-        return {"task_actions": offered, "may_resend": may}
+        return {
+            "task_actions": offered,
+            "may_resend": may,
+            "offers_link": offers_link(request, task),
+        }
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Pages without a count."""
@@ -170,6 +175,7 @@ class AgentTaskAdmin(BulkActionAdmin, LivePageAdmin):
         return [
             path("<uuid:task_id>/live/", own(self.live_view), name=f"{name}_live"),
             path("<uuid:task_id>/download/", own(self.download_view), name=f"{name}_download"),
+            path("<uuid:task_id>/link/", own(self.link_view), name=f"{name}_link"),
             path("<uuid:task_id>/payloads/", own(self.open_view), name=f"{name}_open"),
             path("payload/<slug:part>/<uuid:pk>/", own(self.payload_view), name=f"{name}_payload"),
             *super().get_urls(),
@@ -181,6 +187,10 @@ class AgentTaskAdmin(BulkActionAdmin, LivePageAdmin):
         if request.method != "POST":
             raise PermissionDenied
         return open_payloads(request, task)
+
+    def link_view(self, request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
+        """A link for the task's end user. Raises Http404, PermissionDenied."""
+        return give_link(request, self._task(request, task_id))
 
     def live_view(self, request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
         """The parts of the page that change."""

@@ -196,5 +196,6 @@ def addresses(task: AgentTask) -> dict[str, str]:
     return {
         "live": reverse(f"{name}_live", args=[task.pk]),
         "open": reverse(f"{name}_open", args=[task.pk]),
+        "link": reverse(f"{name}_link", args=[task.pk]),
         "download": reverse(f"{name}_download", args=[task.pk]),
     }

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from agent_runtime.outcome import StopReason
-from caylex_project.integrations.webhook_validation import WebhookEvent
+from caylex_project.integrations.webhook_validation import EndedEvent, NeededEvent
 from tasks_app.api.openapi import examples
 from tasks_app.api.responses.tasks import Moment, ResponseModel
 
@@ -35,9 +35,35 @@ class EndedTask(ResponseModel):
 class WebhookMessage(ResponseModel):
     """What a webhook is sent, in under 20,000 bytes."""
 
-    type: WebhookEvent
+    type: EndedEvent
     timestamp: Moment
     data: EndedTask
+
+
+class WaitingTask(ResponseModel):
+    """How a task stands whose user has to connect servers. It has not ended."""
+
+    task_id: uuid.UUID
+    session_id: uuid.UUID
+    status: Literal["PENDING", "RUNNING"]
+    authentication_needed: list[str] = Field(description="The names of the servers.")
+    stop_reason: None
+    report: None
+    report_truncated: Literal[False]
+    error: None
+    user_email: str
+    metadata: dict[str, str]
+    created_at: Moment
+    started_at: Moment | None
+    completed_at: None
+
+
+class ConnectionMessage(ResponseModel):
+    """What a webhook is sent that names `agent_task.authentication_needed`."""
+
+    type: NeededEvent
+    timestamp: Moment
+    data: WaitingTask
 
 
 MESSAGE: dict[str, Any] = {
@@ -66,12 +92,23 @@ _HEADERS = {
     "spaces.",
 }
 
-_ENDED: dict[str, Any] = {
-    "operationId": "agentTaskEnded",
+NEEDED: dict[str, Any] = {
+    "type": "agent_task.authentication_needed",
+    "timestamp": "2026-06-18T15:00:01+00:00",
+    "data": {
+        **MESSAGE["data"],
+        "status": "PENDING",
+        "stop_reason": None,
+        "report": None,
+        "started_at": None,
+        "completed_at": None,
+        "authentication_needed": ["crm"],
+    },
+}
+
+
+_SENT: dict[str, Any] = {
     "security": [],  # the receiver knows it by its signature
-    "summary": "A task has ended",
-    "description": "Sent to a task's `webhook` and to its project's endpoints, signed after "
-    "Standard Webhooks. It may come twice, and not in the order of the ends.",
     "tags": ["Webhooks"],
     "parameters": [
         {
@@ -83,15 +120,6 @@ _ENDED: dict[str, Any] = {
         }
         for name, description in _HEADERS.items()
     ],
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"$ref": "#/components/schemas/WebhookMessage"},
-                "examples": {"Completed": {"value": MESSAGE}},
-            }
-        },
-    },
     "responses": {
         "2XX": {"description": "Taken, within 15 seconds."},
         "410": {"description": "The address is gone: it is told no more."},
@@ -100,11 +128,38 @@ _ENDED: dict[str, Any] = {
 }
 
 
+_ENDED: dict[str, Any] = {
+    "operationId": "agentTaskEnded",
+    "summary": "A task has ended",
+    "description": "Sent to a task's `webhook` and to its project's endpoints, signed after "
+    "Standard Webhooks. It may come twice, and not in the order of the ends.",
+}
+_NEEDED: dict[str, Any] = {
+    "operationId": "agentTaskAuthenticationNeeded",
+    "summary": "A task's user has to connect servers",
+    "description": "Sent to a task's `webhook` and to its project's endpoints that name the "
+    "event; the links are in the poll. It may come twice.",
+}
+
+
+def _with_body(sent: dict[str, Any], schema: str, example: dict[str, Any]) -> dict[str, Any]:
+    content = {
+        "schema": {"$ref": f"#/components/schemas/{schema}"},
+        "examples": {"Message": {"value": example}},
+    }
+    body = {"required": True, "content": {"application/json": content}}
+    return {"post": {**sent, **_SENT, "requestBody": body}}
+
+
 def with_webhooks(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Add the message and its schema; drf-spectacular's postprocessing hook."""
-    schema = WebhookMessage.model_json_schema(
-        mode="serialization", ref_template="#/components/schemas/{model}"
-    )
-    result["components"]["schemas"] |= {**schema.pop("$defs"), "WebhookMessage": schema}
-    result["webhooks"] = {"agentTaskEnded": {"post": _ENDED}}
+    for model in (WebhookMessage, ConnectionMessage):
+        schema = model.model_json_schema(
+            mode="serialization", ref_template="#/components/schemas/{model}"
+        )
+        result["components"]["schemas"] |= {**schema.pop("$defs"), model.__name__: schema}
+    result["webhooks"] = {
+        "agentTaskEnded": _with_body(_ENDED, "WebhookMessage", MESSAGE),
+        "agentTaskAuthenticationNeeded": _with_body(_NEEDED, "ConnectionMessage", NEEDED),
+    }
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -22,7 +22,7 @@ from tasks_app.api.requests.fields import (
 from tasks_app.operations.limits import NONE_ASKED
 from tasks_app.operations.submit import Submission
 from tasks_app.operations.webhooks import TaskWebhook
-from tasks_app.states import PRIORITIES
+from tasks_app.states import PRIORITIES, OnAuthentication
 
 MAX_EVENTS = 10  # named for one webhook; there are three, and doubles do no harm
 
@@ -99,6 +99,12 @@ class SubmitRequest(BaseModel):
         default=None,
         description="0, the default, to 9: the higher goes first within its project.",
     )
+    on_authentication: Literal["continue", "wait"] | None = Field(
+        default=None,
+        description="What the run does where the end user has to connect a server first. "
+        "`continue`, the default: it works without the server and says so. `wait`: it waits for "
+        "the connection, up to seven days, and then works without. See `authentication_needed`.",
+    )
     approval_mode: Annotated[
         str | None,
         AfterValidator(supported),
@@ -129,4 +135,5 @@ class SubmitRequest(BaseModel):
             limits=self.limits or NONE_ASKED,
             webhook=None if self.webhook is None else self.webhook.webhook(),
             priority=self.priority or 0,
+            on_authentication=OnAuthentication(self.on_authentication or "continue"),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
@@ -97,7 +98,7 @@ class TaskUsage(ResponseModel):
     cached_input_tokens: int
     reasoning_tokens: int
     total_tokens: int
-    llm_calls: int
+    llm_calls: int = Field(description="Steps, and calls for a summary of a long run.")
     tool_calls: int
     cost_usd: float | None = Field(description="As the provider told it; null where it did not.")
 
@@ -110,7 +111,7 @@ class TaskUsage(ResponseModel):
             cached_input_tokens=task.cached_input_tokens,
             reasoning_tokens=task.reasoning_tokens,
             total_tokens=task.input_tokens + task.output_tokens,
-            llm_calls=task.steps_completed,
+            llm_calls=task.steps_completed + task.summaries_made,
             tool_calls=task.tool_calls_made,
             cost_usd=None if task.cost_usd is None else float(task.cost_usd),
         )
@@ -130,7 +131,10 @@ class AuthenticationNeeded(ResponseModel):
     """A server that the end user has to connect before the agent can use it."""
 
     server: str
-    link: str | None
+    link: str | None = Field(
+        description="Where that user connects it, for 24 hours. For that person alone: pass it on "
+        "by a way that reaches nobody else. Null where an administrator has to connect it."
+    )
 
 
 class TaskResponse(ResponseModel):
@@ -165,9 +169,9 @@ class TaskResponse(ResponseModel):
     completed_at: Moment | None
 
     @classmethod
-    def of(cls, task: TaskDetail) -> TaskResponse:
-        """Return the body that shows the task."""
-        waiting = task.status is Status.PENDING and task.attempt > 0
+    def of(cls, task: TaskDetail, *, links: Mapping[str, str]) -> TaskResponse:
+        """Return the body that shows the task, with the `links` of its run by server."""
+        waiting = task.status is Status.PENDING and (task.attempt > 0 or task.awaits_connection)
         ended = task.status.terminal
         skill = task.required_skill
         return cls(
@@ -195,7 +199,8 @@ class TaskResponse(ResponseModel):
             next_attempt_at=task.next_attempt_at if waiting else None,
             cancel_requested_at=task.cancel_requested_at,
             authentication_needed=[
-                AuthenticationNeeded(server=name, link=None) for name in task.authentication_needed
+                AuthenticationNeeded(server=name, link=links.get(name))
+                for name in task.authentication_needed
             ],
             poll_after_ms=None if ended else POLL_AFTER_MS,
             created_at=task.created_at,

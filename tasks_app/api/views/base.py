@@ -5,12 +5,15 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from caylex_project.accounts.models import PlatformToken
+from caylex_project.db.clock import clock
+from caylex_project.integrations.links import links_of_task
 from tasks_app.api.errors import Problem
 from tasks_app.api.query_params import refuse_nul, uuid_of
 from tasks_app.api.responses.tasks import TaskResponse
@@ -39,8 +42,19 @@ class APIBase(APIView):
 
     def show(self, task_id: uuid.UUID, *, status: int = 200) -> Response:
         """Answer with the task. Raises Problem 404 where the caller's tenant has none such."""
-        task = self.find(task_id)
-        return Response(TaskResponse.of(task).model_dump(mode="json"), status=status)
+        return Response(self.answer(self.find(task_id)).model_dump(mode="json"), status=status)
+
+    def answer(self, task: tasks.TaskDetail) -> TaskResponse:
+        """Return the body that shows the task to its submitter."""
+        links: dict[str, str] = {}
+        if task.authentication_needed:
+            links = links_of_task(
+                task_id=task.id,
+                run_number=task.run_number,
+                public_url=settings.ENVIRONMENT.caylex_public_url,
+                now=clock.now(),
+            )
+        return TaskResponse.of(task, links=links)
 
     def find(self, task_id: uuid.UUID) -> tasks.TaskDetail:
         """Return the task. Raises Problem 404 where the caller's tenant has none such."""

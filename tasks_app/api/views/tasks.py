@@ -75,7 +75,7 @@ class TaskView(APIBase):
         """Show the task; 304 where the caller has seen it as it is."""
         whole_number(request, "wait", least=0, most=MAX_WAIT)  # the layer before us waits
         task = self.find(task_id_of(task_id))
-        return _conditional_response(request, TaskResponse.of(task), version=task.version)
+        return _conditional_response(request, self.answer(task), version=task.version)
 
     @describe_change
     def patch(self, request: Request, task_id: str) -> Response:

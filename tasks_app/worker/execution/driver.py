@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import uuid
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from agent_runtime.context.window import window_after_refusal
 from agent_runtime.errors import ContextTooLong, ModelError
-from agent_runtime.loop import AskModel, RunCalls, next_action
+from agent_runtime.loop import AskModel, RunCalls, Summarise, next_action
 from agent_runtime.messages import Call, CallState, ModelAnswer, ToolResult, Turn, user_message
 from agent_runtime.outcome import Outcome, StopReason
 from agent_runtime.planning import plan_calls
-from agent_runtime.ports import Model, ModelRequest
+from agent_runtime.ports import Model
 from tasks_app.operations.terminate import NOT_SENT
 from tasks_app.worker.execution.active_task import ActiveTask
+from tasks_app.worker.execution.model_calls import Asking
+from tasks_app.worker.execution.summaries import summarise
 from tasks_app.worker.execution.tool_calls import run_calls, settle_in_doubt_calls, take_back
 from tasks_app.worker.journal import outcomes
 from tasks_app.worker.journal.entries import Release, Stopped
 
-CLOSING_SECONDS = 60.0  # what the last call for the report may take, whatever the limits say
+CONNECTION_WAIT = datetime.timedelta(days=7)  # that a run waits for its user's connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,8 @@ class Driver:
     async def drive(self, active: ActiveTask) -> None:
         """Drive a task until it is let go. Raises Fenced when it was taken over.
 
-        1. Settle the calls that a lost owner left in doubt.
+        1. Settle the calls that a lost owner left in doubt. A run that has not begun and lacks
+           what its user has to connect waits for it, where that was asked for.
         2. While neither the worker is told to end nor the task's project is paused: do what the
            loop says. A model's answer is on disk before its calls are sent; their results are on
            disk before the model is asked again; the end goes into the commit of the last answer
@@ -50,6 +54,8 @@ class Driver:
            nobody has to doubt them.
         """
         await self._settle_in_doubt_calls(active)
+        if await self._waits_for_connection(active):
+            return
         active.transcript.offered = frozenset(tool.name for tool in active.toolbox.offered)
         began = active.sequence
         while (
@@ -58,17 +64,19 @@ class Driver:
             if active.cancelling.done():
                 await self._end_cancelled(active)
                 return
+            active.use_window()
             action = next_action(active.transcript, now=active.time)
             match action:
                 case AskModel():
                     released = await self._step(active, action)
+                case Summarise():
+                    released = await self._summarise(active, action)
                 case RunCalls():
                     released = await run_calls(
                         active, action.calls, draining=lambda: self._should_release(active)
                     )
                 case Outcome():
-                    await active.release(outcomes.ended(action, active.transcript))
-                    released = True
+                    released = await self._end(active, action)
             if released:
                 return
             if self.one_turn and active.sequence != began and not _open_calls(active):
@@ -101,13 +109,37 @@ class Driver:
         if not turn.open_calls:
             active.transcript.append_results()
 
+    async def _waits_for_connection(self, active: ActiveTask) -> bool:
+        """Let a run go before its first step until its user has connected what it lacks."""
+        known, servers = active.connections, active.unconnected()
+        begun = active.transcript.turn is not None or active.cancelling.done()
+        if begun or not known.waits or not servers:
+            return False
+        now = active.clock()
+        until = known.wait_until or now + CONNECTION_WAIT
+        if now >= until:
+            return False
+        release = outcomes.awaits_connection(
+            until=until, wait=(until - now).total_seconds(), user=known.user, servers=servers
+        )
+        await active.release(release, attempt=active.attempt)
+        return True
+
     async def _step(self, active: ActiveTask, action: AskModel) -> bool:
         """Ask the model and commit its answer; True when the task was let go with it."""
         started_at = active.clock()
+        if action.mark is not None:
+            active.transcript.context.apply(action.mark)
+        messages = [*active.transcript.messages, *map(user_message, action.notes)]
+        closing = action.closing is not None
         try:
-            answer = await self._ask(active, action)
+            answer = await self._asking.ask(active, messages, words_only=closing, closing=closing)
+        except ContextTooLong as fault:
+            return await self._after_overflow(active, action, fault)
         except ModelError as fault:
-            return await self._release_after_error(active, action, fault)
+            if action.closing:
+                return await self._end(active, Outcome(completed=False, reason=action.closing))
+            return await self._release_after_error(active, fault)
         if answer is None:
             return False
         turn = self._turn(active, action, answer)
@@ -120,37 +152,26 @@ class Driver:
                 active.stop(stopped)
                 take_back(turn.open_calls)
             else:
-                return release is not None
+                break
+        if active.transcript.learned_window is not None:
+            await active.learn_window(active.transcript.learned_window)
+        return release is not None
 
-    async def _ask(self, active: ActiveTask, action: AskModel) -> ModelAnswer | None:
-        """Return the model's answer; None when the task was asked to stop first."""
+    @property
+    def _asking(self) -> Asking:
+        return Asking(model=self.model, timeout=self.model_timeout)
 
-        def give_up(_: asyncio.Future[str]) -> None:
-            with suppress(RuntimeError):  # the answer came first, by a hair
-                waiting.reschedule(asyncio.get_running_loop().time())
-
-        active.cancelling.add_done_callback(give_up)
+    async def _summarise(self, active: ActiveTask, action: Summarise) -> bool:
+        """Ask for a summary and commit it; True when the task was let go with it."""
         try:
-            async with asyncio.timeout(None) as waiting:
-                return await self.model.complete(self._request(active, action))
-        except TimeoutError:
-            if not waiting.expired():
-                raise
-            return None
-        finally:
-            active.cancelling.remove_done_callback(give_up)
-
-    def _request(self, active: ActiveTask, action: AskModel) -> ModelRequest:
-        left = active.transcript.deadline - active.time
-        return ModelRequest(
-            model=active.model,
-            messages=[*active.transcript.messages, *map(user_message, action.notes)],
-            tools=active.toolbox.offered,
-            tools_disabled=action.closing is not None,
-            timeout=min(self.model_timeout, CLOSING_SECONDS if action.closing else left),
-            call_ids=active.transcript.call_ids,
-            adaptation=active.transcript.adaptation,
-        )
+            summary = await summarise(active, action, self._asking)
+        except ModelError as fault:
+            return await self._release_after_error(active, fault)
+        if summary is None:
+            return False
+        release = outcomes.handed_back() if self._should_release(active) else None
+        await active.commit_summary(summary, release=release)
+        return release is not None
 
     def _turn(self, active: ActiveTask, action: AskModel, answer: ModelAnswer) -> Turn:
         calls = plan_calls(
@@ -166,6 +187,8 @@ class Driver:
             answer=answer,
             calls=calls,
             closing=action.closing,
+            mark=action.mark,
+            caller_notes=action.caller_notes,
         )
 
     def _release(self, active: ActiveTask, turn: Turn) -> Release | None:
@@ -178,18 +201,34 @@ class Driver:
         take_back(turn.open_calls)
         return outcomes.handed_back()
 
-    async def _release_after_error(
-        self, active: ActiveTask, action: AskModel, fault: ModelError
+    async def _after_overflow(
+        self, active: ActiveTask, action: AskModel, fault: ContextTooLong
     ) -> bool:
-        """Let the task go after a fault of the model, unless only its own time was up.
+        """Ask with a smaller context from here on; end the run where it cannot be made smaller.
 
-        Without an answer to the closing call, or with a transcript that does not fit the model's
-        window, the run ends with the engine's account.
+        The refusal teaches the model's window, which the next action of the loop keeps to.
         """
-        outcome = _ending_of(action, fault)
-        if outcome is not None:
-            await active.release(outcomes.ended(outcome, active.transcript))
-            return True
+        mark = action.mark
+        if mark is not None:
+            window = active.transcript.context.window
+            learned = window_after_refusal(window, told=fault.window, tokens=mark.tokens)
+            await active.learn_window(learned.tokens)
+            after = next_action(active.transcript, now=active.time)
+            is_smaller = not isinstance(after, AskModel) or (
+                after.mark is not None and after.mark.sent < mark.sent
+            )
+            if is_smaller and not isinstance(after, Outcome):
+                return False
+        reason = action.closing or StopReason.CONTEXT_FULL
+        detail = "" if action.closing else str(fault)
+        return await self._end(active, Outcome(completed=False, reason=reason, detail=detail))
+
+    async def _end(self, active: ActiveTask, outcome: Outcome) -> bool:
+        await active.release(outcomes.ended(outcome, active.transcript))
+        return True
+
+    async def _release_after_error(self, active: ActiveTask, fault: ModelError) -> bool:
+        """Let the task go after a fault of the model, unless only its own time was up."""
         if active.time >= active.transcript.deadline:
             return False
         attempt = active.attempt + 1
@@ -198,15 +237,6 @@ class Driver:
             release = replace(release, event="handed_back")
         await active.release(outcomes.with_account(release, active.transcript), attempt=attempt)
         return True
-
-
-def _ending_of(action: AskModel, fault: ModelError) -> Outcome | None:
-    """Return how the run ends where asking again is of no use."""
-    if action.closing:
-        return Outcome(completed=False, reason=action.closing)
-    if isinstance(fault, ContextTooLong):
-        return Outcome(completed=False, reason=StopReason.CONTEXT_FULL, detail=str(fault))
-    return None
 
 
 def _open_calls(active: ActiveTask) -> list[Call]:

@@ -47,7 +47,9 @@ class TaskLoader:
 
     async def _load_slice(self, claims: Sequence[Claim]) -> LoadedTasks:
         """Read claims together; one that cannot be read fails alone, whoever came with it."""
-        reading = self._database.run_with_retry(load_tasks, claims)
+        reading = self._database.run_with_retry(
+            load_tasks, claims, in_thread=self._database.run_with_retry
+        )
         (found,) = await asyncio.gather(reading, return_exceptions=True)
         if not isinstance(found, BaseException):
             return found

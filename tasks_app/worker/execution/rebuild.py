@@ -12,11 +12,14 @@ from agent_runtime.ports import ServerState
 from agent_runtime.prompt import PromptFacts, SkillEntry, system_prompt
 from caylex_project.db.clock import clock
 from caylex_project.integrations.access import accesses_for
+from caylex_project.integrations.bearer import in_a_thread
+from caylex_project.integrations.renewal import InThread
 from skills_app.operations import CatalogueEntry, catalogue
-from tasks_app.models import AgentTask, Step
-from tasks_app.queries.run_transcript import steps_of
+from tasks_app.models import AgentTask, ModelWindow, Step
+from tasks_app.queries.history import History, history_of
 from tasks_app.states import Status
 from tasks_app.worker.claiming.claim import Claim
+from tasks_app.worker.execution.windows import windows_of
 from tasks_app.worker.journal.journal import Fenced
 
 
@@ -25,9 +28,15 @@ class LoadedTask:
     """What the rows say of a claimed task, and whom it may talk to."""
 
     task: AgentTask
-    steps: Sequence[Step]
+    history: History
+    windows: Sequence[ModelWindow]
     accesses: Sequence[ServerAccess] = field(repr=False)
     skills: Sequence[CatalogueEntry]
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The steps of all runs."""
+        return self.history.steps
 
     @property
     def revisions(self) -> Mapping[str, str]:
@@ -47,10 +56,13 @@ def load_task(claim: Claim) -> LoadedTask:
         raise Fenced(str(claim.task_id)) from None
 
 
-def load_tasks(claims: Sequence[Claim]) -> dict[uuid.UUID, LoadedTask]:
+def load_tasks(
+    claims: Sequence[Claim], *, in_thread: InThread = in_a_thread
+) -> dict[uuid.UUID, LoadedTask]:
     """Read claimed tasks, by id; those that are no longer ours are left out.
 
-    What tasks of one project, navigator and user have in common is read once.
+    What tasks of one project, navigator and user have in common is read once. `in_thread` is
+    where their OAuth tokens are renewed.
     """
     epochs = {claim.task_id: claim.epoch for claim in claims}
     rows = AgentTask.objects.select_related("project", "navigator", "end_user").filter(
@@ -58,6 +70,7 @@ def load_tasks(claims: Sequence[Claim]) -> dict[uuid.UUID, LoadedTask]:
     )
     tasks = [task for task in rows if task.epoch == epochs[task.id]]
     begun = set(Step.objects.filter(task__in=tasks).values_list("task_id", flat=True).distinct())
+    windows = windows_of({task.model for task in tasks})
     entries: dict[tuple[uuid.UUID, ...], list[CatalogueEntry]] = {}
     accesses: dict[tuple[uuid.UUID, ...], list[ServerAccess]] = {}
     found = {}
@@ -68,11 +81,15 @@ def load_tasks(claims: Sequence[Claim]) -> dict[uuid.UUID, LoadedTask]:
         person = (*place, task.end_user_id)
         if person not in accesses:
             accesses[person] = accesses_for(
-                project=task.project, navigator=task.navigator, end_user=task.end_user
+                project=task.project,
+                navigator=task.navigator,
+                end_user=task.end_user,
+                in_thread=in_thread,
             )
         found[task.id] = LoadedTask(
             task=task,
-            steps=steps_of(task) if task.id in begun else [],
+            history=history_of(task) if task.id in begun else History(),
+            windows=[each for each in windows if each.model == task.model],
             accesses=accesses[person],
             skills=entries[place],
         )

@@ -59,7 +59,7 @@ async def run_calls(
         while running or planned or ended:
             ended += await _wait(active, running) if not ended else []
             if active.cancelling.done():
-                ended += await _within_grace(running)
+                ended += await _within_grace(active, running)
                 ended += _give_up(running, planned, STOPPED)
             elif active.time >= active.transcript.deadline:
                 ended += _give_up(running, planned, OUT_OF_TIME)
@@ -102,21 +102,23 @@ async def _wait(active: ActiveTask, running: dict[asyncio.Task[ToolResult], Call
     left = max(0.0, active.transcript.deadline - active.time)
     waiting: set[asyncio.Future[Any]] = {*running, active.cancelling}
     await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-    return _collect(running)
+    return _collect(active, running)
 
 
-async def _within_grace(running: dict[asyncio.Task[ToolResult], Call]) -> list[Call]:
+async def _within_grace(
+    active: ActiveTask, running: dict[asyncio.Task[ToolResult], Call]
+) -> list[Call]:
     """Return the calls that still end within what is left for a task that was asked to stop."""
     if running:
         await asyncio.wait(running, timeout=CANCEL_GRACE_SECONDS)
-    return _collect(running)
+    return _collect(active, running)
 
 
-def _collect(running: dict[asyncio.Task[ToolResult], Call]) -> list[Call]:
+def _collect(active: ActiveTask, running: dict[asyncio.Task[ToolResult], Call]) -> list[Call]:
     ended = []
     for task in [task for task in running if task.done()]:
         call = running.pop(task)
-        call.end(task.result())
+        call.end(active.transcript.fit(call, task.result(), most_kept=active.most_kept))
         ended.append(call)
     return ended
 

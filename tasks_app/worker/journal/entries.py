@@ -54,6 +54,30 @@ class CallChange:
     id: uuid.UUID
     state: CallState
     result: str | None = None
+    size: int | None = None  # characters of the whole result, where `result` is cut
+    whole: str | None = None
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSummary:
+    """A ContextSummary row; `usage` is None where the model gave no answer."""
+
+    number: int
+    run_number: int
+    after_step: int
+    through_run: int
+    through_step: int
+    mark: Mapping[str, Any]
+    text: str
+    ledger: str
+    pinned: tuple[str, ...]
+    model: str
+    provider_request_id: str
+    usage: Usage | None
+    tokens_before: int
+    tokens_after: int
+    started_at: datetime.datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +92,20 @@ class Release:
     report: str | None = None
     final_report_produced: bool | None = None
     error: str | None = None
+    connection_wait_until: datetime.datetime | None = None  # it waits for its user until then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connecting:
+    """What a run needs connected: its user gets a link for it in the same commit.
+
+    `needed` are all servers, `seen` those of them that the user connects, each with the version
+    of the credential that the run looked at.
+    """
+
+    needed: tuple[str, ...]
+    seen: Mapping[str, str]
+    run_number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +113,8 @@ class Entry:
     """One fenced write: lands only while the task is RUNNING with this epoch and sequence.
 
     The sequence makes a write whose outcome is unknown safe to try again. `attempt` is the
-    task's new count, `progress` clears its crashes. One that starts calls is refused as `Stopped`
+    task's new count, `progress` clears its crashes. `authentication_needed` replaces the task's
+    servers to connect, `connecting` asks for them. One that starts calls is refused as `Stopped`
     where nothing may be started with the task any more.
     """
 
@@ -90,7 +129,16 @@ class Entry:
     changes: tuple[CallChange, ...] = ()
     sent_calls: int = 0
     authentication_needed: tuple[str, ...] | None = None
+    connecting: Connecting | None = None
     release: Release | None = None
+    summary: NewSummary | None = None
+    schema: int = 1  # that the task's rows have from here on, at least
+
+    @property
+    def size(self) -> int:
+        """About how many characters it writes, as far as these can be many."""
+        results = sum(len(each.whole or "") + len(each.result or "") for each in self.changes)
+        return results + sum(len(each.result or "") for each in self.calls)
 
     @property
     def starts(self) -> bool:

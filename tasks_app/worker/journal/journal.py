@@ -16,6 +16,7 @@ from tasks_app.worker.journal.entries import Entry, Landed
 from tasks_app.worker.journal.write import write_entries
 
 BATCH = 64  # tasks in one flush
+MAX_TEXT = 8_000_000  # characters of results in one flush, where it holds more than one entry
 MAX_CONCURRENT_FLUSHES = 2  # flushes under way at once, so that they overlap on disk
 
 Write = Callable[[Sequence[Entry]], Mapping[uuid.UUID, Landed]]
@@ -54,7 +55,8 @@ class Journal:
     def _start_flush(self) -> None:
         """Start a flush of what is ready while a flight is free."""
         while self._ready and len(self._flushes) < MAX_CONCURRENT_FLUSHES:
-            batch, self._ready = self._ready[:BATCH], self._ready[BATCH:]
+            count = _together([entry.size for entry, _ in self._ready[:BATCH]])
+            batch, self._ready = self._ready[:count], self._ready[count:]
             flush = asyncio.create_task(self._flush(batch))
             self._flushes.add(flush)
             flush.add_done_callback(self._on_flush_done)
@@ -90,3 +92,13 @@ def _settle(future: asyncio.Future[int], outcome: Landed | Exception) -> None:
         future.set_exception(outcome)
     else:
         future.set_result(outcome)
+
+
+def _together(sizes: Sequence[int]) -> int:
+    """Return how many of the entries, from the first on, make one flush."""
+    total = 0
+    for count, size in enumerate(sizes):
+        total += size
+        if count and total > MAX_TEXT:
+            return count
+    return len(sizes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 from agent_runtime.errors import ModelError, ModelUnavailable
@@ -49,6 +51,19 @@ def cancelled(transcript: Transcript, *, reason: str) -> Release:
 def handed_back() -> Release:
     """The owner is told to end; the task is due at once, nothing is charged."""
     return Release(status=Status.PENDING, event="handed_back", wait=0.0)
+
+
+def awaits_connection(
+    *, until: datetime.datetime, wait: float, user: str, servers: Sequence[str]
+) -> Release:
+    """The run waits until its user has connected the servers, without a slot; `wait` in seconds."""
+    return Release(
+        status=Status.PENDING,
+        event="waiting_for_connection",
+        wait=wait,
+        reason=f"{user} must connect {', '.join(servers)}."[:500],
+        connection_wait_until=until,
+    )
 
 
 def failed(sentence: str) -> Release:

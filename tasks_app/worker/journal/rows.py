@@ -1,7 +1,7 @@
 """An entry of the journal as rows, each change with its sequence number.
 
 The numbers follow the order in which a stream tells of the changes: the step, the starts and
-results of its calls, changes of earlier calls, the end.
+results of its calls, changes of earlier calls, what the user must connect, the end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from typing import Any
 
 from agent_runtime.messages import CallState, Usage
 from tasks_app.states import Status
-from tasks_app.worker.journal.entries import CallChange, Entry, NewCall, NewStep, Release
+from tasks_app.worker.journal.entries import (
+    CallChange,
+    Entry,
+    NewCall,
+    NewStep,
+    NewSummary,
+    Release,
+)
 
 Row = dict[str, Any]
 
@@ -28,6 +35,8 @@ class Rows:
     calls: list[Row] = field(default_factory=list)
     changes: list[Row] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
+    wholes: list[Row] = field(default_factory=list)
+    summaries: list[Row] = field(default_factory=list)
 
 
 def rows_of(entries: Sequence[Entry]) -> Rows:
@@ -48,15 +57,18 @@ def _add(rows: Rows, entry: Entry) -> None:
             _call(call, task_id, str(entry.step.id), at, numbers) for call in entry.calls
         )
     rows.changes.extend(_change(change, task_id, at, numbers) for change in entry.changes)
-    if entry.release is not None:
+    rows.wholes.extend(
+        _whole(change, task_id) for change in entry.changes if change.whole is not None
+    )
+    if entry.summary is not None:
+        number = next(numbers)
+        rows.summaries.append(_summary(entry.summary, task_id, entry.epoch, number, at))
+        if entry.summary.text:
+            rows.events.append(_compacted(entry.summary, task_id, number, at))
+    for kind, data in _events(entry):
+        number = next(numbers)
         rows.events.append(
-            {
-                "task_id": task_id,
-                "sequence": next(numbers),
-                "kind": entry.release.event,
-                "data": _event_data(entry.release),
-                "at": at,
-            }
+            {"task_id": task_id, "sequence": number, "kind": kind, "data": data, "at": at}
         )
     rows.tasks.append(_task(entry, task_id, next(numbers) - 1))
 
@@ -118,11 +130,61 @@ def _change(change: CallChange, task_id: str, at: str, numbers: Iterator[int]) -
         "task_id": task_id,
         "state": change.state.value,
         "result": change.result,
+        "result_size": change.size,
         "started_at": at if started else None,
         "started_sequence": next(numbers) if started else None,
         "completed_at": at if ended else None,
         "completed_sequence": next(numbers) if ended else None,
     }
+
+
+def _whole(change: CallChange, task_id: str) -> Row:
+    return {
+        "call_id": str(change.id),
+        "task_id": task_id,
+        "text": change.whole,
+        "complete": change.complete,
+    }
+
+
+def _summary(summary: NewSummary, task_id: str, epoch: int, sequence: int, at: str) -> Row:
+    return {
+        "task_id": task_id,
+        "number": summary.number,
+        "run_number": summary.run_number,
+        "after_step": summary.after_step,
+        "through_run": summary.through_run,
+        "through_step": summary.through_step,
+        "epoch": epoch,
+        "sequence": sequence,
+        "mark": summary.mark,
+        "text": summary.text,
+        "ledger": summary.ledger,
+        "pinned": list(summary.pinned),
+        "model": summary.model,
+        "provider_request_id": summary.provider_request_id,
+        "usage": None if summary.usage is None else usage_json(summary.usage),
+        "tokens_before": summary.tokens_before,
+        "tokens_after": summary.tokens_after,
+        "started_at": summary.started_at.isoformat(),
+        "completed_at": at,
+    }
+
+
+def _compacted(summary: NewSummary, task_id: str, sequence: int, at: str) -> Row:
+    data = {
+        "run_number": summary.run_number,
+        "tokens_before": summary.tokens_before,
+        "tokens_after": summary.tokens_after,
+    }
+    return {"task_id": task_id, "sequence": sequence, "kind": "compacted", "data": data, "at": at}
+
+
+def _events(entry: Entry) -> Iterator[tuple[str, Row]]:
+    if entry.connecting is not None:
+        yield "authentication_needed", {"servers": list(entry.connecting.needed)}
+    if entry.release is not None:
+        yield entry.release.event, _event_data(entry.release)
 
 
 def _event_data(release: Release) -> Row:
@@ -136,7 +198,7 @@ def _event_data(release: Release) -> Row:
 
 def _task(entry: Entry, task_id: str, new_sequence: int) -> Row:
     release = entry.release
-    usage = entry.step.usage if entry.step else Usage()
+    usage = _usage(entry)
     ended = release is not None and release.status.terminal
     return {
         "id": task_id,
@@ -150,7 +212,9 @@ def _task(entry: Entry, task_id: str, new_sequence: int) -> Row:
         "progress": entry.progress,
         "next_attempt_at": _due(entry.at, release),
         "waiting_reason": release.reason if release else "",
+        "schema_version": entry.schema,
         "steps": int(entry.step is not None),
+        "summaries": int(entry.summary is not None),
         "tool_calls": entry.sent_calls,
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
@@ -160,6 +224,7 @@ def _task(entry: Entry, task_id: str, new_sequence: int) -> Row:
         "authentication_needed": (
             None if entry.authentication_needed is None else list(entry.authentication_needed)
         ),
+        "connection_wait_until": _wait_until(release),
         "stop_reason": release.stop_reason.value if release and release.stop_reason else "",
         "report": release.report if release else None,
         "final_report_produced": release.final_report_produced if release else None,
@@ -168,7 +233,20 @@ def _task(entry: Entry, task_id: str, new_sequence: int) -> Row:
     }
 
 
+def _usage(entry: Entry) -> Usage:
+    if entry.step is not None:
+        return entry.step.usage
+    return (entry.summary and entry.summary.usage) or Usage()
+
+
 def _due(at: datetime.datetime, release: Release | None) -> str | None:
+    if release is not None and release.connection_wait_until is not None:
+        return _wait_until(release)
     if release is None or release.wait is None:
         return None
     return (at + datetime.timedelta(seconds=release.wait)).isoformat()
+
+
+def _wait_until(release: Release | None) -> str | None:
+    until = release.connection_wait_until if release else None
+    return None if until is None else until.isoformat()

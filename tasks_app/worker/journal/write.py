@@ -17,9 +17,11 @@ from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils.dateparse import parse_datetime
 
-from tasks_app.models import AgentTask, Event, Step, ToolCall
+from tasks_app.models import AgentTask, ContextSummary, Event, Step, ToolCall, WholeResult
+from tasks_app.models.tasks import FIRST_SCHEMA
 from tasks_app.states import Status
 from tasks_app.webhooks.outbox import ENQUEUE_SQL, enqueue_deliveries
+from tasks_app.worker.journal.connection_requests import ask_to_connect
 from tasks_app.worker.journal.entries import Entry, Landed, Stopped
 from tasks_app.worker.journal.rows import Row, Rows, rows_of
 
@@ -48,10 +50,11 @@ WITH input AS (
   SELECT * FROM jsonb_to_recordset(%(tasks)s::jsonb) AS x (
     id uuid, epoch int, sequence int, new_sequence int, starts bool, new_status text, released bool,
     attempt int, progress bool, next_attempt_at timestamptz, waiting_reason text,
-    steps int, tool_calls int, input_tokens bigint, output_tokens bigint,
-    cached_input_tokens bigint, reasoning_tokens bigint, cost_usd numeric,
-    authentication_needed jsonb, stop_reason text, report text, final_report_produced bool,
-    error text, completed_at timestamptz)
+    schema_version int, steps int, summaries int, tool_calls int,
+    input_tokens bigint, output_tokens bigint, cached_input_tokens bigint,
+    reasoning_tokens bigint, cost_usd numeric,
+    authentication_needed jsonb, connection_wait_until timestamptz, stop_reason text, report text,
+    final_report_produced bool, error text, completed_at timestamptz)
 ), locked AS (
   SELECT own.* FROM (SELECT id, starts FROM input ORDER BY id) i CROSS JOIN LATERAL (
     SELECT t.id, t.epoch, t.sequence, t.status, t.cancel_requested_at, t.cancel_reason,
@@ -68,7 +71,9 @@ WITH input AS (
     crashes = CASE WHEN i.progress THEN 0 ELSE t.crashes END,
     next_attempt_at = COALESCE(i.next_attempt_at, t.next_attempt_at),
     waiting_reason = i.waiting_reason,
+    schema_version = GREATEST(t.schema_version, i.schema_version),
     steps_completed = t.steps_completed + i.steps,
+    summaries_made = t.summaries_made + i.summaries,
     tool_calls_made = t.tool_calls_made + i.tool_calls,
     input_tokens = t.input_tokens + i.input_tokens,
     output_tokens = t.output_tokens + i.output_tokens,
@@ -77,6 +82,8 @@ WITH input AS (
     cost_usd = CASE WHEN i.cost_usd IS NULL THEN t.cost_usd
                     ELSE COALESCE(t.cost_usd, 0) + i.cost_usd END,
     authentication_needed = COALESCE(i.authentication_needed, t.authentication_needed),
+    connection_wait_until = COALESCE(i.connection_wait_until, t.connection_wait_until),
+    started_at = CASE WHEN i.connection_wait_until IS NULL THEN t.started_at END,
     stop_reason = i.stop_reason,
     report = i.report,
     final_report_produced = i.final_report_produced,
@@ -110,12 +117,12 @@ WITH input AS (
   JOIN committed ON committed.id = c.task_id
 ), changed_calls AS (
   UPDATE tasks_app_toolcall t SET
-    state = c.state, result = c.result,
+    state = c.state, result = c.result, result_size = c.result_size,
     started_at = COALESCE(c.started_at, t.started_at),
     started_sequence = COALESCE(c.started_sequence, t.started_sequence),
     completed_at = c.completed_at, completed_sequence = c.completed_sequence
   FROM jsonb_to_recordset(%(changes)s::jsonb) AS c (
-    id uuid, task_id uuid, state text, result text, started_at timestamptz,
+    id uuid, task_id uuid, state text, result text, result_size int, started_at timestamptz,
     completed_at timestamptz, started_sequence int, completed_sequence int)
   JOIN committed ON committed.id = c.task_id
   WHERE t.id = c.id
@@ -126,6 +133,28 @@ WITH input AS (
   JOIN committed ON committed.id = e.task_id
 )
 """.replace("{rests}", _RESTS.format(task="t"))
+_WHOLES = """
+, new_wholes AS (
+  INSERT INTO tasks_app_wholeresult (call_id, text, complete)
+  SELECT w.call_id, w.text, w.complete FROM jsonb_to_recordset(%(wholes)s::jsonb) AS w (
+    call_id uuid, task_id uuid, text text, complete bool)
+  JOIN committed ON committed.id = w.task_id
+)
+"""
+_SUMMARIES = """
+, new_summaries AS (
+  INSERT INTO tasks_app_contextsummary
+    (task_id, number, run_number, after_step, through_run, through_step, epoch, sequence, mark,
+     text, ledger, pinned, model, provider_request_id, usage, tokens_before, tokens_after,
+     started_at, completed_at)
+  SELECT s.* FROM jsonb_to_recordset(%(summaries)s::jsonb) AS s (
+    task_id uuid, number int, run_number int, after_step int, through_run int, through_step int,
+    epoch int, sequence int, mark jsonb, text text, ledger text, pinned jsonb, model text,
+    provider_request_id text, usage jsonb, tokens_before int, tokens_after int,
+    started_at timestamptz, completed_at timestamptz)
+  JOIN committed ON committed.id = s.task_id
+)
+"""
 _NOT_RESTS_SQLITE = f"NOT {_RESTS.format(task='tasks_app_agenttask')}"
 _COMMITTED = """
 SELECT id, false, NULL FROM committed
@@ -144,6 +173,17 @@ def write_entries(entries: Sequence[Entry]) -> dict[uuid.UUID, Landed]:
     nothing of its entry was written either. Safe to call again with the same batch when the outcome
     is unknown: an entry that had committed counts as committed and is not written twice.
     """
+    asking = [entry for entry in entries if entry.connecting is not None]
+    if not asking:
+        return _write(entries)
+    with transaction.atomic():
+        outcomes = _write(entries)
+        committed = [each for each in asking if isinstance(outcomes.get(each.task_id), int)]
+        ask_to_connect(committed)
+    return outcomes
+
+
+def _write(entries: Sequence[Entry]) -> dict[uuid.UUID, Landed]:
     rows = rows_of(entries)
     write = _write_postgresql if connection.vendor == "postgresql" else _write_sqlite
     committed, stopped = write(rows)
@@ -161,8 +201,10 @@ def _write_postgresql(rows: Rows) -> tuple[set[str], dict[str, Stopped]]:
         for name in Rows.__slots__
     }
     with connection.cursor() as cursor:
-        tell = ENQUEUE_SQL if any(row["completed_at"] for row in rows.tasks) else ""
-        cursor.execute(f"{_WRITE}{tell}{_COMMITTED}", parameters)
+        more = _WHOLES if rows.wholes else ""
+        more += _SUMMARIES if rows.summaries else ""
+        more += ENQUEUE_SQL if any(row["completed_at"] for row in rows.tasks) else ""
+        cursor.execute(f"{_WRITE}{more}{_COMMITTED}", parameters)
         found = cursor.fetchall()
     committed = {str(task_id) for task_id, refused, _ in found if not refused}
     return committed, {
@@ -197,6 +239,13 @@ def _write_sqlite(rows: Rows) -> tuple[set[str], dict[str, Stopped]]:
         )
         for row in _of(rows.changes, committed):
             _update_call(_times(row))
+        WholeResult.objects.bulk_create(
+            WholeResult(**{k: v for k, v in row.items() if k != "task_id"})
+            for row in _of(rows.wholes, committed)
+        )
+        ContextSummary.objects.bulk_create(
+            ContextSummary(**_times(row)) for row in _of(rows.summaries, committed)
+        )
         Event.objects.bulk_create(Event(**_times(row)) for row in _of(rows.events, committed))
         ended = [row["id"] for row in rows.tasks if row["id"] in committed and row["completed_at"]]
         for task in AgentTask.objects.filter(pk__in=ended).select_related("end_user"):
@@ -221,9 +270,13 @@ def _of(rows: Sequence[Row], committed: set[str]) -> list[Row]:
 
 def _times(row: Row) -> Row:
     return {
-        name: parse_datetime(value) if value and (name == "at" or name.endswith("_at")) else value
+        name: parse_datetime(value) if value and _is_time(name) else value
         for name, value in row.items()
     }
+
+
+def _is_time(name: str) -> bool:
+    return name == "at" or name.endswith(("_at", "_until"))
 
 
 def _update_task(row: Row) -> int:
@@ -234,15 +287,20 @@ def _update_task(row: Row) -> int:
         "sequence": row["new_sequence"],
         "status": row["new_status"],
         "steps_completed": F("steps_completed") + row["steps"],
+        "summaries_made": F("summaries_made") + row["summaries"],
         "tool_calls_made": F("tool_calls_made") + row["tool_calls"],
     }
     if row["released"]:
         values |= {"worker": None, "epoch": F("epoch") + 1}
     if row["progress"]:
         values["crashes"] = 0
-    for name in ("next_attempt_at", "authentication_needed"):
+    if row["schema_version"] > FIRST_SCHEMA:
+        values["schema_version"] = row["schema_version"]
+    for name in ("next_attempt_at", "authentication_needed", "connection_wait_until"):
         if row[name] is not None:
             values[name] = row[name]
+    if row["connection_wait_until"] is not None:
+        values["started_at"] = None
     mine = _ours(row)
     if row["starts"]:
         mine = mine.filter(cancel_requested_at=None)
@@ -261,7 +319,8 @@ def _ours(row: Row) -> QuerySet[AgentTask]:
 
 
 def _update_call(row: Row) -> None:
-    values = {name: row[name] for name in ("state", "result", "completed_at", "completed_sequence")}
+    names = ("state", "result", "result_size", "completed_at", "completed_sequence")
+    values = {name: row[name] for name in names}
     if row["started_at"]:
         values |= {"started_at": row["started_at"], "started_sequence": row["started_sequence"]}
     ToolCall.objects.filter(pk=row["id"]).update(**values)

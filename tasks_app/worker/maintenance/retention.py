@@ -8,6 +8,7 @@ import structlog
 from django.db import transaction
 
 from caylex_project.db.server_time import database_now
+from caylex_project.integrations.links import prune_links
 from skills_app.kept_uploads import drop_old_uploads
 from tasks_app.models import AgentTask, BulkOperation, IdempotencyKey, Worker
 from tasks_app.states import WorkerState
@@ -36,6 +37,7 @@ def delete_expired(*, days: int, now: datetime.datetime | None = None) -> bool:
     3. Rows of workers that ended, whose lease ran out more than a week ago, and bulk operations
        that were through by then.
     4. Uploaded skills that were previewed more than an hour ago and never stored.
+    5. Visits of auth links, and tasks' links, that ended more than a day ago.
     """
     with transaction.atomic():
         if not try_advisory_lock(_LOCK):
@@ -46,6 +48,7 @@ def delete_expired(*, days: int, now: datetime.datetime | None = None) -> bool:
         _delete_workers(moment - WORKERS_STAY)
         BulkOperation.objects.filter(completed_at__lt=moment - BULK_STAYS).delete()
         drop_old_uploads(now=moment)
+        prune_links(now=moment)
         return tasks == BATCH_SIZE or keys == MAX_KEYS
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from agent_runtime.builtin_tools import load_skill, submit_report
+from agent_runtime.context.context import Context
 from agent_runtime.limits import Limits
 from agent_runtime.loop import Action, AskModel, RunCalls, next_action
 from agent_runtime.messages import (
@@ -34,7 +35,7 @@ def new_transcript(
     timeout_seconds: float = 100.0,
 ) -> Transcript:
     return Transcript(
-        messages=[system_message("system"), user_message("task")],
+        context=Context(head=[system_message("system"), user_message("task")]),
         limits=Limits(
             max_steps=max_steps, max_tool_calls=max_tool_calls, timeout_seconds=timeout_seconds
         ),

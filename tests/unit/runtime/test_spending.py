@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from agent_runtime.context.context import Context
 from agent_runtime.limits import Limits
 from agent_runtime.loop import NO_COST, AskModel
 from agent_runtime.messages import ModelAnswer, Usage, system_message, user_message
@@ -18,7 +19,7 @@ def new_transcript(
     *, max_tokens: int | None = None, max_cost_usd: float | None = None, max_steps: int = 50
 ) -> Transcript:
     return Transcript(
-        messages=[system_message("system"), user_message("task")],
+        context=Context(head=[system_message("system"), user_message("task")]),
         limits=Limits(
             max_steps=max_steps,
             max_tool_calls=None,
@@ -133,7 +134,7 @@ def test_without_a_limit_neither_tokens_nor_an_unknown_cost_end_a_run() -> None:
 def test_another_run_begins_with_nothing_spent() -> None:
     transcript = new_transcript(max_tokens=15, max_cost_usd=1.0)
     work(transcript, cost=None)
-    transcript.new_run()
+    transcript.new_run(2)
     assert decide(transcript) == AskModel()
     assert (transcript.spent.tokens, transcript.spent.cost_unknown) == (0, False)
 

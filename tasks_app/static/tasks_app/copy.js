@@ -1,0 +1,1 @@
+document.onclick = ({ target: { dataset: d } }) => d?.copy && navigator.clipboard?.writeText(d.copy);
