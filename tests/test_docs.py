@@ -16,3 +16,16 @@ def test_every_relative_link_of_the_pages_leads_to_a_file() -> None:
     assert [
         f"{page.name}: {target}" for page, target in relative if not (page.parent / target).exists()
     ] == []
+
+
+def test_the_architecture_names_every_module_of_the_worker() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    worker = ROOT / "tasks_app" / "worker"
+    modules = [each for each in worker.rglob("*.py") if each.name != "__init__.py"]
+
+    assert len(modules) > 20
+    assert [
+        str(each.relative_to(worker))
+        for each in modules
+        if f"`{each.relative_to(worker)}`" not in page
+    ] == []
