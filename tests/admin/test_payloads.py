@@ -12,6 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from caylex_project.accounts.models import AuditEntry
+from caylex_project.db.clock import clock
 from tasks_app.admin.tasks import payloads
 from tasks_app.models import AgentTask, Event, Step, ToolCall, WebhookDelivery
 from tests.admin.test_bulk_actions import FAILED, LIST, change_page, rows, staff, trail
@@ -137,7 +138,7 @@ def test_what_was_opened_closes_after_an_hour_and_is_open_to_nobody_else(
     assert rolf.get(prompt, secure=True)["Location"] == change_page(task)
     assert rita.get(prompt, secure=True).content.decode() == MARK
     later = timezone.now() + datetime.timedelta(minutes=61)
-    monkeypatch.setattr(timezone, "now", lambda: later)
+    monkeypatch.setattr(clock, "now", lambda: later)
     rita.force_login(User.objects.get(username="rita"))
     assert rita.get(prompt, secure=True)["Location"] == change_page(task)
     rita.post(address, secure=True)
