@@ -11,10 +11,10 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
 from caylex_project.accounts.audit import record
+from caylex_project.db.clock import clock
 from caylex_project.integrations.links import (
     TASK_LIFE,
     LinkRefused,
@@ -49,7 +49,7 @@ def give_link(request: HttpRequest, task: AgentTask) -> HttpResponse:
         raise PermissionDenied
     page = reverse("admin:tasks_app_agenttask_change", args=[task.pk])
     try:
-        address = _link(request, task, now=timezone.now())
+        address = _link(request, task, now=clock.now())
     except LinkRefused as refused:
         messages.warning(request, f"No link was made. {refused}")
         return HttpResponseRedirect(page)

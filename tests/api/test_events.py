@@ -113,7 +113,7 @@ def test_what_is_written_while_a_page_is_read_belongs_to_the_next(
         commit(task, step=a_step(1))
         return reading(read_row, **values)
 
-    monkeypatch.setattr(events, "_iter_messages", written_meanwhile)
+    monkeypatch.setattr(events, "_iter_events", written_meanwhile)
     first = read(backend, task)
     monkeypatch.undo()
     second = read(backend, task, f"?starting_after={first['next_starting_after']}")

@@ -78,7 +78,7 @@ def test_what_failed_half_way_left_nothing(acme: Account, monkeypatch: pytest.Mo
         raise RuntimeError("no doorbell")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks_app.operations.submit.knock", knock)
+        patch.setattr("tasks_app.operations.submit.send_wakeup", knock)
         assert send(acme).status_code == 500
     assert not IdempotencyKey.objects.exists()
     assert not AgentTask.objects.exists()

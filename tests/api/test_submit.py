@@ -82,7 +82,7 @@ def test_the_doorbell_rings_in_the_task_s_own_transaction(
         seen.append(transaction.get_connection().in_atomic_block)
         raise RuntimeError("no doorbell")
 
-    monkeypatch.setattr("tasks_app.operations.submit.knock", knock)
+    monkeypatch.setattr("tasks_app.operations.submit.send_wakeup", knock)
     answer = backend.submit()
 
     assert answer.status_code == 500

@@ -51,6 +51,16 @@ def answer_plainly(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
+def read_request(connection: socket.socket) -> None:
+    """Read until a pause: bytes that were left unread would turn an end into a reset."""
+    connection.recv(65_536)
+    connection.settimeout(0.3)
+    with suppress(TimeoutError):
+        while connection.recv(65_536):
+            pass
+    connection.settimeout(None)
+
+
 @contextmanager
 def serving(*, behave: Behave = close, context: ssl.SSLContext | None = None) -> Iterator[int]:
     """Accept one connection, read what comes first, and do one thing with it.
@@ -64,7 +74,7 @@ def serving(*, behave: Behave = close, context: ssl.SSLContext | None = None) ->
         with connection, suppress(OSError):
             if context is not None:
                 context.wrap_socket(connection, server_side=True)
-            connection.recv(65_536)
+            read_request(connection)
             behave(connection)
 
     thread = threading.Thread(target=serve)

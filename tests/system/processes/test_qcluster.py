@@ -15,9 +15,7 @@ from tasks_app.notifications.wakeup import send_wakeup
 from tests.support.cluster import Cluster, eventually
 from tests.system.processes.conftest import StartCluster, manage
 
-SEND_WAKEUP = (
-    "import uuid; from tasks_app.notifications.wakeup import knock; knock(task_id=uuid.uuid4())"
-)
+SEND_WAKEUP = "import uuid; from tasks_app.notifications.wakeup import send_wakeup; send_wakeup(task_id=uuid.uuid4())"
 STARTED = r"stub (\d+) started"
 
 

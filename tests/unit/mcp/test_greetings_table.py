@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import structlog
 
+from agent_runtime.mcp import connection
 from agent_runtime.mcp.access import ServerAccess
 from agent_runtime.messages import CallState
 from tests.support.tool_servers import Handler, RawServer, Seen, call, texts, tools_of
@@ -223,18 +224,19 @@ REFUSALS: dict[str, tuple[bytes, str, str, int]] = {
     ("answer", "why", "detail", "asked"), REFUSALS.values(), ids=REFUSALS.keys()
 )
 async def test_a_server_that_refuses_is_told_with_its_reason(
-    answer: bytes, why: str, detail: str, asked: int
+    monkeypatch: pytest.MonkeyPatch, answer: bytes, why: str, detail: str, asked: int
 ) -> None:
+    kept = structlog.testing.LogCapture()
+    monkeypatch.setattr(connection, "log", structlog.wrap_logger(None, processors=[kept]))
     async with RawServer().running() as server:
         server.methods["initialize"] = exactly(answer)
-        with structlog.testing.capture_logs() as logs:
-            async with tools_of(ServerAccess(name="raw", url=server.url)) as tools:
-                found = tools.servers[0]
+        async with tools_of(ServerAccess(name="raw", url=server.url)) as tools:
+            found = tools.servers[0]
     port = str(server.port)
     assert found.problem == f"The server raw cannot be used: {why}.".replace("$PORT", port)
     assert (found.needs_credential, found.detail) == (False, detail.replace("$PORT", port))
     assert len(server.of_method("initialize")) == asked
-    (entry,) = [each for each in logs if each["event"] == "server_unusable"]
+    (entry,) = [each for each in kept.entries if each["event"] == "server_unusable"]
     assert (entry["server"], entry["url"], entry["detail"]) == ("raw", server.url, found.detail)
 
 
