@@ -15,7 +15,10 @@ from tasks_app.notifications.wakeup import send_wakeup
 from tests.support.cluster import Cluster, eventually
 from tests.system.processes.conftest import StartCluster, manage
 
-SEND_WAKEUP = "import uuid; from tasks_app.notifications.wakeup import send_wakeup; send_wakeup(task_id=uuid.uuid4())"
+SEND_WAKEUP = (
+    "from uuid import uuid4; from tasks_app.notifications.wakeup import send_wakeup; "
+    "send_wakeup(task_id=uuid4())"
+)
 STARTED = r"stub (\d+) started"
 
 
