@@ -20,14 +20,16 @@ PRODUCTION := DEBUG=0 DATABASE_URL=sqlite:// ALLOWED_HOSTS=tasks.example.com \
   SECRET_KEY=only-for-checks-$$(head -c 40 /dev/urandom | base64 -w 0) \
   CAYLEX_CREDENTIAL_KEYS=$$(head -c 32 /dev/urandom | base64 -w 0)
 
-.PHONY: help install install-dev install-peers demo run test test-unit test-postgresql test-sqlite \
+.PHONY: help install install-dev install-peers demo run test test-all test-unit \
+  test-postgresql-first test-postgresql-rest test-sqlite test-sqlite-rest \
   test-postgresql-processes test-sqlite-processes check \
   lint types layers settings chaos chaos-minute bench browser pictures lock clean
 
 help:
 	@echo "make demo [ONCE=1]   the whole service with a task, on this machine"
 	@echo "make run [PORT=8000] web and workers, for development, until either of them ends"
-	@echo "make test            the whole suite, on PostgreSQL and on SQLite"
+	@echo "make test            the suite on PostgreSQL, and on SQLite what depends on the database"
+	@echo "make test-all        the whole suite on both"
 	@echo "make test-unit       the tests that need no database and no process of the service"
 	@echo "make check           the suite and every static gate"
 	@echo "make chaos           ten minutes of faults under load [DATABASE= SECONDS= SEED= WITHOUT=]"
@@ -83,30 +85,42 @@ run: install
 # All at once: those with processes wait most of the time, for what was killed to come back.
 test: install-dev
 	@$(MAKE) --no-print-directory --jobs=4 --output-sync=target \
-	  test-postgresql-processes test-sqlite-processes test-postgresql test-sqlite
+	  test-postgresql-processes test-sqlite-processes test-postgresql-first test-postgresql-rest test-sqlite
+
+test-all: test test-sqlite-rest
 
 # Tests against other people's programs run where these are installed, and say so where not.
 PYTEST := $(if $(wildcard $(PEERS)/.installed),CAYLEX_PEERS=$(CURDIR)/$(PEERS)) $(PY) -m pytest -rs
+# The stories in a browser have their own target.
 PROCESSES := tests/system
-# What needs no database has run on PostgreSQL, and the stories in a browser have their own target.
 UNIT := tests/unit tests/test_docs.py tests/test_house_style.py
-NO_DATABASE := tests/demo $(UNIT)
+FIRST := tests/accounts tests/admin tests/api tests/connect tests/db tests/engine
+# On SQLite too: what speaks SQL of its own or depends on how a database locks.
+SQLITE := tests/accounts tests/connect tests/db tests/engine tests/monitoring tests/queries tests/webhooks \
+  tests/web/test_web_on_sqlite.py
+SQLITE_PROCESSES := tests/system/chaos tests/system/e2e tests/system/failpoints tests/system/faults/test_sqlite.py
 but = $(addprefix --ignore=,$(1) tests/browser)
 
 test-unit: install-dev
 	CAYLEX_TEST_DATABASE=sqlite $(PYTEST) $(UNIT)
 
-test-postgresql: install-dev
-	CAYLEX_TEST_DATABASE=postgresql $(PYTEST) $(call but,$(PROCESSES))
+test-postgresql-first: install-dev
+	CAYLEX_TEST_DATABASE=postgresql $(PYTEST) $(FIRST)
 
-test-sqlite: install-dev
-	CAYLEX_TEST_DATABASE=sqlite $(PYTEST) $(call but,$(PROCESSES) $(NO_DATABASE))
+test-postgresql-rest: install-dev
+	CAYLEX_TEST_DATABASE=postgresql $(PYTEST) $(call but,$(PROCESSES) $(FIRST))
 
 test-postgresql-processes: install-dev
 	CAYLEX_TEST_DATABASE=postgresql $(PYTEST) $(PROCESSES)
 
+test-sqlite: install-dev
+	CAYLEX_TEST_DATABASE=sqlite $(PYTEST) $(SQLITE)
+
 test-sqlite-processes: install-dev
-	CAYLEX_TEST_DATABASE=sqlite $(PYTEST) $(PROCESSES)
+	CAYLEX_TEST_DATABASE=sqlite $(PYTEST) $(SQLITE_PROCESSES)
+
+test-sqlite-rest: install-dev
+	CAYLEX_TEST_DATABASE=sqlite $(PYTEST) $(call but,$(SQLITE) $(SQLITE_PROCESSES) $(UNIT) tests/demo)
 
 check: lint types layers settings test
 

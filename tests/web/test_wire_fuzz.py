@@ -20,7 +20,7 @@ from tests.support.web_process import Web, running_web
 
 SAMPLE = int(os.environ.get("CAYLEX_FUZZ_SAMPLE", "1000"))
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
-PATIENCE = 30.0  # seconds, after which the sample ends
+PATIENCE = 15.0  # seconds, after which the sample ends
 MAX_KEPT = 30_000_000
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) [A-Z]")
 PATHS = ("/healthz", "/api/v1/agent-task", "/admin/login/", "/api/v1/docs", "/static/x", "/%00")
