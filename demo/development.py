@@ -11,16 +11,11 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 PATIENCE = 60.0  # seconds for the other process to hand its tasks back and end
 PAUSE = 0.1  # seconds between two looks
-
-
-class Stopped(Exception):
-    """Somebody asked for the end: Ctrl-C or SIGTERM."""
 
 
 def is_free(port: int) -> bool:
@@ -37,44 +32,40 @@ def is_free(port: int) -> bool:
 def run(commands: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> int:
     """Keep the processes up until one ends or somebody stops them, and return an exit code.
 
-    Each runs in a session of its own, so that Ctrl-C reaches them as one SIGTERM from here.
+    Each runs in a session of its own, so that Ctrl-C reaches them as one SIGTERM from here. A
+    signal is only noted, so that none can come between the start of a process and its entry.
     """
+    stops: list[int] = []
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, _stop)
+        signal.signal(each, lambda number, _: stops.append(number))
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in commands.items():
             processes[name] = subprocess.Popen(
                 command, cwd=ROOT, env=environment, start_new_session=True
             )
-        while True:
+        while not stops:
             for name, process in processes.items():
                 if (code := process.poll()) is not None:
                     print(f"{name} ended with code {code}. Ending the other.", flush=True)
                     return code or 1
             time.sleep(PAUSE)
-    except Stopped:
         return 0
     finally:
-        end(processes.values())
+        end(processes.values(), stops)
 
 
-def end(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """Ask the processes to end, and kill what still runs after PATIENCE or at a second stop."""
+def end(processes: Iterable[subprocess.Popen[bytes]], stops: Sequence[int]) -> None:
+    """Ask the processes to end, and kill what still runs after PATIENCE or at another stop."""
     ours = [each for each in processes if each.poll() is None]
     for each in ours:
         each.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + PATIENCE
-    for each in ours:
-        try:
-            each.wait(timeout=max(0.0, deadline - time.monotonic()))
-        except (subprocess.TimeoutExpired, Stopped):
-            each.kill()
-            each.wait()
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise Stopped
+    deadline, stopped = time.monotonic() + PATIENCE, len(stops)
+    while any(each.poll() is None for each in ours):
+        if time.monotonic() > deadline or len(stops) > stopped:
+            for each in ours:
+                each.kill()
+        time.sleep(PAUSE)
 
 
 def main() -> int:
